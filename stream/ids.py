@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import xxhash
 
-__all__ = ["KEY_BYTES", "example_id", "user_key"]
+__all__ = ["KEY_BYTES", "event_hash", "example_id", "exposure_hash", "user_key"]
 
 KEY_BYTES = 10
 """Width of a user's key: 80 bits leave a collision among 10⁹ users to a chance of 4·10⁻⁷."""
@@ -62,8 +62,18 @@ def example_id(key: bytes, request_id: str | None, item_id: str, event_id: str) 
     >>> example_id(key, None, "i1", "e1") == example_id(key, None, "i1", "e2")
     False
     """
-    exposure = f"{request_id}\0{item_id}" if request_id else event_id
-    return f"{key.hex()}{xxhash.xxh3_64_intdigest(_utf8(exposure)):016x}"
+    name = exposure_hash(request_id, item_id) if request_id else event_hash(event_id)
+    return f"{key.hex()}{name:016x}"
+
+
+def exposure_hash(request_id: str, item_id: str) -> int:
+    """Return the second half of the id of an exposure that a request names."""
+    return xxhash.xxh3_64_intdigest(_utf8(f"{request_id}\0{item_id}"))
+
+
+def event_hash(event_id: str) -> int:
+    """Return what an event is remembered by; also names an exposure that no request names."""
+    return xxhash.xxh3_64_intdigest(_utf8(event_id))
 
 
 def _utf8(text: str) -> bytes:

@@ -1,0 +1,337 @@
+"""Labeling functions: what they are, what they see, and how a task's functions vote together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.evidence import COLUMNS, DEFAULTS
+
+__all__ = [
+    "ABSTAIN",
+    "Example",
+    "ExampleBatch",
+    "LabelingFunction",
+    "LabelingFunctionError",
+    "Votes",
+    "labeling_function",
+    "vote_matrix",
+]
+
+ABSTAIN: Final = -1
+"""A labeling function that has nothing to say about an example returns this."""
+
+Votes = NDArray[np.int8]
+
+_SECTIONS: Final = ("Rationale", "Sources", "Known errors")
+_TEMPLATE: Final = '''
+    """Say in one line what is voted, and when.
+
+    Rationale: why this signal tells something about the class.
+    Sources: the events, catalogue fields or models it reads.
+    Known errors: when it is wrong, as far as is known.
+    """
+'''
+
+
+class LabelingFunctionError(ValueError):
+    """A labeling function that cannot be registered, or a set of them that cannot vote."""
+
+
+class Example:
+    """One row of an `ExampleBatch`: each column as an attribute, ``None`` where nothing is known.
+
+    Examples
+    --------
+    >>> batch = ExampleBatch.of([{"dwell_s": 40.0}], item_ids=["i1"])
+    >>> example = next(batch.rows())
+    >>> example.dwell_s, example.rating, example.item_id
+    (40.0, None, 'i1')
+    """
+
+    __slots__ = ("_batch", "_row")
+
+    def __init__(self, batch: ExampleBatch, row: int) -> None:
+        self._batch = batch
+        self._row = row
+
+    @property
+    def item_id(self) -> str:
+        """Return the item that was shown or used."""
+        return self._batch.item_ids[self._row]
+
+    @property
+    def item(self) -> Mapping[str, Any]:
+        """Return the item's catalogue entry, empty if there is none yet."""
+        return self._batch.items(self._batch.item_ids[self._row])
+
+    @property
+    def context(self) -> Mapping[str, str | float | bool]:
+        """Return the context of the event that opened the example, later events added."""
+        return self._batch.contexts[self._row]
+
+    @property
+    def segment(self) -> str | None:
+        """Return the segment of the user, if the product sends one."""
+        return self._batch.segments[self._row]
+
+    def __getattr__(self, name: str) -> float | None:
+        try:
+            value = float(self._batch.column(name)[self._row])
+        except KeyError as unknown:
+            raise AttributeError(
+                f"an example has no column {name!r}; it has {', '.join(COLUMNS)}"
+            ) from unknown
+        return None if value != value else value  # noqa: PLR0124 - NaN is unequal to itself
+
+
+def _no_item(item_id: str) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleBatch:
+    """Examples as columns: what a vectorised labeling function takes.
+
+    Parameters
+    ----------
+    evidence
+        Float64 of shape (n, number of `stream.evidence.COLUMNS`).
+    item_ids, contexts, segments
+        One entry an example.
+    items
+        Looks an item's catalogue entry up; an empty mapping if there is none.
+
+    Notes
+    -----
+    A vectorised function must treat each row on its own: a statistic over the batch would make
+    the vote depend on how the stream was cut, and fails the conformance tests.
+    """
+
+    evidence: NDArray[np.float64]
+    item_ids: Sequence[str]
+    contexts: Sequence[Mapping[str, str | float | bool]]
+    segments: Sequence[str | None]
+    items: Callable[[str], Mapping[str, Any]] = field(default=_no_item)
+
+    def __len__(self) -> int:
+        return len(self.evidence)
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Mapping[str, float]],
+        *,
+        item_ids: Sequence[str] | None = None,
+        contexts: Sequence[Mapping[str, str | float | bool]] | None = None,
+        items: Callable[[str], Mapping[str, Any]] = _no_item,
+    ) -> ExampleBatch:
+        """Return a batch from rows that name only the columns they set: for tests and docs."""
+        evidence = np.tile(np.asarray(DEFAULTS), (len(rows), 1))
+        for row, values in enumerate(rows):
+            for name, value in values.items():
+                evidence[row, COLUMNS.index(name)] = value
+        n = len(rows)
+        return cls(
+            evidence,
+            item_ids if item_ids is not None else [""] * n,
+            contexts if contexts is not None else [{}] * n,
+            [None] * n,
+            items,
+        )
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return a column by name, shape (n,); KeyError names what there is."""
+        position = _POSITION.get(name)
+        if position is None:
+            raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
+        return self.evidence[:, position]
+
+    def rows(self) -> Iterator[Example]:
+        """Yield each example by itself."""
+        return (Example(self, row) for row in range(len(self)))
+
+    def at(self, row: int) -> ExampleBatch:
+        """Return the batch that holds only this row."""
+        return ExampleBatch(
+            self.evidence[row : row + 1],
+            self.item_ids[row : row + 1],
+            self.contexts[row : row + 1],
+            self.segments[row : row + 1],
+            self.items,
+        )
+
+
+_POSITION: Final = {name: position for position, name in enumerate(COLUMNS)}
+
+RowFunction = Callable[[Example], str | int]
+ColumnFunction = Callable[[ExampleBatch], Votes]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingFunction:
+    """A named, versioned, documented signal about one task.
+
+    Attributes
+    ----------
+    name, task, version, family
+        Family is the module that it lives in. Statistics belong to (name, version).
+    form
+        ``lf``: its silence says something too; ``crowd``: judged only when it votes.
+    vectorised
+        Whether ``function`` takes an `ExampleBatch` and returns an int8 array of class indexes.
+    """
+
+    name: str
+    task: str
+    version: int
+    family: str
+    doc: str
+    function: RowFunction | ColumnFunction
+    vectorised: bool
+    form: str = "lf"
+
+    def vote(self, batch: ExampleBatch, classes: Sequence[str]) -> tuple[Votes, dict[int, str]]:
+        """Return the votes (n,) on the batch, and for rows where it failed the reason.
+
+        A row on which the function raises, or answers what is no class, abstains. A vectorised
+        function that raises is asked row by row, so that one bad row costs one vote however
+        the stream was cut.
+        """
+        n = len(batch)
+        votes = np.full(n, ABSTAIN, dtype=np.int8)
+        if self.vectorised:
+            try:
+                answer = np.asarray(cast(ColumnFunction, self.function)(batch))
+                if answer.shape == (n,) and answer.dtype.kind in "iu":
+                    if n == 0 or (answer.min() >= ABSTAIN and answer.max() < len(classes)):
+                        return answer.astype(np.int8, copy=False), {}
+                reason = "answer"
+            except Exception as error:  # a team's function may raise anything
+                reason = type(error).__name__
+            if n == 1:
+                return votes, {0: reason}
+            failed: dict[int, str] = {}
+            for row in range(n):
+                one, problem = self.vote(batch.at(row), classes)
+                votes[row] = one[0]
+                if problem:
+                    failed[row] = problem[0]
+            return votes, failed
+        failures: dict[int, str] = {}
+        numbers = {name: number for number, name in enumerate(classes)}
+        for row, example in enumerate(batch.rows()):
+            try:
+                said = cast(RowFunction, self.function)(example)
+            except Exception as error:  # a team's function may raise anything
+                failures[row] = type(error).__name__
+                continue
+            if isinstance(said, str):
+                if said in numbers:
+                    votes[row] = numbers[said]
+                else:
+                    failures[row] = "answer"
+            elif said != ABSTAIN:
+                failures[row] = "answer"
+        return votes, failures
+
+
+def labeling_function(
+    *, task: str = "relevance", version: int = 1, name: str | None = None, form: str = "lf"
+) -> Callable[[RowFunction | ColumnFunction], LabelingFunction]:
+    """Make a labeling function of a plain one.
+
+    A function whose parameter is annotated `ExampleBatch` gets columns and answers with an int8
+    array of class indexes; any other gets one `Example` and answers with a class name or
+    `ABSTAIN`.
+
+    Raises
+    ------
+    LabelingFunctionError
+        If the docstring lacks *Rationale*, *Sources* or *Known errors*.
+
+    Examples
+    --------
+    >>> @labeling_function(task="relevance")
+    ... def stayed(example):
+    ...     '''Vote positive after a minute.
+    ...
+    ...     Rationale: who stays reads. Sources: dwell events. Known errors: an open tab.
+    ...     '''
+    ...     return "positive" if (example.dwell_s or 0) >= 60 else ABSTAIN
+    >>> batch = ExampleBatch.of([{"dwell_s": 90.0}, {}])
+    >>> stayed.vote(batch, ("negative", "positive"))[0].tolist()
+    [1, -1]
+    """
+    if version < 1:
+        raise LabelingFunctionError(f"version: found {version}, allowed: a number from 1")
+    if form not in ("lf", "crowd"):
+        raise LabelingFunctionError(f"form: found {form!r}, allowed: 'lf' or 'crowd'")
+
+    def decorate(function: RowFunction | ColumnFunction) -> LabelingFunction:
+        own_name = name or str(getattr(function, "__name__", "labeling_function"))
+        doc = inspect.getdoc(function) or ""
+        missing = [section for section in _SECTIONS if section.lower() not in doc.lower()]
+        if missing:
+            raise LabelingFunctionError(
+                f"labeling function {own_name!r}: its docstring lacks {', '.join(missing)}; "
+                f"write it like this:\n{_TEMPLATE}"
+            )
+        parameters = list(inspect.signature(function).parameters.values())
+        if len(parameters) != 1:
+            raise LabelingFunctionError(
+                f"labeling function {own_name!r} takes {len(parameters)} parameters; "
+                "allowed: one, an Example or an ExampleBatch"
+            )
+        annotation = parameters[0].annotation
+        vectorised = annotation is ExampleBatch or annotation == "ExampleBatch"
+        family = function.__module__.rsplit(".", 1)[-1]
+        return LabelingFunction(own_name, task, version, family, doc, function, vectorised, form)
+
+    return decorate
+
+
+def vote_matrix(
+    lfs: Sequence[LabelingFunction],
+    batch: ExampleBatch,
+    classes: Sequence[str],
+    *,
+    timer: Callable[[], float] | None = None,
+    enabled: Sequence[bool] | None = None,
+) -> tuple[Votes, dict[str, dict[int, str]], NDArray[np.float64]]:
+    """Return the votes of every function on every row, who failed where, and what each took.
+
+    Parameters
+    ----------
+    timer
+        A clock that the shell lends to measure durations; nothing else depends on it.
+    enabled
+        Which functions are on; one that is off abstains.
+
+    Returns
+    -------
+    votes
+        int8, shape (n, m).
+    failures
+        LF name to row to reason.
+    seconds
+        float64, shape (m,); zeros without a timer.
+    """
+    votes = np.full((len(batch), len(lfs)), ABSTAIN, dtype=np.int8)
+    seconds = np.zeros(len(lfs))
+    failures: dict[str, dict[int, str]] = {}
+    for column, lf in enumerate(lfs):
+        if enabled is not None and not enabled[column]:
+            continue
+        started = timer() if timer is not None else 0.0
+        votes[:, column], failed = lf.vote(batch, classes)
+        if timer is not None:
+            seconds[column] = timer() - started
+        if failed:
+            failures[lf.name] = failed
+    return votes, failures, seconds

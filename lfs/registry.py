@@ -1,0 +1,59 @@
+"""Which labeling functions run: those of the built-in families, and of modules a team names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+
+from lfs.core import LabelingFunction, LabelingFunctionError
+
+__all__ = ["BUILT_IN_MODULES", "collect", "for_tasks"]
+
+BUILT_IN_MODULES: tuple[str, ...] = ("lfs.behaviour",)
+"""Families that run unless they are disabled."""
+
+
+def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:
+    """Return the labeling functions that these modules define, in the order of definition.
+
+    Raises
+    ------
+    LabelingFunctionError
+        If a module cannot be imported, or two functions of one task share a name.
+    """
+    found: dict[tuple[str, str], LabelingFunction] = {}
+    for module in modules:
+        if isinstance(module, str):
+            try:
+                loaded = importlib.import_module(module)
+            except ImportError as error:
+                raise LabelingFunctionError(
+                    f"lfs.modules: found {module!r}, which cannot be imported ({error}); "
+                    "allowed: the dotted name of a module on the Python path"
+                ) from error
+        else:
+            loaded = module
+        for value in vars(loaded).values():
+            if not isinstance(value, LabelingFunction):
+                continue
+            twin = found.setdefault((value.task, value.name), value)
+            if twin is not value:
+                raise LabelingFunctionError(
+                    f"two labeling functions of task {value.task!r} are named {value.name!r}: "
+                    f"in {twin.family!r} and in {value.family!r}; names are unique in a task"
+                )
+    return list(found.values())
+
+
+def for_tasks(
+    lfs: Sequence[LabelingFunction], tasks: Mapping[str, Sequence[str]]
+) -> dict[str, list[LabelingFunction]]:
+    """Return each task's functions, sorted by name so that columns never depend on imports.
+
+    Functions of tasks that are not configured are left out.
+    """
+    return {
+        task: sorted((lf for lf in lfs if lf.task == task), key=lambda lf: lf.name)
+        for task in tasks
+    }

@@ -1,0 +1,177 @@
+"""What is kept of one person: examples, the recommender's history, and what was seen already.
+
+Bytes are versioned msgpack; nothing here knows how labels are made, or where state is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from models.recommender import HISTORY
+from stream.evidence import DEFAULTS
+
+__all__ = ["EMPTY_HISTORY", "FINAL", "OPENED", "PROVISIONAL", "Example", "UserState"]
+
+OPENED: Final = 0
+PROVISIONAL: Final = 1
+FINAL: Final = 2
+
+EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
+"""No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
+
+USER_FORMAT: Final = 1
+_NEVER: Final = float("inf")
+
+
+class Example(msgspec.Struct, array_like=True, gc=False):
+    """One exposure of a user to an item, while its windows are open and a while after.
+
+    Attributes
+    ----------
+    hash
+        Second half of the example id; the first is the user's key.
+    evidence
+        Row of `stream.evidence.Column`.
+    deadline
+        Event time at which it closes, or at which it is forgotten when it is closed already.
+    stage
+        `OPENED`, `PROVISIONAL` or `FINAL`: the last label that was given.
+    revision
+        Number of the next label.
+    engaged
+        Whether it was predicted and learned by the recommender as an engagement.
+    numbers
+        What models remember of it; see `stream.numbers`.
+    slot
+        Row in the table of the batch at hand; -1 outside of a batch.
+    """
+
+    hash: int
+    item_id: str
+    evidence: list[float]
+    deadline: float
+    stage: int
+    revision: int
+    engaged: bool
+    numbers: bytes
+    segment: str | None
+    context: dict[str, str | float | bool]
+    policy: str | None = None
+    slot: int = -1
+
+
+class _StoredUser(msgspec.Struct, array_like=True):
+    format: int
+    layout: str
+    user_id: str
+    last_ts: float
+    rate: float
+    segment: str | None
+    history: bytes
+    history_length: int
+    previous: int | None
+    due: float | None
+    seen: dict[int, float]
+    examples: list[Example]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_StoredUser)
+
+
+class UserState:
+    """One person, as long as a partition's cache holds them.
+
+    *State* — ``examples`` and ``latest`` are bounded by the join's rules, ``seen`` by its
+    deduplication horizon, the history by `HISTORY`.
+    """
+
+    __slots__ = (
+        "due",
+        "examples",
+        "history",
+        "history_length",
+        "key",
+        "last_ts",
+        "latest",
+        "previous",
+        "rate",
+        "seen",
+        "segment",
+        "slot",
+        "touched",
+        "user_id",
+    )
+
+    def __init__(self, user_id: str, key: bytes) -> None:
+        self.user_id = user_id
+        self.key = key
+        self.last_ts = -_NEVER
+        self.rate = 0.0
+        self.segment: str | None = None
+        self.history = EMPTY_HISTORY
+        self.history_length = 0
+        self.previous: int | None = None
+        self.due = _NEVER
+        self.seen: dict[int, float] = {}
+        self.examples: dict[int, Example] = {}
+        self.latest: dict[str, Example] = {}
+        self.slot = -1
+        self.touched = 0
+
+    def to_bytes(self, layout: str) -> bytes:
+        """Return the state as versioned bytes; ``layout`` names the layout of the numbers."""
+        return _encoder.encode(
+            (
+                USER_FORMAT,
+                layout,
+                self.user_id,
+                self.last_ts,
+                self.rate,
+                self.segment,
+                self.history,
+                self.history_length,
+                self.previous,
+                self.due if self.due != _NEVER else None,
+                self.seen,
+                list(self.examples.values()),
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: bytes) -> tuple[UserState, str]:
+        """Return the state, and the layout in which its examples' numbers were written.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged, or of a newer format than this program reads.
+        """
+        try:
+            stored = _decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the stored state of a user cannot be read: {error}") from error
+        if stored.format > USER_FORMAT:
+            raise ValueError(
+                f"the stored state of a user has format {stored.format}, this program reads up to "
+                f"{USER_FORMAT}: run the newer version, or reset the state"
+            )
+        user = cls(stored.user_id, key)
+        user.last_ts = stored.last_ts
+        user.rate = stored.rate
+        user.segment = stored.segment
+        user.history = stored.history
+        user.history_length = stored.history_length
+        user.previous = stored.previous
+        user.due = stored.due if stored.due is not None else _NEVER
+        user.seen = stored.seen
+        missing = 0
+        for example in stored.examples:
+            missing = len(DEFAULTS) - len(example.evidence)
+            if missing:
+                example.evidence.extend(DEFAULTS[-missing:])
+            user.examples[example.hash] = example
+            user.latest[example.item_id] = example
+        return user, stored.layout
