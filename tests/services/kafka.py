@@ -1,0 +1,200 @@
+"""A Kafka broker of one node (KRaft), from Docker or from Kafka's own jars."""
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from tests.services.container import OwnedContainer, docker_answers
+from tests.services.kafka_jars import KAFKA_VERSION, find_java, kafka_jars
+from tests.services.ports import PortLease
+from tests.services.process import OwnedProcess
+from tests.services.service import Service, ServiceError
+
+RECORD_MAX_BYTES = 16 * 1024 * 1024
+# Any base64 UUID will do: the cluster is thrown away with its folder.
+CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
+
+LOG4J = """\
+Configuration:
+  status: warn
+  Appenders:
+    Console:
+      name: out
+      PatternLayout:
+        pattern: "%d{ISO8601} %p %c{1}: %m%n"
+  Loggers:
+    Root:
+      level: warn
+      AppenderRef:
+        ref: out
+"""
+
+
+def broker_config(port: int, controller_port: int, host: str = "127.0.0.1") -> dict[str, str]:
+    """Give the settings of a small single node that behaves as production must.
+
+    `host` is the address listened on, all if empty; clients are sent to the loopback interface.
+    """
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"BROKER://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"BROKER://127.0.0.1:{port}",
+        "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "BROKER",
+        # What Headrace asks of a broker.
+        "auto.create.topics.enable": "false",
+        "group.min.session.timeout.ms": "3000",
+        "message.max.bytes": str(RECORD_MAX_BYTES),
+        "replica.fetch.max.bytes": str(RECORD_MAX_BYTES),
+        # What a single node needs.
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "1",
+        # What keeps it small and quick.
+        "group.initial.rebalance.delay.ms": "0",
+        # A killed broker may register again only when its former session has ended.
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "1000",
+        "log.cleaner.dedupe.buffer.size": "8388608",
+        "num.network.threads": "2",
+        "num.io.threads": "2",
+        "background.threads": "2",
+        "num.recovery.threads.per.data.dir": "2",
+    }
+
+
+class KafkaBroker(Service):
+    """Run a broker that a test may stop, kill and restart.
+
+    Parameters
+    ----------
+    config
+        Broker settings that add to or replace those of `broker_config`.
+    heap_mb
+        Java heap, when the broker runs from jars.
+
+    Raises
+    ------
+    ServiceUnavailable
+        Neither Docker, nor Java and Maven (or jars fetched before), are here.
+    """
+
+    name = "kafka"
+
+    def __init__(self, config: Mapping[str, str] | None = None, heap_mb: int = 512) -> None:
+        super().__init__()
+        self._leases = [PortLease(), PortLease()]
+        port, controller_port = (lease.port for lease in self._leases)
+        self.bootstrap = f"127.0.0.1:{port}"
+        try:
+            if docker_answers():
+                settings = broker_config(port, controller_port, host="") | dict(config or {})
+                self.runner = OwnedContainer(
+                    f"apache/kafka:{KAFKA_VERSION}",
+                    ports={port: port},
+                    env={"CLUSTER_ID": CLUSTER_ID} | _as_environment(settings),
+                )
+            else:
+                settings = broker_config(port, controller_port) | dict(config or {})
+                self.runner = self._from_jars(settings, heap_mb)
+        except BaseException:
+            self.close()
+            raise
+
+    def _from_jars(self, settings: dict[str, str], heap_mb: int) -> OwnedProcess:
+        settings["log.dirs"] = str(self.folder / "data")
+        properties = self.folder / "server.properties"
+        properties.write_text(
+            "".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8"
+        )
+        log4j = self.folder / "log4j2.yaml"
+        log4j.write_text(LOG4J, encoding="utf-8")
+        java: list[str | Path] = [
+            find_java(),
+            f"-Xmx{heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={log4j}",
+            "-cp",
+            f"{kafka_jars()}/*",
+        ]
+        _format_storage(java, properties)
+        return OwnedProcess(
+            [*java, "kafka.Kafka", properties], output=self.folder / "output.log", cwd=self.folder
+        )
+
+    def _answers(self) -> bool:
+        return broker_answers(self.bootstrap)
+
+    def close(self) -> None:
+        super().close()
+        for lease in self._leases:
+            lease.release()
+
+
+class ExternalKafka(Service):
+    """A broker that `KAFKA_BOOTSTRAP_SERVERS` names: used, never stopped."""
+
+    name = "kafka"
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__()
+        self.bootstrap = bootstrap
+
+    def start(self) -> None:
+        """Check that it is there.
+
+        Raises
+        ------
+        ServiceError
+            It does not answer.
+        """
+        if not broker_answers(self.bootstrap):
+            raise ServiceError(f"no Kafka answers at KAFKA_BOOTSTRAP_SERVERS={self.bootstrap}")
+
+
+def shared_broker() -> KafkaBroker | ExternalKafka:
+    """Give the broker of a whole test run: the environment's, else one of our own."""
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    return ExternalKafka(bootstrap) if bootstrap else KafkaBroker()
+
+
+def broker_answers(bootstrap: str) -> bool:
+    """Tell whether a broker is there and lists itself as ready for topics."""
+    host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
+    try:
+        # First a bare connection: the client leaks a socket for each one that is refused.
+        socket.create_connection((host, int(port)), timeout=2).close()
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+            return bool(admin.describe_cluster()["brokers"])
+    except (KafkaError, OSError):
+        return False
+
+
+def _format_storage(java: list[str | Path], properties: Path) -> None:
+    done = subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"Kafka could not format its folder:\n{done.stdout}{done.stderr}")
+
+
+def _as_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Spell broker settings as the official image reads them (`a.b` is `KAFKA_A_B`)."""
+    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in settings.items()}
