@@ -1,0 +1,198 @@
+"""Bytes of the events log to validated events: the hot path's door.
+
+Each line is decoded and checked in one C call into `Interaction`, whose constraints are those of
+the public schema `Event`. What that call refuses goes to the arbiter: the pydantic model, which
+either accepts it (a time as text, an unknown field, a null) or says why not. So a good line costs
+half a microsecond, and an error message is the schema's own. Tests hold both to one verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from pydantic import ValidationError
+
+from stream.events import EVENT_TYPES, Event, Interaction, Tick
+from stream.fields import MAX_CONTEXT_KEYS, keepable
+from stream.records import RecordBatch
+from stream.rejection import (
+    Invalid,
+    Origin,
+    Rejected,
+    dead_letter,
+    explain,
+    parse_object,
+    refuse_future,
+    refuse_long,
+    refuse_non_finite,
+    split_lines,
+)
+
+__all__ = [
+    "MAX_FUTURE_SKEW_S",
+    "MAX_LINE_BYTES",
+    "Decoded",
+    "Decoder",
+    "Rejected",
+    "TickAt",
+    "dead_letter",
+]
+
+MAX_LINE_BYTES: Final = 1_048_576
+MAX_FUTURE_SKEW_S: Final = 300.0
+
+_REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_FIELDS: Final = Interaction.__struct_fields__
+_KNOWN: Final = frozenset(_FIELDS)
+_TICK_FIELDS: Final = frozenset({"tick"})
+
+
+class TickAt(NamedTuple):
+    """A tick, and how many events of the batch come before it."""
+
+    position: int
+    ts: float
+    offset: int
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a batch of records holds, in the order of the log.
+
+    ``offsets`` and ``lines`` (from 1) say where each event lies. ``unknown_fields`` counts the
+    fields of accepted lines that the schema does not have.
+    """
+
+    events: list[Interaction] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    ticks: list[TickAt] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    unknown_fields: int = 0
+
+
+class Decoder:
+    r"""Decode and validate micro-batches of the events log.
+
+    Parameters
+    ----------
+    types
+        Event types that are accepted.
+    max_line_bytes
+        A longer line is rejected unread.
+    max_future_skew_s
+        How far an event may be ahead of the log's own time of its record, in seconds.
+    keep_unknown
+        Move unknown fields with a string, number or boolean into ``context`` (where the context
+        has the key already, or is full, they are only counted).
+    accept_ticks
+        Whether ``{"tick": ts}`` is a tick. False at every door through which clients write.
+
+    Examples
+    --------
+    >>> from stream.records import RecordBatch
+    >>> line = b'{"event_id":"e1","type":"click","ts":60,"user_id":"u","item_id":"i"}'
+    >>> batch = RecordBatch("headrace.events", 0, [7], [line + b"\n{}"], [60.0])
+    >>> decoded = Decoder().decode(batch)
+    >>> decoded.events[0].type, decoded.offsets, decoded.lines
+    ('click', [7], [1])
+    >>> decoded.rejected[0].line, decoded.rejected[0].field, decoded.rejected[0].reason
+    (2, 'event_id', 'is missing; it is required (also wrong: type, ts, user_id, item_id)')
+    """
+
+    def __init__(
+        self,
+        types: Iterable[str] = EVENT_TYPES,
+        *,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_future_skew_s: float = MAX_FUTURE_SKEW_S,
+        keep_unknown: bool = False,
+        accept_ticks: bool = True,
+    ) -> None:
+        self._types = frozenset(types)
+        self._max_line_bytes = max_line_bytes
+        self._max_future_skew_s = max_future_skew_s
+        self._keep_unknown = keep_unknown
+        self._accept_ticks = accept_ticks
+        self._allowed = ", ".join(sorted(self._types))
+        self._decode_line = msgspec.json.Decoder(Interaction).decode
+
+    def decode(self, batch: RecordBatch) -> Decoded:
+        """Return the events, ticks and rejected lines of a batch.
+
+        *Complexity* — about 0.7 µs for a line of 115 bytes, 10 µs for a refused one.
+        """
+        decoded = Decoded()
+        add_event, add_offset = decoded.events.append, decoded.offsets.append
+        add_line = decoded.lines.append
+        decode_line, types, limit = self._decode_line, self._types, self._max_line_bytes
+        skew = self._max_future_skew_s
+        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
+            latest = time + skew
+            lines = (value,) if b"\n" not in value else split_lines(value)
+            for number, line in enumerate(lines, 1):
+                if len(line) <= limit:
+                    try:
+                        event = decode_line(line)
+                    except _REFUSED:
+                        self._arbitrate(decoded, line, Origin(offset, number, time))
+                        continue
+                    if event.ts <= latest and event.type in types and b"\\u0000" not in line:
+                        add_event(event)
+                        add_offset(offset)
+                        add_line(number)
+                        continue
+                self._arbitrate(decoded, line, Origin(offset, number, time))
+        return decoded
+
+    def _arbitrate(self, decoded: Decoded, line: bytes, origin: Origin) -> None:
+        """Decide a line by the public schema; what it says is final."""
+        if not line or line.isspace():
+            return
+        latest = origin.ts + self._max_future_skew_s
+        try:
+            refuse_long(line, self._max_line_bytes)
+            document = parse_object(line)
+            if self._accept_ticks and document.keys() == _TICK_FIELDS:
+                ts = Tick.model_validate(document).tick
+                refuse_future("tick", ts, latest)
+                decoded.ticks.append(TickAt(len(decoded.events), ts, origin.offset))
+                return
+            unknown = self._take_unknown(document)
+            event = Event.model_validate(document)
+            if event.type not in self._types:
+                raise Invalid("type", f"is unknown; found {event.type!r}, allowed: {self._allowed}")
+            refuse_future("ts", event.ts, latest)
+        except ValidationError as error:
+            fault = explain(error)
+        except Invalid as error:
+            fault = error
+        else:
+            decoded.events.append(Interaction(*(getattr(event, name) for name in _FIELDS)))
+            decoded.offsets.append(origin.offset)
+            decoded.lines.append(origin.line)
+            decoded.unknown_fields += unknown
+            return
+        decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, line))
+
+    def _take_unknown(self, document: dict[str, Any]) -> int:
+        """Remove unknown fields, keeping those that ``context`` can hold if so configured."""
+        names = document.keys() - _KNOWN
+        context = document.get("context")
+        for name in sorted(names):
+            value = document.pop(name)
+            refuse_non_finite(name, value)
+            if not (self._keep_unknown and keepable(name, value)):
+                continue
+            if context is None:
+                context = document["context"] = {}
+            if (
+                isinstance(context, dict)
+                and context.get(name) is None
+                and len(context) < MAX_CONTEXT_KEYS
+            ):
+                context[name] = value
+        return len(names)
