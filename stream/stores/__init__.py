@@ -1,0 +1,90 @@
+"""State stores: SQLite for one machine, Redis for several workers, memory for tests and replay."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stream.state import StateStore, StoreError
+from stream.stores.memory import MemoryStore
+from stream.stores.redis import RedisStore
+from stream.stores.redis_server import RedisAccess
+from stream.stores.sqlite import SqliteStore
+
+__all__ = ["MemoryStore", "RedisAccess", "RedisStore", "SqliteStore", "open_store", "sqlite_path"]
+
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SQLITE = "sqlite:///"
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
+
+    Raises
+    ------
+    ValueError
+        It is another kind of URL, or names no file.
+
+    Examples
+    --------
+    >>> sqlite_path("sqlite:///.headrace/headrace.db").as_posix()
+    '.headrace/headrace.db'
+    >>> sqlite_path("sqlite:////var/lib/headrace.db").as_posix()
+    '/var/lib/headrace.db'
+    """
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path or path.endswith("/"):
+        raise ValueError(
+            "an SQLite URL is sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        )
+    return Path(path)
+
+
+def open_store(
+    url: str,
+    *,
+    instance: str = "headrace",
+    access: RedisAccess | None = None,
+    timeout_s: float = 5.0,
+) -> StateStore:
+    """Open the state store that a URL names.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:///path``, ``redis://…``, ``rediss://…`` (TLS) or ``memory:``.
+    instance
+        Name of the deployment: letters, digits, ``_``, ``.``, ``-``. Two instances never see each
+        other's state.
+    access
+        Redis only: credentials and certificates that do not stand in the URL.
+    timeout_s
+        Redis only: how long to wait for a connection, and for each answer.
+
+    Raises
+    ------
+    StoreError
+        The URL or the instance's name is not one, or the store cannot be opened. A Redis that
+        does not answer shows at the first call (`StateStore.ping`), not here.
+    NewerSchema
+        An SQLite file was written by a newer version; on Redis the claim tells.
+    """
+    if not _INSTANCE.fullmatch(instance):
+        raise StoreError(
+            f"instance {instance!r}: letters, digits, '_', '.' and '-' are allowed, 64 at most"
+        )
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        return MemoryStore()
+    if scheme == "sqlite":
+        try:
+            return SqliteStore(sqlite_path(url), instance=instance)
+        except ValueError as failure:
+            raise StoreError(f"store.url: {failure}") from failure
+    if scheme in ("redis", "rediss"):
+        return RedisStore(url, instance=instance, access=access, timeout_s=timeout_s)
+    # Only the scheme: the rest may hold a password.
+    raise StoreError(
+        f"store.url: {scheme!r} is no kind of store; sqlite:///path, redis://…, rediss://… and"
+        " memory: are"
+    )

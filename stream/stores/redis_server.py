@@ -1,0 +1,211 @@
+"""One connection pool to Redis: commands, pipelines and scripts, with errors that name a remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from stream.state import StoreError
+
+__all__ = ["Argument", "RedisAccess", "RedisServer", "Script"]
+
+_REMEDIES = {
+    "OOM": "its memory is full (maxmemory): give it more, or shorten histories and windows",
+    "MISCONF": "it cannot write to its disk and therefore refuses writes: free space, see its log",
+    "READONLY": "it is a replica: point the URL at the primary",
+    "LOADING": "it is still loading its data: wait",
+    "BUSY": "a script of somebody else blocks it: SCRIPT KILL ends it",
+    "NOAUTH": "it asks for a password: set the user and password of the store",
+    "WRONGPASS": "it does not accept the user and password of the store",
+    "NOPERM": "the user lacks a permission: it needs +@hash +@set +@scripting +@connection +scan"
+    " +unlink on keys of this instance",
+    "WRONGTYPE": "another program uses the same keys: choose another database number or instance",
+    "MOVED": "it is a node of a cluster: use a single primary",
+    "CLUSTERDOWN": "its cluster is down: see its log",
+    "MASTERDOWN": "it is a replica without its primary: point the URL at the primary",
+    "NOREPLICAS": "it wants replicas that are not there: see min-replicas-to-write",
+}
+# Redis 7 puts the code first; older ones wrap the error of a command in that of the script.
+_CODE = re.compile("|".join(rf"\\b{code}\\b" for code in _REMEDIES))
+
+
+Argument = bytes | str | int
+
+
+class Script:
+    """One of the Lua files beside this module; called by its digest."""
+
+    def __init__(self, name: str) -> None:
+        self.source = (resources.files(__package__) / f"{name}.lua").read_bytes()
+        # The digest is Redis's name for a script, not a protection.
+        self._sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+    def call(
+        self, keys: Sequence[str], arguments: Sequence[Argument], *, whole: bool = False
+    ) -> list[Argument]:
+        """Return the command: by digest, or with the whole source."""
+        what: list[Argument] = ["EVAL", self.source] if whole else ["EVALSHA", self._sha]
+        return [*what, len(keys), *keys, *arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAccess:
+    """Who we are to Redis, and whom we trust; each given value overrides the URL's.
+
+    Parameters
+    ----------
+    username, password
+        An ACL user. Neither is ever part of a message.
+    ca_file, cert_file, key_file
+        PEM files for ``rediss://``: who signed the server's certificate (default: the system's
+        authorities), and our own certificate and key where the server asks for them.
+    check_hostname
+        Whether the server's certificate must name the host of the URL.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    check_hostname: bool = True
+
+
+class RedisServer:
+    """A Redis (5 or later, or Valkey), usable from any thread.
+
+    Every command repeats itself after a lost connection, for about a second: callers send only
+    commands that may be repeated.
+
+    Parameters
+    ----------
+    url
+        ``redis://[user:password@]host[:port][/database]``; ``rediss://`` for TLS.
+    access
+        Credentials and certificates that do not stand in the URL.
+    timeout_s
+        How long to wait for a connection, and for each answer.
+    """
+
+    def __init__(self, url: str, access: RedisAccess, timeout_s: float) -> None:
+        self._closed = False
+        try:
+            parts = urlsplit(url)
+            self.where = f"Redis at {parts.hostname or 'localhost'}:{parts.port or 6379}"
+            self._client = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                # An idle connection that a firewall or a restart has cut is noticed by a PING.
+                health_check_interval=15,
+                retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
+                protocol=2,
+                **_client_settings(parts.scheme, access),
+            )
+        except (ValueError, TypeError):
+            # Without its cause: that may quote the URL, password included.
+            raise StoreError(
+                "store.url is not a Redis URL: redis://[user:password@]host[:port][/database]"
+            ) from None
+        # The client's own signature says Any or awaitable.
+        self._execute: Callable[..., Any] = self._client.execute_command
+
+    def run(self, *command: Argument) -> Any:
+        """Return the answer to one command."""
+        self.check_open()
+        try:
+            return self._execute(*command)
+        except NoScriptError:
+            raise
+        except RedisError as failure:
+            raise self._explained(failure) from failure
+
+    def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Return the answers to several commands, sent in one round trip."""
+        self.check_open()
+        try:
+            with self._client.pipeline(transaction=False) as pipeline:
+                queue: Callable[..., Any] = pipeline.execute_command
+                for command in commands:
+                    queue(*command)
+                # Errors are raised here: the client's own would quote keys in their message.
+                replies = list(pipeline.execute(raise_on_error=False))
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        except NoScriptError:
+            raise
+        except RedisError as failure:
+            raise self._explained(failure) from failure
+        return replies
+
+    def script(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+    ) -> list[Any]:
+        """Return the answers of one script to several (keys, arguments), in one round trip."""
+        commands = [script.call(keys, arguments) for keys, arguments in calls]
+        try:
+            return self._each(commands)
+        except NoScriptError:
+            # Redis forgets scripts when it restarts.
+            self.run("SCRIPT LOAD", script.source)
+            return self._each(commands)
+
+    def _each(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        if len(commands) == 1:
+            return [self.run(*commands[0])]
+        return self.pipeline(commands)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the server says about itself; nothing if the user may not ask."""
+        self.run("PING")
+        try:
+            return dict(self._execute("INFO"))
+        except RedisError:
+            return {}
+
+    def close(self) -> None:
+        """Close the connections; afterwards every call raises `StoreError`."""
+        self._closed = True
+        self._client.close()
+
+    def check_open(self) -> None:
+        """Raise `StoreError` once closed."""
+        if self._closed:
+            raise StoreError(f"{self.where}: closed")
+
+    def _explained(self, failure: RedisError) -> StoreError:
+        code = _CODE.search(str(failure))
+        if code:
+            remedy = _REMEDIES[code.group()]
+        elif isinstance(failure, redis.AuthenticationError):
+            remedy = _REMEDIES["WRONGPASS"]
+        elif isinstance(failure, (redis.ConnectionError, redis.TimeoutError)):
+            remedy = "it does not answer: see that it runs and that store.url names it"
+        else:
+            remedy = "it refused"
+        return StoreError(f"{self.where}: {remedy} ({failure})")
+
+
+def _client_settings(scheme: str, access: RedisAccess) -> dict[str, Any]:
+    settings: dict[str, Any] = {"username": access.username, "password": access.password}
+    if scheme == "rediss":
+        settings |= {
+            "ssl_ca_certs": access.ca_file,
+            "ssl_certfile": access.cert_file,
+            "ssl_keyfile": access.key_file,
+            "ssl_check_hostname": access.check_hostname,
+        }
+    elif scheme != "redis":
+        raise ValueError(scheme)
+    return {name: value for name, value in settings.items() if value is not None}
