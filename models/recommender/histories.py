@@ -1,0 +1,86 @@
+"""Keep the latest items of each user, for callers that bring no user state of their own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender.tables import HISTORY
+
+__all__ = ["Histories"]
+
+
+class Histories:
+    """Histories of the users seen latest.
+
+    Parameters
+    ----------
+    max_users
+        Users kept; beyond that the one seen longest ago is forgotten and counted in ``dropped``.
+    """
+
+    def __init__(self, max_users: int) -> None:
+        self.max_users = max_users
+        self.dropped = 0
+        self._rows: OrderedDict[str, int] = OrderedDict()
+        self.items = np.full((1, HISTORY), -1, np.int32)
+        self.weights = np.zeros((1, HISTORY), np.float32)
+        self.lengths = np.zeros(1, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def find(self, user: str) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
+        """Return (items, weights, length) of the user, empty for an unknown one."""
+        row = self._rows.get(user)
+        if row is None:
+            return np.full(HISTORY, -1, np.int32), np.zeros(HISTORY, np.float32), 0
+        return self.items[row], self.weights[row], int(self.lengths[row])
+
+    def admit(self, user: str) -> int:
+        """Return the user's row, making room for it if it is new."""
+        row = self._rows.get(user)
+        if row is not None:
+            self._rows.move_to_end(user)
+            return row
+        if len(self._rows) < self.max_users:
+            row = len(self._rows)
+            if row >= len(self.lengths):
+                self._grow(min(self.max_users, 2 * len(self.lengths)))
+        else:
+            _, row = self._rows.popitem(last=False)
+            self.dropped += 1
+            self.items[row] = -1
+            self.weights[row] = 0.0
+            self.lengths[row] = 0
+        self._rows[user] = row
+        return row
+
+    def _grow(self, capacity: int) -> None:
+        more = capacity - len(self.lengths)
+        self.items = np.concatenate([self.items, np.full((more, HISTORY), -1, np.int32)])
+        self.weights = np.concatenate([self.weights, np.zeros((more, HISTORY), np.float32)])
+        self.lengths = np.concatenate([self.lengths, np.zeros(more, np.int32)])
+
+    def export(self) -> tuple[list[str], dict[str, NDArray[np.int32] | NDArray[np.float32]]]:
+        """Return the users, seen longest ago first, and their arrays in that order."""
+        rows = list(self._rows.values())
+        return list(self._rows), {
+            "items": self.items[rows],
+            "weights": self.weights[rows],
+            "lengths": self.lengths[rows],
+        }
+
+    def load(
+        self,
+        users: list[str],
+        items: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        lengths: NDArray[np.int32],
+    ) -> None:
+        """Replace everything by what `export` returned."""
+        self._rows = OrderedDict((user, row) for row, user in enumerate(users))
+        if users:
+            self.items, self.weights, self.lengths = items, weights, lengths
