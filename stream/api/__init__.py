@@ -1,0 +1,1 @@
+"""HTTP door of the service."""

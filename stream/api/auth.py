@@ -1,0 +1,187 @@
+"""Who may ask for what: bearer tokens with roles, or, without tokens, this machine only."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stream.api.problems import Problem
+
+__all__ = ["LoopbackOnly", "Role", "TokenTable", "check_bind", "is_loopback", "require"]
+
+_CHALLENGE: Final = 'Bearer realm="headrace"'
+
+
+class Role(StrEnum):
+    """What a token may do; `ADMIN` may do everything."""
+
+    INGEST = "ingest"
+    RECOMMEND = "recommend"
+    ANNOTATE = "annotate"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTable:
+    """Hashes of the tokens that are known, each with its roles; the tokens are not kept.
+
+    Examples
+    --------
+    >>> table = TokenTable.from_tokens({"s3cret": ["ingest"]})
+    >>> table.roles("s3cret") == {Role.INGEST}, table.roles("guess")
+    (True, None)
+    """
+
+    entries: tuple[tuple[bytes, frozenset[Role]], ...] = ()
+
+    @classmethod
+    def from_tokens(cls, tokens: Mapping[str, Iterable[str]]) -> TokenTable:
+        """Make the table from tokens and the names of their roles."""
+        return cls.from_hashes({sha256(t.encode()).hexdigest(): r for t, r in tokens.items()})
+
+    @classmethod
+    def from_hashes(cls, hashes: Mapping[str, Iterable[str]]) -> TokenTable:
+        """Make the table from SHA-256 digests in hex and the names of their roles."""
+        return cls(
+            tuple(
+                (bytes.fromhex(digest), frozenset(Role(role) for role in roles))
+                for digest, roles in hashes.items()
+            )
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def roles(self, token: str) -> frozenset[Role] | None:
+        """Return the roles of a token, or None if it is not known.
+
+        Every hash is compared, each in constant time, so that timing tells nothing.
+        """
+        presented = sha256(token.encode("utf-8", "surrogateescape")).digest()
+        found: frozenset[Role] | None = None
+        for digest, roles in self.entries:
+            if hmac.compare_digest(digest, presented):
+                found = roles
+        return found
+
+
+def require(role: Role) -> Callable[[Request], None]:
+    """Return a dependency that lets a request pass if its token has the role, or is an admin's.
+
+    The application keeps its `TokenTable` in ``app.state.tokens``; an empty one lets all pass,
+    since `LoopbackOnly` has already refused whoever is not on this machine.
+    """
+
+    def authorise(request: Request) -> None:
+        tokens: TokenTable = request.app.state.tokens
+        if not tokens:
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Problem(
+                401,
+                "a token is needed: Authorization: Bearer <token>, with the role "
+                f"{role} or {Role.ADMIN}",
+                headers={"WWW-Authenticate": _CHALLENGE},
+            )
+        roles = tokens.roles(token.strip())
+        if roles is None:
+            raise Problem(
+                401,
+                "the token is not known",
+                headers={"WWW-Authenticate": _CHALLENGE + ', error="invalid_token"'},
+            )
+        if not roles & {role, Role.ADMIN}:
+            held = ", ".join(sorted(roles)) or "none"
+            raise Problem(403, f"the token has the roles {held}; this needs {role} or {Role.ADMIN}")
+
+    return authorise
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address can only mean this machine.
+
+    Examples
+    --------
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.9", "[::1]", "0.0.0.0", "a.test")]
+    [True, True, True, False, False]
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def check_bind(host: str, tokens: TokenTable) -> None:
+    """Refuse to serve other machines without tokens.
+
+    Raises
+    ------
+    ValueError
+        With the setting, what was found and what is allowed.
+    """
+    if not tokens and not is_loopback(host):
+        raise ValueError(
+            f"api.host: found {host!r}, but no tokens are configured; without tokens only the "
+            "loopback interface is allowed (127.0.0.1, ::1, localhost). Set api.tokens to serve "
+            "other machines"
+        )
+
+
+class LoopbackOnly:
+    """Refuse whoever is not on this machine, and browsers that were led here by another site.
+
+    A page may give its own name the address 127.0.0.1 (DNS rebinding), or post to that address
+    from afar: the ``Host`` header betrays the first, ``Origin`` the second.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            await refusal.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    @staticmethod
+    def _refusal(scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        client = scope.get("client")
+        hosts = headers.getlist("host")
+        rule = "without tokens only this machine is served; set api.tokens to serve others"
+        if client is not None and not is_loopback(client[0]):
+            return Problem(403, f"the request came from {client[0]}: {rule}")
+        for host in hosts:
+            if not is_loopback(_host_name(host)):
+                return Problem(403, f"Host {host!r} is not allowed (localhost, 127.0.0.1): {rule}")
+        if not hosts and scope.get("http_version") != "1.0":
+            return Problem(403, f"a Host header is needed: {rule}")
+        for origin in headers.getlist("origin"):
+            if not is_loopback(urlsplit(origin).hostname or ""):
+                return Problem(403, f"Origin {origin!r} is not allowed: {rule}")
+        return None
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
