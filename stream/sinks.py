@@ -70,8 +70,12 @@ class EventSink(Protocol):
 class AppendLog(Protocol):
     """What `EmbeddedSink` asks of a log: synchronous, durable, all records or none."""
 
-    def append(self, records: list[Outgoing]) -> object:
+    def append(self, records: Sequence[Outgoing]) -> object:
         """Make all records durable in one transaction, or raise and keep none of them."""
+        ...
+
+    def partitions_of(self, topic: str) -> int:
+        """Return how many partitions the topic has."""
         ...
 
     def ping(self) -> str:
@@ -86,8 +90,6 @@ class EmbeddedSink:
     ----------
     log
         The log; it stays open when the sink closes.
-    partitions
-        Partitions of every user-keyed topic of the log.
     group_bytes
         How much one commit takes at most, unless a single request has more.
 
@@ -96,11 +98,8 @@ class EmbeddedSink:
     Requests that wait for their commit; the API bounds how many there can be.
     """
 
-    def __init__(
-        self, log: AppendLog, partitions: int, *, group_bytes: int = 32 * 1024 * 1024
-    ) -> None:
+    def __init__(self, log: AppendLog, *, group_bytes: int = 32 * 1024 * 1024) -> None:
         self._log = log
-        self._partitions = partitions
         self._group_bytes = group_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded-sink")
         self._waiting: list[tuple[list[Outgoing], asyncio.Future[None]]] = []
@@ -110,9 +109,8 @@ class EmbeddedSink:
         """Do nothing: the log is open already."""
 
     async def partitions(self, topic: str) -> int:
-        """Return the number of partitions, the same for every topic."""
-        del topic
-        return self._partitions
+        """Return how many partitions the topic has."""
+        return self._log.partitions_of(topic)
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         """Wait until the records are committed with whatever else was waiting."""
@@ -124,10 +122,9 @@ class EmbeddedSink:
         await asyncio.shield(done)
 
     async def ping(self) -> str:
-        """Ask the log."""
-        loop = asyncio.get_running_loop()
+        """Ask the log; not in the writer's thread, which may be busy for good reason."""
         try:
-            return await loop.run_in_executor(self._thread, self._log.ping)
+            return await asyncio.to_thread(self._log.ping)
         except Exception as error:
             raise AppendFailed(str(error)) from error
 
