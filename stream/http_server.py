@@ -60,6 +60,8 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                # Said, since a bound method is not recognised.
+                interface="asgi3",
                 http="httptools",
                 ws="none",
                 lifespan="on" if lifespan else "off",
