@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
+import orjson
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from monitoring.metrics import CONTENT_TYPE, Metrics
+from monitoring.metrics import CONTENT_TYPE
 from stream.http_server import HttpServer
 
-__all__ = ["MetricsServer"]
+__all__ = ["MetricsAddress", "MetricsServer"]
+
+log = logging.getLogger(__name__)
 
 _READABLE: Final = ("GET", "HEAD")
+
+
+class MetricsAddress(Protocol):
+    """Where to listen."""
+
+    @property
+    def metrics_host(self) -> str:
+        """Interface."""
+        ...
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Port; 0 for any free one, None for nowhere."""
+        ...
 
 
 class MetricsServer:
@@ -24,42 +42,48 @@ class MetricsServer:
 
     Parameters
     ----------
-    metrics
-        What to render.
-    port
-        Where to listen; 0 for any free one: `port` says which after `start`.
-    host
-        Interface; every one by default, since Prometheus runs elsewhere.
-    healthy
-        Returns None, or why the process should be restarted.
+    address
+        Where to listen.
+    report
+        Returns whether the process does its work, and what `/healthz` shows.
+    metrics_text
+        Renders the metrics; None answers an empty page.
     """
 
     def __init__(
         self,
-        metrics: Metrics,
-        port: int,
-        host: str = "0.0.0.0",  # noqa: S104 - scraped from other machines, and names nobody
-        *,
-        healthy: Callable[[], str | None] = lambda: None,
+        address: MetricsAddress,
+        report: Callable[[], tuple[bool, Mapping[str, Any]]],
+        metrics_text: Callable[[], bytes] | None = None,
     ) -> None:
-        self._metrics = metrics
-        self._healthy = healthy
-        self._server = HttpServer(
-            self._answer, host, port, setting="worker.metrics_port", finish_s=1.0, lifespan=False
-        )
+        self._report = report
+        self._metrics_text = metrics_text or bytes
+        self._server: HttpServer | None = None
+        if address.metrics_port is not None:
+            self._server = HttpServer(
+                self._answer,
+                address.metrics_host,
+                address.metrics_port,
+                setting="worker.metrics_port",
+                finish_s=1.0,
+                lifespan=False,
+            )
 
     @property
-    def port(self) -> int:
-        """Return the port that it listens on."""
-        return self._server.port
+    def port(self) -> int | None:
+        """Return the port that it listens on; None for nowhere."""
+        return None if self._server is None else self._server.port
 
     async def start(self) -> None:
         """Begin to listen, or raise `StartFailed`."""
-        await self._server.start()
+        if self._server is not None:
+            await self._server.start()
+            log.info("metrics and health at %s", self._server.url)
 
     async def stop(self) -> None:
         """Stop listening."""
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -73,9 +97,7 @@ class MetricsServer:
             return PlainTextResponse("GET only\n", 405, {"Allow": ", ".join(_READABLE)})
         if path == "/metrics":
             # Rendering takes milliseconds; the thread that processes events keeps its turn.
-            page = await asyncio.to_thread(self._metrics.render)
+            page = await asyncio.to_thread(self._metrics_text)
             return Response(page, media_type=CONTENT_TYPE)
-        reason = self._healthy()
-        if reason is None:
-            return PlainTextResponse("alive\n")
-        return PlainTextResponse(f"unhealthy: {reason}\n", 503)
+        healthy, shown = self._report()
+        return Response(orjson.dumps(shown), 200 if healthy else 503, media_type="application/json")
