@@ -36,8 +36,24 @@ def services_required() -> bool:
     return any(os.environ.get(name, "").lower() in TRUE for name in names)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-services", action="store_true", help="leave out the tests that start a service"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[UNAVAILABLE] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--no-services`, leave out what asks for a service's fixture."""
+    if not config.getoption("--no-services"):
+        return
+    starters = {"start_shared", "start_own"}
+    asking = [item for item in items if starters & set(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=asking)
+    items[:] = [item for item in items if item not in asking]
 
 
 def pytest_terminal_summary(

@@ -1,0 +1,76 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python on PATH that answers and is new enough; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What `headrace demo`, pytest or a benchmark gets: `make test ARGS='-k join'`.
+ARGS ?=
+
+.PHONY: help env dev-env demo test test-fast test-deps check format bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "Headrace needs Python 3.11 or later on PATH (or make PYTHON=...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+# Only what runs Headrace, checked against the hashes of the lock.
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+env: $(VENV)/.installed ## create .venv with what runs Headrace
+dev-env: $(VENV)/.installed-dev ## add what tests and checks need
+
+demo: env ## run the main job on a simulated shop, live, in one process
+	$(BIN)/headrace demo $(ARGS)
+
+test: dev-env ## run all tests, on real services as far as they can be started
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: dev-env ## run the tests that need no service
+	$(BIN)/python -m pytest --no-services $(ARGS)
+
+test-deps: dev-env ## tell which services the tests can start; INSTALL=1 installs the missing ones
+ifeq ($(INSTALL),1)
+	.ci/install-services
+endif
+	$(BIN)/python -m tests.services
+
+check: dev-env ## what CI and pre-commit run: lint, format, types, imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: dev-env ## format, and mend what can be mended without judgement
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: dev-env ## run the benchmarks, each beside its peer
+	@for file in $$(cd bench && ls *.py | grep -v '^_'); do \
+		echo "== bench.$${file%.py}"; $(BIN)/python -m bench.$${file%.py} $(ARGS) || exit 1; done
+
+# Locks name versions and hashes, no host; see docs/adr/0001-lock-files.md.
+LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+lock: ## resolve the dependencies anew (needs uv); UPGRADE=1 takes newer versions
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	$(LOCK) $(if $(UPGRADE),--upgrade) --group dev --constraints requirements.lock \
+		--output-file requirements-dev.lock
+
+clean: ## remove the environment and what tools cache here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

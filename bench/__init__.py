@@ -1,0 +1,1 @@
+"""Benchmarks: each runs by itself, beside its peer, and prints ratios (`make bench`)."""
