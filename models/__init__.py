@@ -1,0 +1,5 @@
+"""Models that learn from a stream: pure values in and out, no clock and no I/O."""
+
+from models.label_model import LabelModel, StepResult
+
+__all__ = ["LabelModel", "StepResult"]

@@ -1,0 +1,610 @@
+"""Compiled loops of the label model: judge a row, learn it, derive the next block's tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from models.label_layout import CROWD, LF, Config, FloatArray, Sums, Tables
+
+__all__ = ["build_tables", "fold_evidence", "judge", "scale_sums", "start_block", "step_rows"]
+
+IntArray = npt.NDArray[np.int64]
+VoteArray = npt.NDArray[np.int8]
+
+TINY = 1e-12
+"""Least probability of a class: a posterior of exactly 0 marks a gold answer instead."""
+FOLD_BELOW = 1e-150
+
+
+@njit(cache=True)
+def _softmax(score: FloatArray, out: FloatArray) -> None:
+    """Write the softmax of ``score``, floored at TINY, into ``out``."""
+    k_n = score.shape[0]
+    top = score[0]
+    for k in range(1, k_n):
+        top = max(top, score[k])
+    total = 0.0
+    for k in range(k_n):
+        out[k] = math.exp(score[k] - top) + TINY
+        total += out[k]
+    for k in range(k_n):
+        out[k] /= total
+
+
+@njit(cache=True)
+def find_votes(
+    row: VoteArray, n_classes: int, tables: Tables, columns: IntArray, shares: FloatArray
+) -> int:
+    """List the columns that voted and each one's share (1 / (1 + Σ rho)); return how many."""
+    n = 0
+    for w in range(row.shape[0]):
+        if 0 <= row[w] < n_classes:
+            columns[n] = w
+            n += 1
+    if tables.scalars[2] > 0.0:
+        for a in range(n):
+            total = 1.0
+            for b in range(n):
+                total += tables.rho[columns[a], columns[b]]
+            shares[a] = 1.0 / total
+    else:
+        for a in range(n):
+            shares[a] = 1.0
+    return n
+
+
+@njit(cache=True)
+def judge(
+    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    shares: FloatArray,
+    tables: Tables,
+    score: FloatArray,
+    posterior: FloatArray,
+) -> None:
+    """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``."""
+    k_n = score.shape[0]
+    for k in range(k_n):
+        score[k] = tables.log_prior[k]
+    for a in range(n):
+        w = columns[a]
+        label = row[w]
+        for k in range(k_n):
+            score[k] += shares[a] * tables.log_like[w, label, k]
+    _softmax(score, posterior)
+
+
+@njit(cache=True)
+def publish(
+    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    shares: FloatArray,
+    tables: Tables,
+    score: FloatArray,
+    proba: FloatArray,
+    weights: FloatArray,
+) -> None:
+    """Write calibrated probabilities, and each vote's weight in log-odds for the chosen class.
+
+    The weights and the prior's log-odds sum to the posterior's. With more than two classes the
+    gain in log-odds is split along the straight path from the prior (Aumann-Shapley).
+    """
+    k_n = score.shape[0]
+    temper = 1.0 / tables.scalars[0]
+    corrected = tables.scalars[1] > 0.0
+    final = np.empty(k_n)
+    for k in range(k_n):
+        final[k] = tables.log_prior[k] + (score[k] - tables.log_prior[k]) * temper
+        if corrected:
+            final[k] += tables.corrector[0, k]
+            for a in range(n):
+                w = columns[a]
+                final[k] += tables.corrector[1 + w * k_n + row[w], k]
+    _softmax(final, proba)
+    best = 0
+    for k in range(1, k_n):
+        if proba[k] > proba[best]:
+            best = k
+    weights[:] = 0.0
+    if k_n == 1 or n == 0:
+        return
+    base = np.empty(k_n)
+    for k in range(k_n):
+        base[k] = tables.log_prior[k]
+    mix = np.zeros(k_n)
+    if k_n == 2:
+        mix[1 - best] = 1.0
+    else:
+        other = np.empty(k_n)
+        for step in range(3):
+            at = (0.1127016653792583, 0.5, 0.8872983346207417)[step]
+            share = (5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0)[step]
+            top = -np.inf
+            for k in range(k_n):
+                other[k] = base[k] + at * (final[k] - base[k])
+                if k != best:
+                    top = max(top, other[k])
+            total = 0.0
+            for k in range(k_n):
+                if k != best:
+                    total += math.exp(other[k] - top)
+            for k in range(k_n):
+                if k != best:
+                    mix[k] += share * math.exp(other[k] - top) / total
+    explained = 0.0
+    for a in range(n):
+        w = columns[a]
+        label = row[w]
+        gain = 0.0
+        for k in range(k_n):
+            part = shares[a] * tables.log_like[w, label, k] * temper
+            if corrected:
+                part += tables.corrector[1 + w * k_n + label, k]
+            gain += part if k == best else -mix[k] * part
+        weights[w] = gain
+        explained += gain
+    rest = _log_odds(final, best) - _log_odds(base, best) - explained
+    for a in range(n):
+        weights[columns[a]] += rest / n
+
+
+@njit(cache=True)
+def _log_odds(score: FloatArray, best: int) -> float:
+    """Return log(p / (1 − p)) of class ``best`` under unnormalised log-probabilities."""
+    top = -np.inf
+    for k in range(score.shape[0]):
+        if k != best:
+            top = max(top, score[k])
+    total = 0.0
+    for k in range(score.shape[0]):
+        if k != best:
+            total += math.exp(score[k] - top)
+    return score[best] - top - math.log(total)
+
+
+@njit(cache=True)
+def _fold_row(w: int, sums: Sums, tables: Tables) -> None:
+    for h in range(tables.product.shape[1]):
+        sums.evidence[w, h] += math.log(tables.product[w, h])
+        tables.product[w, h] = 1.0
+
+
+@njit(cache=True)
+def _learn_evidence(
+    row: VoteArray,
+    label_of: VoteArray,
+    n: int,
+    columns: IntArray,
+    shares: FloatArray,
+    posterior: FloatArray,
+    sums: Sums,
+    tables: Tables,
+    leave: FloatArray,
+) -> None:
+    """Score each half-life's prediction of a vote by the posterior without that vote.
+
+    ``label_of`` holds the votes already learned: those are not scored again.
+    """
+    m_k, h_n = posterior.shape[0], tables.weight.shape[0]
+    for a in range(n):
+        w = columns[a]
+        label = row[w]
+        if label_of[w] >= 0:
+            continue
+        total = 0.0
+        for k in range(m_k):
+            leave[k] = posterior[k] * math.exp(-shares[a] * tables.log_like[w, label, k])
+            total += leave[k]
+        low = 1.0
+        for h in range(h_n):
+            p = 0.0
+            for k in range(m_k):
+                p += leave[k] * tables.bank[w, label, h, k]
+            tables.product[w, h] *= max(p / total, 1e-6)
+            low = min(low, tables.product[w, h])
+        tables.voted[w] += 1.0
+        sums.cast[w] += 1.0
+        if low < FOLD_BELOW:
+            _fold_row(w, sums, tables)
+
+
+@njit(cache=True)
+def _learn_pairs(
+    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    shares: FloatArray,
+    posterior: FloatArray,
+    sums: Sums,
+    tables: Tables,
+    limit: int,
+    inverse: FloatArray,
+) -> None:
+    """Compare each pair's agreement with what its accuracies explain, leaving both out."""
+    k_n = posterior.shape[0]
+    for a in range(n):
+        w = columns[a]
+        for k in range(k_n):
+            inverse[a, k] = math.exp(
+                -shares[a] * (tables.log_like[w, row[w], k] - tables.log_like[w, row[w], 0])
+            )
+    for b in range(1, n):
+        v = columns[b]
+        if v >= limit:
+            break
+        first = v * (v - 1) // 2
+        for a in range(b):
+            w = columns[a]
+            total = 0.0
+            expected = 0.0
+            for k in range(k_n):
+                r = posterior[k] * inverse[a, k] * inverse[b, k]
+                total += r
+                expected += r * tables.agree[first + w, k]
+            expected /= total
+            if row[w] == row[v]:
+                sums.pairs[first + w, 0] += 1.0
+            sums.pairs[first + w, 1] += expected
+            sums.pairs[first + w, 2] += 1.0 - expected
+            sums.pairs[first + w, 3] += expected * (1.0 - expected)
+
+
+@njit(cache=True)
+def add_counts(
+    row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums
+) -> None:
+    """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
+    k_n, h_n = posterior.shape[0], factor.shape[0]
+    for w in range(row.shape[0]):
+        label = row[w]
+        if 0 <= label < k_n:
+            for h in range(h_n):
+                for k in range(k_n):
+                    sums.counts[w, label, h, k] += factor[h] * posterior[k]
+    for h in range(h_n):
+        for k in range(k_n):
+            sums.mass[h, k] += factor[h] * posterior[k]
+
+
+@njit(cache=True)
+def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> None:
+    """Move the block's predictive likelihoods into the sums, decayed by votes cast."""
+    for w in range(tables.voted.shape[0]):
+        if tables.voted[w] > 0.0:
+            keep = 2.0 ** (-tables.voted[w] / config.evidence_half_life)
+            for h in range(tables.product.shape[1]):
+                sums.evidence[w, h] = keep * sums.evidence[w, h] + math.log(tables.product[w, h])
+                other.evidence[w, h] *= keep
+                tables.product[w, h] = 1.0
+            tables.voted[w] = 0.0
+
+
+@njit(cache=True)
+def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> None:
+    """Express sums at a time ``age`` examples later; ``weight`` (H,) divides the bank's sums."""
+    m = sums.cast.shape[0]
+    h_n, k_n = sums.mass.shape
+    for h in range(h_n):
+        keep = 1.0 / weight[h]
+        if keep == 1.0:
+            continue
+        for k in range(k_n):
+            sums.mass[h, k] *= keep
+        for w in range(m):
+            for k in range(k_n):
+                sums.before[w, h, k] *= keep
+            for label in range(k_n):
+                for k in range(k_n):
+                    sums.counts[w, label, h, k] *= keep
+    if config.use_pairs:
+        keep = 2.0 ** (-age / config.pair_half_life)
+        for p in range(sums.pairs.shape[0]):
+            for c in range(4):
+                sums.pairs[p, c] *= keep
+    if sums.gold_size[2] > 0.0 and math.isfinite(config.gold_half_life):
+        keep = 2.0 ** (-age / config.gold_half_life)
+        sums.gold_share[:] *= keep
+        sums.gold_size[:] *= keep
+        sums.gold_loss[:] *= keep
+        sums.gate[:] *= keep
+        sums.gold_hits[:, :] *= keep
+
+
+@njit(cache=True)
+def _build_prior(own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray) -> None:
+    """Class balance: the configured prior until gold arrives; for crowds, learned."""
+    k_n = prior.shape[0]
+    h = config.half_lives.shape[0] - 1
+    size = own.gold_size[0] + other.gold_size[0]
+    square = own.gold_size[1] + other.gold_size[1]
+    effective = size * size / square if square > 0.0 else 0.0
+    total = 0.0
+    share = np.empty(k_n)
+    for k in range(k_n):
+        share[k] = config.prior_strength * prior[k]
+        if config.learn_balance:
+            share[k] += max(own.mass[h, k] + other.mass[h, k], 0.0)
+        total += share[k]
+    for k in range(k_n):
+        believed = share[k] / total * config.prior_strength
+        if size > 0.0:
+            believed += (own.gold_share[k] + other.gold_share[k]) / size * effective
+        tables.log_prior[k] = math.log(max(believed / (config.prior_strength + effective), TINY))
+
+
+@njit(cache=True)
+def build_tables(
+    own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray, forms: IntArray
+) -> None:
+    """Derive emissions, mixture weights and class balance from the sums."""
+    m = own.cast.shape[0]
+    h_n, k_n = own.mass.shape
+    _build_prior(own, other, tables, config, prior)
+    population = np.zeros((k_n, h_n, k_n))
+    for w in range(m):
+        if forms[w] == CROWD:
+            for label in range(k_n):
+                for h in range(h_n):
+                    for k in range(k_n):
+                        population[label, h, k] += max(
+                            own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0
+                        )
+    off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
+    for h in range(h_n):
+        for k in range(k_n):
+            total = 0.0
+            for label in range(k_n):
+                population[label, h, k] += config.crowd_strength * (
+                    config.crowd_accuracy if label == k else off
+                )
+                total += population[label, h, k]
+            for label in range(k_n):
+                population[label, h, k] = (
+                    config.population_strength * population[label, h, k] / total
+                    + config.crowd_strength * (config.crowd_accuracy if label == k else off)
+                )
+    mix = np.empty(h_n)
+    theta = np.empty((k_n, h_n, k_n))
+    lf_off = (1.0 - config.lf_accuracy) / max(k_n - 1, 1)
+    for w in range(m):
+        top = -np.inf
+        for h in range(h_n):
+            mix[h] = own.evidence[w, h] + other.evidence[w, h]
+            top = max(top, mix[h])
+        total = 0.0
+        for h in range(h_n):
+            mix[h] = math.exp(mix[h] - top)
+            total += mix[h]
+        for h in range(h_n):
+            mix[h] /= total
+        for h in range(h_n):
+            if forms[w] == LF:
+                examples = 0.0
+                for k in range(k_n):
+                    examples += max(
+                        own.mass[h, k]
+                        + other.mass[h, k]
+                        - own.before[w, h, k]
+                        - other.before[w, h, k],
+                        0.0,
+                    )
+                for label in range(k_n):
+                    cast = 0.0
+                    for k in range(k_n):
+                        cast += max(own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0)
+                    marginal = (cast + 1.0 / k_n) / (examples + 2.0)
+                    for k in range(k_n):
+                        start = (
+                            k_n * marginal * (config.lf_accuracy if label == k else lf_off)
+                        )
+                        here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
+                        base = (
+                            own.mass[h, k]
+                            + other.mass[h, k]
+                            - own.before[w, h, k]
+                            - other.before[w, h, k]
+                        )
+                        theta[label, h, k] = (
+                            max(here, 0.0) + config.lf_strength * start
+                        ) / (max(base, 0.0) + config.lf_strength)
+            else:
+                for k in range(k_n):
+                    total = 0.0
+                    for label in range(k_n):
+                        theta[label, h, k] = population[label, h, k] + max(
+                            own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0
+                        )
+                        total += theta[label, h, k]
+                    for label in range(k_n):
+                        theta[label, h, k] /= total
+        for k in range(k_n):
+            for label in range(k_n):
+                joint = 0.0
+                for h in range(h_n):
+                    joint += mix[h] * theta[label, h, k]
+                tables.log_like[w, label, k] = math.log(min(max(joint, 1e-9), 1.0))
+            for h in range(h_n):
+                total = 0.0
+                for label in range(k_n):
+                    total += theta[label, h, k]
+                for label in range(k_n):
+                    tables.bank[w, label, h, k] = theta[label, h, k] / total
+            for label in range(k_n):
+                given = 0.0
+                for h in range(h_n):
+                    given += mix[h] * tables.bank[w, label, h, k]
+                tables.given_vote[w, label, k] = given
+    _build_temperature(own, other, tables, config)
+
+
+@njit(cache=True)
+def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -> None:
+    """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1."""
+    size = own.gold_size[0] + other.gold_size[0]
+    tables.scalars[0] = 1.0
+    if size <= 0.0:
+        return
+    effective = size * size / (own.gold_size[1] + other.gold_size[1])
+    least = np.inf
+    for j in range(config.temperatures.shape[0]):
+        loss = effective * (own.gold_loss[j] + other.gold_loss[j]) / size
+        loss += config.temperature_strength * math.log(config.temperatures[j]) ** 2
+        if loss < least - 1e-9:
+            least = loss
+            tables.scalars[0] = config.temperatures[j]
+
+
+@njit(cache=True)
+def build_pairs(own: Sums, other: Sums, tables: Tables, config: Config, limit: int) -> None:
+    """Derive the agreement expected of each pair, and the excess that is significant."""
+    k_n = tables.log_prior.shape[0]
+    found = 0.0
+    for v in range(1, limit):
+        first = v * (v - 1) // 2
+        for w in range(v):
+            p = first + w
+            for k in range(k_n):
+                total = 0.0
+                for label in range(k_n):
+                    total += tables.given_vote[w, label, k] * tables.given_vote[v, label, k]
+                tables.agree[p, k] = total
+            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
+            room = own.pairs[p, 2] + other.pairs[p, 2]
+            spread = own.pairs[p, 3] + other.pairs[p, 3]
+            rho = min(max(excess / (room + config.pair_shrinkage), 0.0), 1.0)
+            if rho < config.pair_floor or excess < config.pair_z * math.sqrt(spread + 1.0):
+                rho = 0.0
+            else:
+                found = 1.0
+            tables.rho[w, v] = rho
+            tables.rho[v, w] = rho
+    tables.scalars[2] = found
+
+
+@njit(cache=True)
+def start_block(
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    prior: FloatArray,
+    forms: IntArray,
+    age: float,
+) -> None:
+    """Bring the sums to the present and derive the tables of the next block."""
+    fold_evidence(own, other, tables, config)
+    scale_sums(own, config, age, tables.weight)
+    scale_sums(other, config, age, tables.weight)
+    tables.weight[:] = 1.0
+    build_tables(own, other, tables, config, prior, forms)
+    if config.use_pairs:
+        build_pairs(own, other, tables, config, min(forms.shape[0], pair_width(own)))
+
+
+@njit(cache=True)
+def pair_width(sums: Sums) -> int:
+    """Return how many columns have pairwise statistics."""
+    return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
+
+
+@njit(cache=True)
+def step_rows(
+    first: int,
+    votes: VoteArray,
+    example: npt.NDArray[np.int32],
+    emit: npt.NDArray[np.bool_],
+    ex_votes: VoteArray,
+    ex_proba: FloatArray,
+    ex_clock: IntArray,
+    learn: bool,
+    counters: IntArray,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    prior: FloatArray,
+    forms: IntArray,
+    proba: FloatArray,
+    weights: FloatArray,
+    clock: IntArray,
+) -> int:
+    """Judge rows in order, learn those that are emitted; return the first row not processed.
+
+    Stops early after a block start when ``counters[4]`` says that other partitions' sums wait.
+    Counters: own examples, stream clock, examples in this block, block size, sums waiting.
+    """
+    n, m = votes.shape
+    h_n, k_n = own.mass.shape
+    columns = np.empty(m, np.int64)
+    shares = np.empty(m)
+    score = np.empty(k_n)
+    posterior = np.empty(k_n)
+    leave = np.empty(k_n)
+    inverse = np.empty((m, k_n))
+    factor = np.empty(h_n)
+    limit = min(m, pair_width(own))
+    for i in range(first, n):
+        row = votes[i]
+        n_votes = find_votes(row, k_n, tables, columns, shares)
+        judge(row, n_votes, columns, shares, tables, score, posterior)
+        publish(row, n_votes, columns, shares, tables, score, proba[i], weights[i])
+        e = example[i]
+        clock[i] = counters[1]
+        if not emit[i]:
+            continue
+        known = ex_clock[e] >= 0
+        if known:
+            answered = False
+            for k in range(k_n):
+                answered = answered or ex_proba[e, k] == 0.0
+            if answered:
+                for k in range(k_n):
+                    posterior[k] = ex_proba[e, k]
+        if not learn:
+            # What the sums hold of a learned example must stay on record as it is.
+            if not known:
+                ex_votes[e] = row
+                ex_proba[e] = posterior
+            continue
+        if known:
+            age = counters[1] - ex_clock[e]
+            for h in range(h_n):
+                factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
+            add_counts(ex_votes[e], ex_proba[e], factor, own)
+            for h in range(h_n):
+                factor[h] = -factor[h]
+            add_counts(row, posterior, factor, own)
+            _learn_evidence(
+                row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
+            )
+        else:
+            ex_votes[e] = -1
+            for h in range(h_n):
+                tables.weight[h] *= config.growth[h]
+            add_counts(row, posterior, tables.weight, own)
+            _learn_evidence(
+                row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
+            )
+            if config.use_pairs:
+                _learn_pairs(
+                    row, n_votes, columns, shares, posterior, own, tables, limit, inverse
+                )
+            counters[0] += 1
+            counters[1] += 1
+            counters[2] += 1
+            ex_clock[e] = counters[1]
+            clock[i] = counters[1]
+        ex_votes[e] = row
+        ex_proba[e] = posterior
+        if not known and counters[2] >= counters[3]:
+            start_block(own, other, tables, config, prior, forms, float(counters[2]))
+            counters[2] = 0
+            if counters[4] > 0:
+                return i + 1
+    return n

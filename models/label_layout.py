@@ -1,0 +1,150 @@
+"""Arrays that the label model is made of: sums that partitions add up, tables derived from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "CROWD",
+    "LF",
+    "PAIR_LIMIT",
+    "TEMPERATURES",
+    "Config",
+    "FloatArray",
+    "Sums",
+    "Tables",
+    "new_sums",
+    "new_tables",
+    "pair_count",
+    "widen_sums",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+LF = 0
+"""Joint form: P(vote, voted at all | class), so that one-sided functions are informative."""
+CROWD = 1
+"""Conditional form: P(vote | class, voted), for annotators whose choice of items says nothing."""
+
+PAIR_LIMIT = 128
+"""Columns beyond this number are left out of the pairwise statistics, which grow as m²."""
+
+TEMPERATURES: FloatArray = np.exp(np.linspace(np.log(0.5), np.log(8.0), 25))
+"""Grid of temperatures, log-spaced; T = 1 is its seventh value."""
+
+
+class Config(NamedTuple):
+    """Numbers that do not change while a model lives; one global setting serves every set."""
+
+    half_lives: FloatArray  # (H,) examples; inf never forgets
+    growth: FloatArray  # (H,) weight gained by each later example of a block
+    temperatures: FloatArray  # (J,)
+    lf_accuracy: float
+    lf_strength: float
+    crowd_accuracy: float
+    crowd_strength: float
+    population_strength: float
+    evidence_half_life: float
+    pair_half_life: float
+    pair_shrinkage: float
+    pair_z: float
+    pair_floor: float
+    gold_half_life: float
+    gold_boost: float
+    prior_strength: float
+    temperature_strength: float
+    corrector_variance: float
+    learn_balance: bool
+    use_pairs: bool
+
+
+class Sums(NamedTuple):
+    """Everything learned, as sums over examples: the contribution of one or more partitions.
+
+    Indices: w column, l vote, h half-life, k class, p pair (w < v at v(v−1)/2 + w).
+    """
+
+    counts: FloatArray  # (m, K, H, K) posterior mass of votes, [w, l, h, k]
+    mass: FloatArray  # (H, K) posterior mass of all examples
+    before: FloatArray  # (m, H, K) mass of the examples before column w appeared
+    evidence: FloatArray  # (m, H) predictive log-likelihood of each half-life
+    cast: FloatArray  # (m,) votes cast: the clock by which evidence decays
+    pairs: FloatArray  # (p, 4) agreements, expected, 1 − expected, variance
+    gold_share: FloatArray  # (K,) gold answers by class, weighted by 1 / inclusion
+    gold_size: FloatArray  # (3,) Σ weight, Σ weight², number
+    gold_loss: FloatArray  # (J,) weighted log-loss at each temperature
+    gate: FloatArray  # (4,) corrector against posterior: Σ weight, Σ gain, Σ gain², number
+    gold_hits: FloatArray  # (m, 2) weighted correct votes, weighted votes
+
+
+class Tables(NamedTuple):
+    """What a block of examples is judged with: frozen between two block starts."""
+
+    log_prior: FloatArray  # (K,)
+    log_like: FloatArray  # (m, K, K) log θ [w, l, k]
+    bank: FloatArray  # (m, K, H, K) θ normalised over votes, by half-life
+    given_vote: FloatArray  # (m, K, K) their mixture
+    agree: FloatArray  # (p, K) chance that a pair agrees, given the class
+    rho: FloatArray  # (m, m) excess agreement, zero where not significant
+    corrector: FloatArray  # (D, K)
+    scalars: FloatArray  # (4,) temperature, corrector on, any rho, log-scale of evidence
+    weight: FloatArray  # (H,) weight of the next example relative to the block start
+    product: FloatArray  # (m, H) product of predictive probabilities in this block
+    voted: FloatArray  # (m,) votes in this block
+
+
+def pair_count(m: int) -> int:
+    """Return the number of column pairs whose agreement is followed."""
+    width = min(m, PAIR_LIMIT)
+    return width * (width - 1) // 2
+
+
+def new_sums(m: int, n_classes: int, n_bank: int) -> Sums:
+    """Return sums over no examples."""
+    k, h = n_classes, n_bank
+    return Sums(
+        counts=np.zeros((m, k, h, k)),
+        mass=np.zeros((h, k)),
+        before=np.zeros((m, h, k)),
+        evidence=np.zeros((m, h)),
+        cast=np.zeros(m),
+        pairs=np.zeros((pair_count(m), 4)),
+        gold_share=np.zeros(k),
+        gold_size=np.zeros(3),
+        gold_loss=np.zeros(len(TEMPERATURES)),
+        gate=np.zeros(4),
+        gold_hits=np.zeros((m, 2)),
+    )
+
+
+def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
+    """Return tables to be filled by the first build."""
+    k, h = n_classes, n_bank
+    return Tables(
+        log_prior=np.zeros(k),
+        log_like=np.zeros((m, k, k)),
+        bank=np.zeros((m, k, h, k)),
+        given_vote=np.zeros((m, k, k)),
+        agree=np.zeros((pair_count(m), k)),
+        rho=np.zeros((m, m)),
+        corrector=np.zeros((m * k + 1, k)),
+        scalars=np.array([1.0, 0.0, 0.0, 0.0]),
+        weight=np.ones(h),
+        product=np.ones((m, h)),
+        voted=np.zeros(m),
+    )
+
+
+def widen_sums(sums: Sums, m: int) -> Sums:
+    """Return the same sums with room for ``m`` columns; new columns start now, with no votes."""
+    old = sums.counts.shape[0]
+    wide = new_sums(m, sums.counts.shape[1], sums.counts.shape[2])
+    for name in ("counts", "before", "evidence", "cast", "gold_hits", "pairs"):
+        getattr(wide, name)[: len(getattr(sums, name))] = getattr(sums, name)
+    for name in ("mass", "gold_share", "gold_size", "gold_loss", "gate"):
+        getattr(wide, name)[...] = getattr(sums, name)
+    wide.before[old:] = sums.mass
+    return wide

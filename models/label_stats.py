@@ -1,0 +1,146 @@
+"""Contributions of partitions: sums with names and a clock, moved, aligned and merged as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.label_kernels import scale_sums
+from models.label_layout import Config, FloatArray, Sums, new_sums, pair_count
+from models.label_snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
+
+__all__ = ["Contribution", "align_sums", "decode", "encode", "merge_contributions"]
+
+KIND = "headrace label statistics"
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """Sums of one or more partitions, as of a point of the stream's clock.
+
+    ``clock`` is the stream's count at that point, ``count`` the examples in the sums, and
+    ``votes_seen`` (m,) each column's count of votes, by which its evidence decays.
+    """
+
+    lfs: tuple[str, ...]
+    count: int
+    clock: int
+    half_lives: tuple[float, ...]
+    votes_seen: FloatArray
+    sums: Sums
+
+
+def _pair_matrix(sums: Sums) -> FloatArray:
+    m = len(sums.cast)
+    width = 0
+    while pair_count(width) < len(sums.pairs):
+        width += 1
+    dense = np.zeros((m, m, 4))
+    rows, cols = np.tril_indices(width, -1)
+    dense[rows, cols] = sums.pairs
+    dense[cols, rows] = sums.pairs
+    return dense
+
+
+def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
+    """Return sums whose column j is the old column ``columns[j]``, or a new one for -1."""
+    index = np.asarray(columns, dtype=np.int64)
+    m = len(index)
+    old_m, n_classes, n_bank, _ = sums.counts.shape
+    if m == old_m and np.array_equal(index, np.arange(m)):
+        return Sums(*(array.copy() for array in sums))
+    out = new_sums(m, n_classes, n_bank)
+    for name in ("mass", "gold_share", "gold_size", "gold_loss", "gate"):
+        getattr(out, name)[...] = getattr(sums, name)
+    out.before[...] = sums.mass
+    here = np.flatnonzero(index >= 0)
+    for name in ("counts", "before", "evidence", "cast", "gold_hits"):
+        getattr(out, name)[here] = getattr(sums, name)[index[here]]
+    if len(here):
+        dense = np.zeros((m, m, 4))
+        dense[np.ix_(here, here)] = _pair_matrix(sums)[np.ix_(index[here], index[here])]
+        rows, cols = np.tril_indices(min(m, _width_of(out)), -1)
+        out.pairs[...] = dense[rows, cols]
+    return out
+
+
+def _width_of(sums: Sums) -> int:
+    width = 0
+    while pair_count(width + 1) <= len(sums.pairs) and width < len(sums.cast):
+        width += 1
+    return width
+
+
+def encode(contribution: Contribution) -> bytes:
+    """Return the contribution as bytes, its columns in the order of their names."""
+    order = sorted(range(len(contribution.lfs)), key=contribution.lfs.__getitem__)
+    sums = align_sums(contribution.sums, order)
+    return pack(
+        KIND,
+        {
+            "lfs": [contribution.lfs[j] for j in order],
+            "count": contribution.count,
+            "clock": contribution.clock,
+            "half_lives": list(contribution.half_lives),
+            "arrays": pack_arrays(
+                {"votes_seen": contribution.votes_seen[order], **sums._asdict()}
+            ),
+        },
+    )
+
+
+def decode(data: bytes) -> Contribution:
+    """Return the contribution that `encode` wrote."""
+    content = unpack(KIND, data)
+    arrays: dict[str, npt.NDArray[Any]] = unpack_arrays(content["arrays"])
+    return Contribution(
+        lfs=tuple(content["lfs"]),
+        count=content["count"],
+        clock=content["clock"],
+        half_lives=tuple(content["half_lives"]),
+        votes_seen=arrays.pop("votes_seen"),
+        sums=Sums(**arrays),
+    )
+
+
+def age_evidence(sums: Sums, votes: FloatArray, half_life: float) -> None:
+    """Decay evidence by the votes that were cast since."""
+    sums.evidence[...] *= 2.0 ** (-np.maximum(votes, 0.0) / half_life)[:, None]
+
+
+def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contribution:
+    """Return the sum of contributions at the latest of their times.
+
+    *Math* — (t1, S1) ⊕ (t2, S2) = (t*, Σ 2^(−(t* − ti)/h) Si), t* = max ti.
+    """
+    if not parts:
+        message = "nothing to merge"
+        raise SnapshotError(message)
+    names = tuple(sorted({name for part in parts for name in part.lfs}))
+    clock = max(part.clock for part in parts)
+    votes_seen = np.zeros(len(names))
+    aligned: list[tuple[Contribution, list[int], FloatArray]] = []
+    for part in parts:
+        where = {name: j for j, name in enumerate(part.lfs)}
+        columns = [where.get(name, -1) for name in names]
+        seen = np.array([part.votes_seen[j] if j >= 0 else 0.0 for j in columns])
+        votes_seen = np.maximum(votes_seen, seen)
+        aligned.append((part, columns, seen))
+    total: Sums | None = None
+    for part, columns, seen in aligned:
+        sums = align_sums(part.sums, columns)
+        age = float(clock - part.clock)
+        scale_sums(sums, config, age, 2.0 ** (age / config.half_lives))
+        age_evidence(sums, votes_seen - seen, config.evidence_half_life)
+        if total is None:
+            total = sums
+        else:
+            for mine, more in zip(total, sums, strict=True):
+                mine += more
+    assert total is not None
+    count = sum(part.count for part in parts)
+    return Contribution(names, count, clock, parts[0].half_lives, votes_seen, total)
