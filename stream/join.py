@@ -10,9 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from monitoring.counts import JoinCounts
+from stream.events import Interaction
 from stream.evidence import COUNT_COLUMN, DEFAULTS, SUM_COLUMN, Column
 from stream.ids import event_hash, exposure_hash
 from stream.user_state import FINAL, OPENED, PROVISIONAL, Example, UserState
@@ -63,35 +64,6 @@ _C_AWAY: Final = int(Column.AWAY_S)
 _C_REPEATS: Final = int(Column.REPEATS)
 _C_RATE: Final = int(Column.USER_RATE)
 _C_CLOSED: Final = int(Column.CLOSED)
-
-
-class EventLike(Protocol):
-    """What the join reads of a validated event."""
-
-    @property
-    def event_id(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def ts(self) -> float: ...
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def item_id(self) -> str | None: ...
-    @property
-    def request_id(self) -> str | None: ...
-    @property
-    def segment(self) -> str | None: ...
-    @property
-    def position(self) -> int | None: ...
-    @property
-    def propensity(self) -> float | None: ...
-    @property
-    def policy(self) -> str | None: ...
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def context(self) -> Mapping[str, str | float | bool] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +118,12 @@ class JoinRules:
     dedup_horizon_s: float = 2 * 86400.0
     user_horizon_s: float = 90 * 86400.0
     max_examples: int = 200
+
+    @property
+    def longest_window_s(self) -> float:
+        """Return the longest time for which any example stays open."""
+        windows = [rule.window_s for rule in self.types.values()]
+        return max([self.exposure_window_s, *windows])
 
 
 class Rows:
@@ -251,6 +229,15 @@ class Join:
                 stack += (2 * at + 1, 2 * at + 2)
         return found
 
+    def next_due(self) -> float:
+        """Return when the next timer is due, infinity without any."""
+        while self._heap:
+            due, key = self._heap[0]
+            if self.due.get(key) == due:
+                return due
+            heapq.heappop(self._heap)
+        return _NEVER
+
     def advance(self, ts: float, rows: Rows) -> None:
         """Move event time forward and close every window that is over."""
         if ts <= self.max_ts:
@@ -262,7 +249,7 @@ class Join:
             if self.due.get(key) == due:
                 self._fire(self.by_key[key], watermark, rows)
 
-    def apply(self, event: EventLike, rows: Rows) -> None:
+    def apply(self, event: Interaction, rows: Rows) -> None:
         """Apply one event: nothing, if it was seen before or comes too late."""
         ts = event.ts
         user = self.resident[event.user_id]
@@ -316,7 +303,7 @@ class Join:
             del seen[first]
 
     def _expose(
-        self, user: UserState, event: EventLike, item_id: str, seen_hash: int, rows: Rows
+        self, user: UserState, event: Interaction, item_id: str, seen_hash: int, rows: Rows
     ) -> None:
         request_id = event.request_id
         name = exposure_hash(request_id, item_id) if request_id else seen_hash
@@ -335,7 +322,7 @@ class Join:
     def _answer(
         self,
         user: UserState,
-        event: EventLike,
+        event: Interaction,
         item_id: str,
         kind: str,
         seen_hash: int,
@@ -391,7 +378,7 @@ class Join:
         rows.add(user, example, stage, reason, task, ts)
 
     def _open(
-        self, user: UserState, event: EventLike, item_id: str, name: int, rows: Rows
+        self, user: UserState, event: Interaction, item_id: str, name: int, rows: Rows
     ) -> Example:
         examples = user.examples
         rules = self.rules
@@ -490,9 +477,7 @@ class Join:
                 return
         self._schedule(user, next_due)
 
-    def _close(
-        self, user: UserState, example: Example, ts: float, reason: int, rows: Rows
-    ) -> None:
+    def _close(self, user: UserState, example: Example, ts: float, reason: int, rows: Rows) -> None:
         evidence = example.evidence
         evidence[_C_CLOSED] = 1.0
         example.stage = FINAL

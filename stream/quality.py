@@ -42,9 +42,7 @@ class LabelQuality:
         self.labels += len(proba)
         self.class_mass += (np.rint(proba * _GRID) / _GRID).sum(axis=0)
 
-    def answer(
-        self, proba: NDArray[np.float64], votes: NDArray[np.int8], label: int
-    ) -> None:
+    def answer(self, proba: NDArray[np.float64], votes: NDArray[np.int8], label: int) -> None:
         """Score one example's probabilities (K,) and votes (m,) against its gold label."""
         best = int(proba.argmax())
         confidence = float(proba[best])

@@ -1,0 +1,188 @@
+"""A partition as a checkpoint: what is written, what is read back, and what may leave memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from models import LabelModel
+from models.recommender import PrequentialMetrics
+from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
+from stream.labelling import stats_chunk
+from stream.numbers import Layout
+from stream.quality import LabelQuality
+from stream.state import Checkpoint, PartitionHead, UserWrite
+from stream.user_state import UserState
+
+if TYPE_CHECKING:
+    from stream.pipeline import PartitionPipeline
+
+__all__ = ["Snapshot"]
+
+_CLOCK: Final = "own/clock"
+_GOLD: Final = "own/gold"
+_SWITCHES: Final = "own/switches"
+_LAYOUT: Final = "own/layout/"
+_MODEL: Final = "own/labels/"
+_RECOMMENDER: Final = "own/recommender/"
+_COUNTS: Final = "share/counts"
+_PREQUENTIAL: Final = "share/recommender/prequential"
+_FORMAT: Final = 1
+
+
+def _quality_chunk(task: str) -> str:
+    return f"share/labels/{task}/quality"
+
+
+class Snapshot:
+    """Writes one partition's state, and takes it up again.
+
+    Attributes
+    ----------
+    layouts
+        Layouts in which stored examples may still be written, by id.
+    """
+
+    def __init__(self, pipeline: PartitionPipeline) -> None:
+        self._pipeline = pipeline
+        self.layouts: dict[str, Layout] = {}
+        self._layout_written = False
+        self._expected: dict[str, int] = {}
+        self._unsaved: dict[bytes, object] = {}
+
+    # --- out ------------------------------------------------------------------------------
+
+    def cut(self) -> Checkpoint:
+        """Return everything that changed since the last cut.
+
+        A cut that could not be saved must be saved again before the next is made: it alone
+        holds what changed.
+        """
+        pipeline = self._pipeline
+        join = pipeline.join
+        layout = pipeline.layout
+        users: dict[bytes, UserWrite | None] = dict.fromkeys(sorted(join.gone))
+        for key, user in join.dirty.items():
+            users[key] = UserWrite(user.to_bytes(layout.id), user.due)
+        self._unsaved = dict(join.dirty)
+        join.dirty = {}
+        join.gone = set()
+        chunks: dict[str, bytes | None] = {**self.own(), **self.shared()}
+        if not self._layout_written:
+            chunks[_LAYOUT + layout.id] = layout.to_bytes()
+            self._layout_written = True
+        for name, data in pipeline.learning.dirty_chunks().items():
+            chunks[_RECOMMENDER + name] = data
+        checkpoint = Checkpoint(
+            pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
+        )
+        self._expected = dict(pipeline.next_offsets)
+        return checkpoint
+
+    def saved(self) -> None:
+        """Forget what the last cut held: it can be read from the store now."""
+        self._unsaved = {}
+
+    def own(self) -> dict[str, bytes | None]:
+        """Return the chunks that nobody else reads, the recommender's excepted."""
+        pipeline = self._pipeline
+        join = pipeline.join
+        chunks: dict[str, bytes | None] = {
+            _CLOCK: msgspec.msgpack.encode(
+                (_FORMAT, join.max_ts, join.pending, join.duplicates, join.too_late)
+            ),
+            _GOLD: pipeline.gold.to_bytes(),
+            _SWITCHES: pipeline.switches.to_bytes(),
+        }
+        for name, task in pipeline.labelling.tasks.items():
+            chunks[_MODEL + name] = task.model.to_bytes()
+        return chunks
+
+    def shared(self) -> dict[str, bytes]:
+        """Return the partition's contributions."""
+        pipeline = self._pipeline
+        chunks = {
+            _COUNTS: counts_to_bytes(pipeline.counts),
+            _PREQUENTIAL: pipeline.learning.metrics.to_bytes(),
+        }
+        for name, task in pipeline.labelling.tasks.items():
+            chunks[stats_chunk(name)] = task.model.own_stats()
+            chunks[_quality_chunk(name)] = task.quality.to_bytes()
+        return chunks
+
+    # --- in -------------------------------------------------------------------------------
+
+    def restore(self, head: PartitionHead) -> None:
+        """Take a checkpoint up; an empty head changes nothing.
+
+        Raises
+        ------
+        ValueError
+            If a chunk is damaged, or of a newer format than this program reads.
+        """
+        pipeline = self._pipeline
+        pipeline.next_offsets = dict(head.next_offsets)
+        self._expected = dict(head.next_offsets)
+        pipeline.join.restore_timers(dict(head.timers))
+        chunks = head.chunks
+        for name, data in chunks.items():
+            if name.startswith(_LAYOUT):
+                self.layouts[name.removeprefix(_LAYOUT)] = Layout.from_bytes(data)
+        self._layout_written = pipeline.layout.id in self.layouts
+        if _CLOCK in chunks:
+            stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[_CLOCK]))
+            if stored[0] > _FORMAT:
+                raise ValueError(
+                    f"the state of partition {pipeline.partition} has format {stored[0]}, this "
+                    f"program reads up to {_FORMAT}: run the newer version"
+                )
+            join = pipeline.join
+            _, join.max_ts, join.pending, join.duplicates, join.too_late = stored
+        if _GOLD in chunks:
+            pipeline.gold.load(chunks[_GOLD])
+        if _SWITCHES in chunks:
+            pipeline.switches.load(chunks[_SWITCHES])
+        tasks = pipeline.labelling.tasks
+        if _COUNTS in chunks:
+            names = {name: task.names for name, task in tasks.items()}
+            pipeline.counts = counts_from_bytes(chunks[_COUNTS], names)
+            pipeline.join.counts = pipeline.counts.join
+        if _PREQUENTIAL in chunks:
+            metrics = PrequentialMetrics.from_bytes(chunks[_PREQUENTIAL])
+            pipeline.learning.metrics = metrics
+        for name, task in tasks.items():
+            if _MODEL + name in chunks:
+                task.adopt(LabelModel.from_bytes(chunks[_MODEL + name]))
+            if _quality_chunk(name) in chunks:
+                quality = LabelQuality.from_bytes(chunks[_quality_chunk(name)])
+                if len(quality.lf_gold) == len(task.names):
+                    task.quality = quality
+        pipeline.learning.load(
+            {
+                name.removeprefix(_RECOMMENDER): data
+                for name, data in chunks.items()
+                if name.startswith(_RECOMMENDER)
+            }
+        )
+
+    # --- memory ---------------------------------------------------------------------------
+
+    def evict(self, limit: int) -> None:
+        """Let the people leave memory who were not needed for longest, down to three quarters.
+
+        Whose state is not in the store yet stays.
+        """
+        join = self._pipeline.join
+        excess = len(join.resident) - limit
+        if excess <= 0:
+            return
+        free: list[UserState] = [
+            user
+            for key, user in join.by_key.items()
+            if key not in join.dirty and key not in self._unsaved
+        ]
+        free.sort(key=lambda user: (user.touched, user.key))
+        for user in free[: excess + limit // 4]:
+            del join.resident[user.user_id]
+            del join.by_key[user.key]

@@ -1,0 +1,182 @@
+"""Files of events: NDJSON, gzip, Zstandard or Parquet, one after the other or merged by time."""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, cast
+
+import orjson
+import zstandard
+
+__all__ = ["FileError", "Lines", "read_merged"]
+
+_PARQUET_ROWS: Final = 10_000
+
+
+class FileError(Exception):
+    """A file that cannot be read; says which, why, and what is allowed."""
+
+
+class Lines(NamedTuple):
+    """A block of lines, and where each came from: index of its file, its number from 1."""
+
+    lines: list[bytes]
+    files: list[int]
+    numbers: list[int]
+
+
+def read_merged(
+    paths: Sequence[Path], block: int, progress: Callable[[int], None] | None = None
+) -> Iterator[Lines]:
+    """Yield the lines of all files in blocks of ``block`` lines.
+
+    One file keeps its own order, which is the order of a log. Several are merged by event time:
+    always the file whose next event is oldest goes on. ``progress`` is told of bytes read.
+
+    Raises
+    ------
+    FileError
+        If a file is missing, damaged, or of an unknown kind.
+    """
+    sources = [_numbered(index, path, progress) for index, path in enumerate(paths)]
+    if len(sources) == 1:
+        merged = sources[0]
+    else:
+        merged = _by_time(sources)
+    lines: list[bytes] = []
+    files: list[int] = []
+    numbers: list[int] = []
+    for line, file, number in merged:
+        lines.append(line)
+        files.append(file)
+        numbers.append(number)
+        if len(lines) >= block:
+            yield Lines(lines, files, numbers)
+            lines, files, numbers = [], [], []
+    if lines:
+        yield Lines(lines, files, numbers)
+
+
+_Numbered = tuple[bytes, int, int]
+
+
+def _by_time(sources: Sequence[Iterator[_Numbered]]) -> Iterator[_Numbered]:
+    def timed(source: Iterator[_Numbered]) -> Iterator[tuple[float, int, int, bytes]]:
+        reached = float("-inf")
+        for line, file, number in source:
+            reached = max(reached, _time_of(line, reached))
+            yield reached, file, number, line
+
+    for _, file, number, line in heapq.merge(*(timed(source) for source in sources)):
+        yield line, file, number
+
+
+def _time_of(line: bytes, otherwise: float) -> float:
+    """Return a line's event time if it has a plausible one; a bad line stays where it is."""
+    try:
+        ts = orjson.loads(line)["ts"]
+        if isinstance(ts, str):
+            from stream.events import Event  # the schema's own reading of RFC 3339
+
+            ts = Event.model_validate(
+                {"event_id": "e", "type": "view", "ts": ts, "user_id": "u", "item_id": "i"}
+            ).ts
+        if isinstance(ts, bool) or not isinstance(ts, int | float) or not 0 <= ts < 1e11:
+            return otherwise
+        return float(ts)
+    except (ValueError, KeyError, TypeError, IndexError):
+        return otherwise
+
+
+def _numbered(
+    index: int, path: Path, progress: Callable[[int], None] | None
+) -> Iterator[_Numbered]:
+    number = 0
+    for line in _lines(path, progress):
+        number += 1
+        yield line, index, number
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how many bytes were read of it."""
+
+    def __init__(self, raw: BinaryIO, progress: Callable[[int], None] | None) -> None:
+        self._raw = raw
+        self._progress = progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
+        if self._progress is not None:
+            self._progress(len(data))
+        return len(data)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such file")
+    name = path.name
+    if name.endswith(".parquet"):
+        yield from _parquet_lines(path, progress)
+        return
+    raw = io.BufferedReader(_Counted(path.open("rb"), progress), 1 << 20)
+    stream: BinaryIO
+    if name.endswith(".gz"):
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    elif name.endswith((".zst", ".zstd")):
+        stream = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw))
+    else:
+        stream = raw
+    try:
+        with raw:
+            rest = b""
+            while block := stream.read(1 << 20):
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                yield from lines
+            if rest:
+                yield rest
+    except (OSError, EOFError, zstandard.ZstdError) as error:
+        raise FileError(
+            f"{path}: cannot be read ({error}); allowed: NDJSON, also .gz or .zst, or Parquet"
+        ) from error
+
+
+def _parquet_lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    import pyarrow as pa  # half a second to import, and rarely needed
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            rows = max(1, file.metadata.num_rows)
+            size = path.stat().st_size
+            for batch in file.iter_batches(_PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    yield orjson.dumps(
+                        {key: _plain(value) for key, value in row.items() if value is not None},
+                        option=orjson.OPT_NAIVE_UTC,
+                    )
+                if progress is not None:
+                    progress(size * len(batch) // rows)
+    except (OSError, pa.ArrowException) as error:
+        raise FileError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a Parquet value as an event line has it: a map is an object, absent keys left out."""
+    if isinstance(value, list) and all(isinstance(p, tuple) and len(p) == 2 for p in value):
+        value = dict(value)
+    if isinstance(value, dict):
+        return {key: part for key, part in value.items() if part is not None}
+    return value

@@ -1,0 +1,117 @@
+"""Gold answers wait for their moment: the first event that happened after them."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final
+
+import msgspec
+from pydantic import ValidationError
+
+from stream.events import Gold
+from stream.ids import KEY_BYTES
+from stream.records import RecordBatch
+from stream.rejection import Invalid, Origin, Rejected, explain, parse_object, split_lines
+
+__all__ = ["GoldAnswer", "GoldQueue"]
+
+_NEVER: Final = float("inf")
+_KEY_HEX: Final = 2 * KEY_BYTES
+_ID_HEX: Final = _KEY_HEX + 16
+
+
+class GoldAnswer(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
+    """One answer, ordered by its time, then by where it lay in the log.
+
+    ``inclusion`` is the probability with which the example was drawn for the random audit;
+    None when it was chosen for another reason.
+    """
+
+    ts: float
+    offset: int
+    line: int
+    key: bytes
+    hash: int
+    task: str
+    label: str
+    inclusion: float | None = None
+
+
+class GoldQueue:
+    """Answers whose time has not come yet, smallest time first.
+
+    An answer is applied right before the first event that happened after it, so that it does not
+    matter which of the two topics was fetched first.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[GoldAnswer] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def first_ts(self) -> float:
+        """Return the time of the next answer, infinity without any."""
+        return self._heap[0].ts if self._heap else _NEVER
+
+    def push(self, answer: GoldAnswer) -> None:
+        """Let an answer wait."""
+        heapq.heappush(self._heap, answer)
+
+    def pop_before(self, ts: float) -> list[GoldAnswer]:
+        """Remove and return the answers given before ``ts``, in order."""
+        ready = []
+        while self._heap and self._heap[0].ts < ts:
+            ready.append(heapq.heappop(self._heap))
+        return ready
+
+    def keys_before(self, ts: float) -> list[bytes]:
+        """Return the user keys of the answers given before ``ts``; looks at no others."""
+        heap, found, stack = self._heap, [], [0]
+        while stack:
+            at = stack.pop()
+            if at < len(heap) and heap[at].ts < ts:
+                found.append(heap[at].key)
+                stack += (2 * at + 1, 2 * at + 2)
+        return found
+
+    def decode(self, batch: RecordBatch) -> tuple[list[GoldAnswer], list[Rejected]]:
+        """Return the answers of a batch of records, and the lines that are none."""
+        answers: list[GoldAnswer] = []
+        rejected: list[Rejected] = []
+        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
+            for number, line in enumerate(split_lines(value), 1):
+                if line.strip():
+                    try:
+                        answers.append(_answer(line, offset, number))
+                    except Invalid as fault:
+                        origin = Origin(offset, number, time)
+                        rejected.append(Rejected(*origin, fault.field, fault.reason, line))
+        return answers, rejected
+
+    def to_bytes(self) -> bytes:
+        """Return the answers that wait."""
+        return msgspec.msgpack.encode(sorted(self._heap))
+
+    def load(self, data: bytes) -> None:
+        """Replace the answers that wait by stored ones."""
+        self._heap = msgspec.msgpack.decode(data, type=list[GoldAnswer])
+        heapq.heapify(self._heap)
+
+
+def _answer(line: bytes, offset: int, number: int) -> GoldAnswer:
+    try:
+        gold = Gold.model_validate(parse_object(line))
+    except ValidationError as error:
+        raise explain(error) from error
+    name = gold.example_id
+    try:
+        if len(name) != _ID_HEX:
+            raise ValueError
+        key, half = bytes.fromhex(name[:_KEY_HEX]), int(name[_KEY_HEX:], 16)
+    except ValueError as error:
+        raise Invalid(
+            "example_id", f"found {name[:60]!r}, allowed: {_ID_HEX} hexadecimal digits"
+        ) from error
+    return GoldAnswer(gold.ts, offset, number, key, half, gold.task, gold.label, gold.inclusion)

@@ -1,0 +1,356 @@
+"""The labeling stage: votes, posteriors, what was learned from them, and the labels to publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
+from models import LabelModel
+from monitoring.counts import StageCounts, TaskCounts
+from monitoring.vote_counts import count_disagreements, count_votes
+from stream.control import Switches
+from stream.effects import LabelBlock
+from stream.evidence import COLUMNS
+from stream.gold import GoldAnswer
+from stream.join import REASONS, Rows
+from stream.numbers import Layout, TaskLayout
+from stream.quality import LabelQuality, entropy_bits
+from stream.state import SharedChunk
+from stream.user_state import Example, UserState
+
+__all__ = ["Labelling", "TaskSpec", "stats_chunk"]
+
+_GOLD_REASON = REASONS.index("gold")
+_REVISED = 2
+_NO_CONTEXT: Mapping[str, str | float | bool] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task: its classes, the prior of each (None: equal), and who votes on it."""
+
+    name: str
+    classes: tuple[str, ...]
+    lfs: tuple[LabelingFunction, ...]
+    prior: tuple[float, ...] | None = None
+
+    @property
+    def layout(self) -> TaskLayout:
+        """Return how the task lies in an example's numbers."""
+        return TaskLayout(
+            self.name, self.classes, tuple(f"{lf.name}@{lf.version}" for lf in self.lfs)
+        )
+
+    def model(self) -> LabelModel:
+        """Return a label model that has learned nothing yet."""
+        return LabelModel(
+            list(self.classes),
+            list(self.layout.lfs),
+            prior=list(self.prior) if self.prior is not None else None,
+            forms={f"{lf.name}@{lf.version}": lf.form for lf in self.lfs},
+        )
+
+
+def stats_chunk(task: str) -> str:
+    """Return the name of the chunk that holds a partition's share of a label model."""
+    return f"share/labels/{task}/stats"
+
+
+class _Task:
+    """A task at work in one partition.
+
+    The model may know more functions than run now: those that were retired stay in its columns
+    and abstain, so that their statistics are still there if they come back.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+        self.model = spec.model()
+        self.quality = LabelQuality(len(spec.classes), len(spec.lfs))
+        self.others: dict[int, bytes] = {}
+        self.names = [lf.name for lf in spec.lfs]
+        self.versions = [lf.version for lf in spec.lfs]
+        self._columns: NDArray[np.intp] | None = None
+
+    def adopt(self, model: LabelModel) -> None:
+        """Go on with a stored model; functions that it does not know start as new ones."""
+        wanted = self.spec.layout.lfs
+        for name, lf in zip(wanted, self.spec.lfs, strict=True):
+            if name not in model.lf_names:
+                model.add_lf(name, lf.form)
+        self.model = model
+        if model.lf_names == wanted:
+            self._columns = None
+        else:
+            self._columns = np.array([model.lf_names.index(name) for name in wanted])
+
+    def step(
+        self,
+        votes: NDArray[np.int8],
+        example: NDArray[np.int32],
+        emit: NDArray[np.bool_],
+        ex_votes: NDArray[np.int8],
+        ex_proba: NDArray[np.float64],
+        ex_clock: NDArray[np.int64],
+        learn: bool,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Judge and learn rows; return probabilities (n, K) and weights (n, m)."""
+        columns = self._columns
+        if columns is None:
+            result = self.model.step_many(votes, example, emit, ex_votes, ex_proba, ex_clock, learn)
+            return result.proba, result.weights
+        wide = self._widened(ex_votes)
+        result = self.model.step_many(
+            self._widened(votes), example, emit, wide, ex_proba, ex_clock, learn
+        )
+        ex_votes[:] = wide[:, columns]
+        return result.proba, result.weights[:, columns]
+
+    def learn_gold(
+        self,
+        votes: NDArray[np.int8],
+        label: int,
+        proba: NDArray[np.float64],
+        clock: int,
+        inclusion: float,
+    ) -> NDArray[np.float64]:
+        """Learn one answer; return what the example's probabilities are now, (K,)."""
+        return self.model.gold_step(
+            self._widened(votes[None, :])[0], label, proba, clock, inclusion
+        )
+
+    def _widened(self, votes: NDArray[np.int8]) -> NDArray[np.int8]:
+        if self._columns is None:
+            return votes
+        wide = np.full((len(votes), len(self.model.lf_names)), -1, dtype=np.int8)
+        wide[:, self._columns] = votes
+        return wide
+
+
+class Labelling:
+    """All tasks of one partition."""
+
+    def __init__(
+        self,
+        specs: Sequence[TaskSpec],
+        layout: Layout,
+        switches: Switches,
+        items: Callable[[str], Mapping[str, object]] | None,
+        timer: Callable[[], float] | None,
+    ) -> None:
+        self.tasks = {spec.name: _Task(spec) for spec in specs}
+        self._layout = layout
+        self._switches = switches
+        self._items = items
+        self._timer = timer
+
+    def step(
+        self,
+        rows: Rows,
+        table: NDArray[np.void],
+        counts: StageCounts,
+        blocks: list[LabelBlock],
+        weight_task: str,
+        learn: bool,
+    ) -> NDArray[np.float64]:
+        """Vote on the rows, learn their labels, and append the blocks to publish.
+
+        Returns the probability of ``weight_task``'s last class for each row, shape (n,).
+        """
+        n, touched = len(rows), rows.touched
+        example = np.asarray(rows.example, dtype=np.int32)
+        stage = np.asarray(rows.stage, dtype=np.int8)
+        batch = self._batch(rows)
+        published = np.flatnonzero(stage > 0)
+        revisions: list[int] = []
+        for row in published.tolist():
+            of = touched[rows.example[row]]
+            revisions.append(of.revision)
+            of.revision += 1
+        weight = np.ones(n)
+        for name, task in self.tasks.items():
+            votes, failures, seconds = self._votes(task, batch)
+            ex_votes = np.ascontiguousarray(table[f"votes_{name}"])
+            ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
+            ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
+            gold = table[f"gold_{name}"][example] >= 0
+            proba, weights = task.step(
+                votes, example, (stage > 0) & ~gold, ex_votes, ex_proba, ex_clock, learn
+            )
+            table[f"votes_{name}"] = ex_votes
+            table[f"proba_{name}"] = ex_proba
+            table[f"clock_{name}"] = ex_clock
+            if gold.any():
+                # What a person said stands, whatever the evidence does afterwards.
+                proba = np.where(gold[:, None], ex_proba[example], proba)
+            if name == weight_task:
+                weight = np.ascontiguousarray(proba[:, -1])
+            if len(published):
+                block = self._block(task, rows, published, revisions, proba, votes, weights)
+                blocks.append(block)
+                self._count(task, counts, block, failures, seconds)
+        return weight
+
+    def answer(
+        self,
+        answer: GoldAnswer,
+        user: UserState,
+        example: Example,
+        table: NDArray[np.void],
+        counts: StageCounts,
+        blocks: list[LabelBlock],
+        weight_task: str,
+        learn: bool,
+    ) -> float | None:
+        """Apply one gold answer to one example (table of one row) and publish the revised label.
+
+        Returns the new weight of the engagement, or None if the answer is for another task, or
+        for none.
+        """
+        task = self.tasks.get(answer.task)
+        if task is None or answer.label not in task.spec.classes:
+            self.unmatched(answer)
+            return None
+        name, label = answer.task, task.spec.classes.index(answer.label)
+        rows = Rows()
+        rows.add(user, example, _REVISED + 1, _GOLD_REASON, -1, answer.ts)
+        example.slot = user.slot = -1
+        votes, _, _ = self._votes(task, self._batch(rows))
+        ex_votes = np.ascontiguousarray(table[f"votes_{name}"])
+        ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
+        ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
+        first = np.zeros(1, dtype=np.int32)
+        unlearned = bool(ex_clock[0] < 0)
+        assessed, weights = task.step(
+            votes, first, np.array([unlearned]), ex_votes, ex_proba, ex_clock, learn
+        )
+        if unlearned:
+            ex_votes, ex_proba = votes.copy(), assessed
+        task.quality.answer(ex_proba[0], ex_votes[0], label)
+        counted = counts.task(name, task.spec.classes, task.names)
+        counted.gold += 1
+        proba = np.zeros((1, len(task.spec.classes)))
+        proba[0, label] = 1.0
+        if learn:
+            # An answer of unknown origin has inclusion 0: it moves no class balance.
+            proba[0] = task.learn_gold(
+                ex_votes[0], label, ex_proba[0], int(ex_clock[0]), answer.inclusion or 0.0
+            )
+        table[f"votes_{name}"] = ex_votes
+        table[f"proba_{name}"] = proba
+        table[f"clock_{name}"] = ex_clock
+        table[f"gold_{name}"] = label
+        revision = example.revision
+        example.revision += 1
+        block = self._block(
+            task, rows, np.zeros(1, dtype=np.intp), [revision], proba, ex_votes, weights
+        )
+        blocks.append(block)
+        counted.labels[_REVISED, label] += 1
+        return float(proba[0, -1]) if name == weight_task else None
+
+    def unmatched(self, answer: GoldAnswer) -> None:
+        """Count an answer about an example, a task or a class that is not known here."""
+        for task in self.tasks.values():
+            if task.spec.name == answer.task:
+                task.quality.unmatched += 1
+
+    def contributions(self, partition: int) -> list[SharedChunk]:
+        """Return what this partition's label models have counted, for the others to take in."""
+        return [
+            SharedChunk(partition, stats_chunk(name), task.model.clock, task.model.own_stats())
+            for name, task in self.tasks.items()
+        ]
+
+    def take_in(self, chunks: Iterable[SharedChunk], own_partition: int) -> None:
+        """Replace other partitions' statistics; they count from the next block on."""
+        changed: set[str] = set()
+        for chunk in chunks:
+            for name, task in self.tasks.items():
+                if chunk.name == stats_chunk(name) and chunk.partition != own_partition:
+                    task.others[chunk.partition] = chunk.data
+                    changed.add(name)
+        for name in sorted(changed):
+            task = self.tasks[name]
+            task.model.set_others(
+                LabelModel.merge_stats([task.others[p] for p in sorted(task.others)])
+            )
+
+    def _votes(
+        self, task: _Task, batch: ExampleBatch
+    ) -> tuple[NDArray[np.int8], dict[str, dict[int, str]], NDArray[np.float64]]:
+        enabled = self._switches.enabled(task.spec.name, task.names, task.versions)
+        return vote_matrix(
+            task.spec.lfs, batch, task.spec.classes, timer=self._timer, enabled=enabled
+        )
+
+    def _batch(self, rows: Rows) -> ExampleBatch:
+        evidence = np.array(rows.evidence, dtype=np.float64).reshape(len(rows), len(COLUMNS))
+        examples = [rows.touched[slot] for slot in rows.example]
+        return ExampleBatch(
+            evidence,
+            [example.item_id for example in examples],
+            [example.context for example in examples],
+            [example.segment for example in examples],
+            *(() if self._items is None else (self._items,)),
+        )
+
+    def _block(
+        self,
+        task: _Task,
+        rows: Rows,
+        published: NDArray[np.intp],
+        revisions: Sequence[int],
+        proba: NDArray[np.float64],
+        votes: NDArray[np.int8],
+        weights: NDArray[np.float64],
+    ) -> LabelBlock:
+        at = published.tolist()
+        examples = [rows.touched[rows.example[row]] for row in at]
+        users = [rows.users[rows.user[row]] for row in at]
+        spec = task.spec
+        return LabelBlock(
+            spec.name,
+            spec.classes,
+            list(zip(task.names, task.versions, strict=True)),
+            f"{self._layout.id}-{task.model.clock // max(1, task.model.block)}",
+            [user.user_id for user in users],
+            [user.key for user in users],
+            [example.hash for example in examples],
+            [example.item_id for example in examples],
+            [rows.stage[row] - 1 for row in at],
+            revisions,
+            [rows.ts[row] for row in at],
+            proba[published],
+            votes[published],
+            weights[published],
+            [REASONS[rows.reason[row]] for row in at],
+        )
+
+    def _count(
+        self,
+        task: _Task,
+        counts: StageCounts,
+        block: LabelBlock,
+        failures: Mapping[str, Mapping[int, str]],
+        seconds: NDArray[np.float64],
+    ) -> None:
+        spec = task.spec
+        task.quality.observe(block.proba)
+        counted: TaskCounts = counts.task(spec.name, spec.classes, task.names)
+        seen = count_votes(block.votes, len(spec.classes))
+        counted.votes += seen.votes
+        counted.abstains += seen.abstains
+        counted.overlaps += seen.overlaps
+        counted.conflicts += seen.conflicts
+        counted.disagreements += count_disagreements(block.votes, block.proba)
+        counted.seconds += seconds
+        np.add.at(counted.labels, (np.asarray(block.stage), block.proba.argmax(axis=1)), 1)
+        counted.entropy_bits.observe_many(entropy_bits(block.proba))
+        for name, failed in failures.items():
+            for reason in failed.values():
+                counted.failures[name, reason] += 1

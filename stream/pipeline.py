@@ -1,0 +1,402 @@
+"""The order of the stages, in one file: records of one partition in, effects and state out.
+
+    decode and validate → deduplicate → join → labeling functions → label model → recommender
+    → counts
+
+Pure: no clock, no network, no unseeded randomness. What comes out depends on the records and on
+their positions, never on how they were fetched: any cut of the same records into batches gives
+byte-identical effects and state (DESIGN §2). A shell drives it in this order::
+
+    prepared = pipeline.prepare(batch)                       # decode, name the missing users
+    loaded = store.load_users(partition, prepared.missing)   # one round trip
+    effects = pipeline.process(prepared, loaded)
+    publish(effects.outgoing())                              # 1 and wait for the acknowledgements
+    store.save(pipeline.cut(), epoch); pipeline.saved()      # 2
+    acknowledge(pipeline.next_offsets)                       # 3
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from monitoring.counts import PartitionGauges, StageCounts
+from stream.checkpointing import Snapshot
+from stream.control import Switches
+from stream.decode import Decoded, Decoder, TickAt
+from stream.effects import Effects
+from stream.events import DEAD_LETTER, EVENTS, GOLD
+from stream.gold import GoldAnswer, GoldQueue
+from stream.ids import user_key
+from stream.join import Join, JoinRules, Rows
+from stream.labelling import Labelling, TaskSpec
+from stream.learning import Learning, RecommenderSpec
+from stream.numbers import Layout
+from stream.partitioning import partition_for
+from stream.records import Outgoing, RecordBatch
+from stream.rejection import Rejected, dead_letter
+from stream.state import Checkpoint, PartitionHead, SharedChunk
+from stream.user_state import UserState
+
+__all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """What every partition of a deployment has in common.
+
+    Parameters
+    ----------
+    decoder
+        Validates lines; holds limits and allowed types.
+    rules
+        Windows and bounds of the join.
+    tasks
+        Tasks with their classes, priors and labeling functions.
+    recommender
+        Which task's probability is the weight, and the bounds of the model.
+    n_partitions
+        Number of partitions of the events topic.
+    secret
+        Keys the hash of user ids; empty: unkeyed.
+    learn
+        False freezes every learner.
+    cached_users
+        People kept in memory; more are read from the store when they come back.
+    timer
+        A clock lent by the shell to measure labeling functions; nothing else depends on it.
+    """
+
+    decoder: Decoder
+    rules: JoinRules
+    tasks: Sequence[TaskSpec]
+    recommender: RecommenderSpec
+    n_partitions: int = 1
+    secret: bytes = b""
+    learn: bool = True
+    cached_users: int = 50_000
+    timer: Callable[[], float] | None = None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A decoded batch, and the keys of the users whose state it needs and who are not here."""
+
+    topic: str
+    next_offset: int
+    batch: RecordBatch
+    skipped: int = 0
+    decoded: Decoded | None = None
+    gold: Sequence[GoldAnswer] = ()
+    refused: Sequence[Rejected] = ()
+    missing: list[bytes] = field(default_factory=list)
+    newcomers: dict[str, bytes] = field(default_factory=dict)
+    misplaced: set[str] = field(default_factory=set)
+
+
+class PartitionPipeline:
+    """Everything that one partition knows and does.
+
+    Attributes
+    ----------
+    next_offsets
+        First offset not applied yet, by input topic.
+    counts
+        What the stages counted since the partition began; additive, part of the checkpoint.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        partition: int,
+        *,
+        items: Callable[[str], Mapping[str, object]] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.partition = partition
+        self.next_offsets: dict[str, int] = {}
+        self.counts = StageCounts()
+        self.join = Join(spec.rules)
+        self.gold = GoldQueue()
+        self.switches = Switches()
+        self.layout = Layout([task.layout for task in spec.tasks])
+        self.labelling = Labelling(spec.tasks, self.layout, self.switches, items, spec.timer)
+        self.learning = Learning(spec.recommender)
+        self._snapshot = Snapshot(self)
+        self._round = 0
+
+    @property
+    def max_ts(self) -> float:
+        """Return the newest event time applied; minus infinity before the first event."""
+        return self.join.max_ts
+
+    # --- state ----------------------------------------------------------------------------
+
+    def restore(self, head: PartitionHead) -> None:
+        """Take up the state of a checkpoint; call once, before the first batch."""
+        self._snapshot.restore(head)
+
+    def cut(self) -> Checkpoint:
+        """Return everything that changed since the last cut, as one checkpoint."""
+        return self._snapshot.cut()
+
+    def saved(self) -> None:
+        """Learn that the last cut was saved: what it held may now leave memory."""
+        self._snapshot.saved()
+
+    def take_in(self, chunks: Iterable[SharedChunk]) -> None:
+        """Take other partitions' contributions in, at the next block start."""
+        self.labelling.take_in(chunks, self.partition)
+
+    def shared(self) -> dict[str, bytes]:
+        """Return this partition's contributions by name, as other partitions would read them."""
+        return self._snapshot.shared()
+
+    # --- records in -----------------------------------------------------------------------
+
+    def prepare(self, batch: RecordBatch) -> Prepared:
+        """Decode a batch and say whose state must be loaded before it can be processed.
+
+        Records below the next offset are skipped and counted.
+        """
+        self._round += 1
+        self._snapshot.evict(self.spec.cached_users)
+        first = bisect_left(batch.offsets, self.next_offsets.get(batch.topic, 0))
+        if first:
+            batch = RecordBatch(
+                batch.topic,
+                batch.partition,
+                batch.offsets[first:],
+                batch.values[first:],
+                batch.times[first:],
+                batch.keys[first:] if batch.keys is not None else None,
+            )
+        next_offset = batch.offsets[-1] + 1 if len(batch) else self.next_offsets.get(batch.topic, 0)
+        prepared = Prepared(batch.topic, next_offset, batch, skipped=first)
+        if batch.topic == EVENTS:
+            self._prepare_events(prepared)
+        elif batch.topic == GOLD:
+            self._prepare_gold(prepared)
+        else:
+            raise ValueError(f"topic {batch.topic!r} is no input of a partition")
+        return prepared
+
+    def process(self, prepared: Prepared, loaded: Mapping[bytes, bytes]) -> Effects:
+        """Apply a prepared batch; ``loaded`` holds the stored state of its missing users."""
+        effects = Effects()
+        for data_key, data in loaded.items():
+            if data_key not in self.join.by_key:
+                self._bring_in(*UserState.from_bytes(data, data_key))
+        for user_id, key in prepared.newcomers.items():
+            if key not in self.join.by_key:
+                self.join.bring_in(UserState(user_id, key))
+        decoded = prepared.decoded
+        if decoded is not None:
+            self.counts.ignored_fields += decoded.unknown_fields
+            for rejected in decoded.rejected:
+                self._bury(rejected, prepared.topic, effects)
+            self._apply_events(prepared, decoded, effects)
+        for answer in prepared.gold:
+            self.gold.push(answer)
+        self.counts.consumed[GOLD] += len(prepared.gold)
+        for refused in prepared.refused:
+            self._bury(refused, prepared.topic, effects)
+        self._answer_due(self.max_ts, Rows(), effects)
+        self.next_offsets[prepared.topic] = prepared.next_offset
+        self._note()
+        return effects
+
+    def close(self) -> tuple[list[bytes], Callable[[Mapping[bytes, bytes]], Effects]]:
+        """Close every window as if event time had run on, at the end of a replay.
+
+        Returns the keys of users to load, and what to call with their stored state.
+        """
+        last = max(self.join.due.values(), default=self.max_ts)
+        horizon = self.spec.rules
+        end = min(last, self.max_ts + horizon.longest_window_s) + horizon.disorder_s
+        missing = [key for key in self.join.due_by(end) if key not in self.join.by_key]
+
+        def finish(loaded: Mapping[bytes, bytes]) -> Effects:
+            effects, rows = Effects(), Rows()
+            for key, data in loaded.items():
+                self._bring_in(*UserState.from_bytes(data, key))
+            self.join.advance(end, rows)
+            self._answer_due(float("inf"), rows, effects)
+            self._note()
+            return effects
+
+        return missing, finish
+
+    def answer_rest(self, loaded: Mapping[bytes, bytes]) -> Effects:
+        """Apply every gold answer that still waits: the log has ended, or is idle."""
+        effects = Effects()
+        for key, data in loaded.items():
+            self._bring_in(*UserState.from_bytes(data, key))
+        self._answer_due(float("inf"), Rows(), effects)
+        return effects
+
+    def tick(self, idle_s: float) -> Outgoing | None:
+        """Return the tick to append to an idle partition's log, if anything would come due."""
+        now = self.max_ts + idle_s
+        if self.join.next_due() > now - self.spec.rules.disorder_s and not len(self.gold):
+            return None
+        return Outgoing(EVENTS, None, b'{"tick":%s}' % repr(now).encode(), self.partition)
+
+    # --- stages ---------------------------------------------------------------------------
+
+    def _prepare_events(self, prepared: Prepared) -> None:
+        decoded = self.spec.decoder.decode(prepared.batch)
+        prepared.decoded = decoded
+        events = decoded.events
+        resident = self.join.resident
+        spec = self.spec
+        for user_id in dict.fromkeys([event.user_id for event in events]):
+            user = resident.get(user_id)
+            if user is not None:
+                user.touched = self._round
+                continue
+            if (
+                spec.n_partitions > 1
+                and partition_for(user_id.encode(), spec.n_partitions) != self.partition
+            ):
+                prepared.misplaced.add(user_id)
+                continue
+            prepared.newcomers[user_id] = user_key(user_id, spec.secret)
+        reached = max((event.ts for event in events), default=self.max_ts)
+        reached = max([reached, *(tick.ts for tick in decoded.ticks)])
+        wanted = dict.fromkeys(prepared.newcomers.values())
+        for key in (*self.join.due_by(reached), *self.gold.keys_before(reached)):
+            user = self.join.by_key.get(key)
+            if user is None:
+                wanted[key] = None
+            else:
+                user.touched = self._round
+        prepared.missing = list(wanted)
+
+    def _prepare_gold(self, prepared: Prepared) -> None:
+        prepared.gold, prepared.refused = self.gold.decode(prepared.batch)
+        keys = [answer.key for answer in prepared.gold]
+        prepared.missing = list(dict.fromkeys(k for k in keys if k not in self.join.by_key))
+
+    def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
+        """Send a refused line to the dead letters."""
+        self.counts.rejected[topic, rejected.field.partition(".")[0]] += 1
+        letter = dead_letter(rejected, topic, self.partition)
+        effects.dead_letters.append(
+            Outgoing(DEAD_LETTER, letter.id.encode(), letter.model_dump_json().encode())
+        )
+
+    def _apply_events(self, prepared: Prepared, decoded: Decoded, effects: Effects) -> None:
+        if prepared.misplaced:
+            decoded = self._turn_away(decoded, prepared.misplaced, effects)
+        events = decoded.events
+        join, gold, rows = self.join, self.gold, Rows()
+        apply = join.apply
+        before = join.duplicates + join.too_late
+        start = 0
+        for tick in [*decoded.ticks, None]:
+            stop = tick.position if tick is not None else len(events)
+            if len(gold):
+                for event in events[start:stop]:
+                    if event.ts > gold.first_ts:
+                        rows = self._answer_due(event.ts, rows, effects)
+                    apply(event, rows)
+            else:
+                for event in events[start:stop]:
+                    apply(event, rows)
+            start = stop
+            if tick is not None:
+                rows = self._answer_due(tick.ts, rows, effects)
+                join.advance(tick.ts, rows)
+        self.counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
+        self._learn(rows, effects)
+
+    def _turn_away(self, decoded: Decoded, misplaced: set[str], effects: Effects) -> Decoded:
+        """Send events of users of other partitions to where they belong; return the rest."""
+        kept = Decoded()
+        ticks = iter([*decoded.ticks, TickAt(len(decoded.events) + 1, 0.0, 0)])
+        tick = next(ticks)
+        for index, event in enumerate(decoded.events):
+            while tick.position <= index:
+                kept.ticks.append(tick._replace(position=len(kept.events)))
+                tick = next(ticks)
+            if event.user_id not in misplaced:
+                kept.events.append(event)
+                continue
+            self.counts.misplaced += 1
+            line = msgspec.json.encode(event)
+            effects.misplaced.append(Outgoing(EVENTS, event.user_id.encode(), line))
+        while tick.position <= len(decoded.events):
+            kept.ticks.append(tick._replace(position=len(kept.events)))
+            tick = next(ticks)
+        return kept
+
+    def _learn(self, rows: Rows, effects: Effects) -> None:
+        """Label the rows, then let the recommender learn from the probabilities."""
+        if not len(rows):
+            return
+        touched, users = rows.touched, rows.users
+        empty = self.layout.empty
+        table = self.layout.table([example.numbers or empty for example in touched])
+        weight = self.labelling.step(
+            rows, table, self.counts, effects.labels, self.spec.recommender.task, self.spec.learn
+        )
+        self.learning.step(rows, table, weight, self.spec.learn)
+        for example, numbers in zip(touched, self.layout.cut(table), strict=True):
+            example.numbers = numbers
+            example.slot = -1
+        for user in users:
+            user.slot = -1
+
+    def _answer_due(self, ts: float, rows: Rows, effects: Effects) -> Rows:
+        """Apply the gold answers that lie before ``ts``, each on the labels as they stand."""
+        self._learn(rows, effects)
+        for answer in self.gold.pop_before(ts):
+            user = self.join.by_key.get(answer.key)
+            example = user.examples.get(answer.hash) if user is not None else None
+            if user is None or example is None:
+                self.labelling.unmatched(answer)
+                continue
+            self.join.dirty[user.key] = user
+            table = self.layout.table([example.numbers or self.layout.empty])
+            weight = self.labelling.answer(
+                answer,
+                user,
+                example,
+                table,
+                self.counts,
+                effects.labels,
+                self.spec.recommender.task,
+                self.spec.learn,
+            )
+            if weight is not None and example.engaged:
+                self.learning.correct(user, example, table, weight, answer.ts, self.spec.learn)
+            example.numbers = self.layout.cut(table)[0]
+        return Rows()
+
+    def _bring_in(self, user: UserState, layout_id: str) -> None:
+        if layout_id != self.layout.id:
+            old = self._snapshot.layouts.get(layout_id)
+            for example in user.examples.values():
+                if example.numbers:
+                    example.numbers = (
+                        self.layout.converted(example.numbers, old) if old is not None else b""
+                    )
+        user.touched = self._round
+        self.join.bring_in(user)
+
+    def _note(self) -> None:
+        """Bring the additive counts and the gauges up to date."""
+        counts, join = self.counts, self.join
+        counts.duplicates = join.duplicates
+        join.counts.delay_s.observe_many(np.rint(np.asarray(join.delays_s) * 1024.0) / 1024.0)
+        join.delays_s.clear()
+        counts.join = join.counts
+        counts.partitions[self.partition] = PartitionGauges(
+            pending=join.pending,
+            watermark=join.watermark if join.max_ts > float("-inf") else None,
+        )

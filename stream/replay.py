@@ -1,0 +1,252 @@
+"""Run files through the pipeline at full speed, in memory, and report how it went.
+
+One partition unless told otherwise. A file keeps its own order; several files are merged by event
+time. The same files give the same result whatever the block size; with several partitions,
+contributions are exchanged every `EXCHANGE_EVENTS` lines of the stream.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from stream.catalogue import Catalogue
+from stream.effects import Effects
+from stream.event_files import Lines, read_merged
+from stream.events import EVENTS, GOLD
+from stream.partitioning import partition_for
+from stream.pipeline import PartitionPipeline, PipelineSpec
+from stream.records import RecordBatch
+from stream.report import report
+from stream.runner import PartitionRunner
+from stream.state import Epoch, StateStore
+from stream.stores.memory import MemoryStore
+
+__all__ = ["EXCHANGE_EVENTS", "Problem", "Replay"]
+
+EXCHANGE_EVENTS: Final = 500
+"""Lines of the stream between two exchanges of contributions (DESIGN §2)."""
+_BLOCK: Final = 4096
+_SHOWN_PROBLEMS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A line that was refused: where it lies, which field is at fault, and why."""
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Replay:
+    """A run of files through the pipeline.
+
+    Parameters
+    ----------
+    spec
+        The pipeline; its number of partitions counts.
+    store
+        Where state lives; in memory and thrown away unless given.
+    on_effects
+        Told of what every batch asks for, in order.
+    progress
+        Told of bytes read.
+    checkpoint_every
+        Lines between two checkpoints; None: only when people must leave memory.
+    """
+
+    spec: PipelineSpec
+    store: StateStore = field(default_factory=MemoryStore)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    on_effects: Callable[[Effects], None] | None = None
+    progress: Callable[[int], None] | None = None
+    block: int = _BLOCK
+    checkpoint_every: int | None = None
+    problems: list[Problem] = field(default_factory=list)
+    runners: list[PartitionRunner] = field(init=False)
+    _seconds: float = 0.0
+    _offsets: list[int] = field(init=False)
+    _since_checkpoint: int = 0
+    _saved: bool = False
+
+    def __post_init__(self) -> None:
+        epoch = Epoch(0, "replay")
+        self.runners = [
+            PartitionRunner(
+                PartitionPipeline(self.spec, partition, items=self.catalogue), self.store, epoch
+            )
+            for partition in range(self.spec.n_partitions)
+        ]
+        self._offsets = [runner.pipeline.next_offsets.get(EVENTS, 0) for runner in self.runners]
+
+    @property
+    def pipelines(self) -> list[PartitionPipeline]:
+        """Return the partitions' pipelines."""
+        return [runner.pipeline for runner in self.runners]
+
+    def read_items(self, path: Path) -> None:
+        """Take a file of items in; lines that are none become problems."""
+        number = 0
+        for block in read_merged([path], _BLOCK, self.progress):
+            for position, fault in self.catalogue.apply(block.lines):
+                self._refuse(Problem(str(path), number + position + 1, fault.field, fault.reason))
+            number += len(block.lines)
+
+    def read_gold(self, path: Path) -> None:
+        """Take a file of gold answers in; each waits for its event time."""
+        now, number = time.time(), 0
+        for block in read_merged([path], _BLOCK, self.progress):
+            shares: list[list[tuple[int, bytes]]] = [[] for _ in self.runners]
+            for line in block.lines:
+                for partition in self._homes(line):
+                    shares[partition].append((number, line))
+                number += 1
+            for runner, share in zip(self.runners, shares, strict=True):
+                if share:
+                    offsets = [offset for offset, _ in share]
+                    batch = RecordBatch(
+                        GOLD,
+                        runner.pipeline.partition,
+                        offsets,
+                        [line for _, line in share],
+                        [now] * len(share),
+                    )
+                    prepared = runner.pipeline.prepare(batch)
+                    for refused in prepared.refused:
+                        self._refuse(
+                            Problem(str(path), refused.offset + 1, refused.field, refused.reason)
+                        )
+                    self._hand_on(runner.pipeline.process(prepared, {}))
+
+    def read_events(self, paths: Sequence[Path]) -> None:
+        """Run files of events through the pipeline."""
+        started = time.perf_counter()
+        several = self.spec.n_partitions > 1
+        block = EXCHANGE_EVENTS if several else self.block
+        now = time.time()
+        for lines in read_merged(paths, block, self.progress):
+            if several:
+                self._run_several(lines, paths, now)
+                self._exchange()
+            else:
+                self._run(self.runners[0], lines, paths, now)
+            self._since_checkpoint += len(lines.lines)
+            self._checkpoint_if_due()
+        self._seconds += time.perf_counter() - started
+
+    def close_windows(self) -> None:
+        """Close every window that is still open."""
+        for runner in self.runners:
+            self._hand_on(runner.close_windows())
+
+    def answer_rest(self) -> None:
+        """Apply the gold answers whose time would only come after the last event."""
+        for runner in self.runners:
+            self._hand_on(runner.answer_rest())
+
+    def report(self) -> dict[str, Any]:
+        """Return the report of everything so far."""
+        return report(self.pipelines, seconds=self._seconds, peak_rss_bytes=peak_rss_bytes())
+
+    # --- one block ------------------------------------------------------------------------
+
+    def _run(
+        self, runner: PartitionRunner, lines: Lines, paths: Sequence[Path], now: float
+    ) -> None:
+        partition = runner.pipeline.partition
+        first = self._offsets[partition]
+        n = len(lines.lines)
+        self._offsets[partition] = first + n
+        batch = RecordBatch(EVENTS, partition, range(first, first + n), lines.lines, [now] * n)
+        prepared = runner.pipeline.prepare(batch)
+        loaded = self.store.load_users(partition, prepared.missing) if self._saved else {}
+        if prepared.decoded is not None:
+            for refused in prepared.decoded.rejected:
+                at = refused.offset - first
+                self._refuse(
+                    Problem(
+                        str(paths[lines.files[at]]),
+                        lines.numbers[at],
+                        refused.field,
+                        refused.reason,
+                    )
+                )
+        self._hand_on(runner.pipeline.process(prepared, loaded))
+
+    def _run_several(self, lines: Lines, paths: Sequence[Path], now: float) -> None:
+        shares = [Lines([], [], []) for _ in self.runners]
+        for line, file, number in zip(*lines, strict=True):
+            share = shares[self._home(line)]
+            share.lines.append(line)
+            share.files.append(file)
+            share.numbers.append(number)
+        for runner, share in zip(self.runners, shares, strict=True):
+            if share.lines:
+                self._run(runner, share, paths, now)
+
+    def _exchange(self) -> None:
+        chunks = [
+            chunk
+            for pipeline in self.pipelines
+            for chunk in pipeline.labelling.contributions(pipeline.partition)
+        ]
+        for pipeline in self.pipelines:
+            pipeline.take_in(chunks)
+
+    def _home(self, line: bytes) -> int:
+        """Return the partition of a line; a line without a user goes to the first."""
+        try:
+            user_id = orjson.loads(line)["user_id"]
+            return partition_for(user_id.encode(), self.spec.n_partitions)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return 0
+
+    def _homes(self, line: bytes) -> Sequence[int]:
+        """Return the partitions to which a gold answer goes: all, if it names no user."""
+        if len(self.runners) == 1:
+            return (0,)
+        try:
+            user_id = orjson.loads(line)["user_id"]
+            return (partition_for(user_id.encode(), self.spec.n_partitions),)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return range(len(self.runners))
+
+    def _hand_on(self, effects: Effects) -> None:
+        if self.on_effects is not None:
+            self.on_effects(effects)
+
+    def _refuse(self, problem: Problem) -> None:
+        if len(self.problems) < _SHOWN_PROBLEMS:
+            self.problems.append(problem)
+
+    def _checkpoint_if_due(self) -> None:
+        every = self.checkpoint_every
+        if every is not None:
+            due = self._since_checkpoint >= every
+        else:
+            limit = self.spec.cached_users
+            due = any(len(p.join.resident) > limit for p in self.pipelines)
+        if due:
+            self._since_checkpoint = 0
+            self._saved = True
+            for runner in self.runners:
+                runner.checkpoint()
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident size that this process had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

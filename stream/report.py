@@ -1,0 +1,99 @@
+"""The prequential report: what a run of the pipeline came to, from its partitions' sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.recommender import PrequentialMetrics
+from monitoring.counts import STAGES, StageCounts, TaskCounts
+from stream.events import EVENTS
+from stream.pipeline import PartitionPipeline
+from stream.quality import LabelQuality
+
+__all__ = ["SCHEMA_VERSION", "report"]
+
+SCHEMA_VERSION = 1
+
+
+def report(
+    pipelines: Sequence[PartitionPipeline], *, seconds: float, peak_rss_bytes: int
+) -> dict[str, Any]:
+    """Return the report of the partitions together; ratios without any cases are None."""
+    counts = StageCounts()
+    for pipeline in pipelines:
+        counts.add(pipeline.counts)
+    events = counts.consumed[EVENTS]
+    rejected = sum(n for (topic, _), n in counts.rejected.items() if topic == EVENTS)
+    metrics = PrequentialMetrics()
+    for pipeline in pipelines:
+        metrics.merge(pipeline.learning.metrics)
+    labels: dict[str, Any] = {}
+    lfs: dict[str, Any] = {}
+    for name, task in pipelines[0].labelling.tasks.items():
+        spec = task.spec
+        quality = LabelQuality(len(spec.classes), len(spec.lfs))
+        for pipeline in pipelines:
+            quality.add(pipeline.labelling.tasks[name].quality)
+        counted = counts.task(name, spec.classes, task.names)
+        by_stage = counted.labels.sum(axis=1).tolist()
+        labels[name] = {
+            "count": int(sum(by_stage)),
+            **dict(zip(STAGES, by_stage, strict=True)),
+            "gold": quality.gold(),
+            "gold_unmatched": quality.unmatched,
+            "class_share": quality.class_share(spec.classes),
+        }
+        lfs.update(_lfs(counted, quality, _estimated(task.model.summary())))
+    join = counts.join
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "events": events,
+        "rejected": rejected,
+        "duplicates": counts.duplicates,
+        "seconds": seconds,
+        "events_per_second": events / seconds if seconds > 0 else None,
+        "peak_rss_bytes": peak_rss_bytes,
+        "labels": labels,
+        "lfs": lfs,
+        "recommender": {"prequential": metrics.as_dict()},
+        "join": {
+            "matched": join.matched,
+            "organic": join.organic,
+            "expired": join.expired,
+            "late_corrections": join.late_corrections,
+            "too_late": sum(pipeline.join.too_late for pipeline in pipelines),
+            "dropped": dict(join.dropped),
+            "pending": sum(pipeline.join.pending for pipeline in pipelines),
+        },
+        "delay": {"log_loss": None},
+        "drift": [],
+    }
+
+
+def _estimated(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the accuracy that the label model estimates, by function."""
+    found: dict[str, float | None] = {}
+    for name, row in summary.get("lfs", {}).items():
+        found[name.rpartition("@")[0]] = row.get("accuracy")
+    return found
+
+
+def _lfs(
+    counted: TaskCounts, quality: LabelQuality, estimated: Mapping[str, float | None]
+) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for column, name in enumerate(counted.lfs):
+        votes = int(counted.votes[column].sum())
+        asked = votes + int(counted.abstains[column])
+        gold, right = quality.lf_gold[column].tolist()
+        rows[name] = {
+            "coverage": votes / asked if asked else None,
+            "overlap": int(counted.overlaps[column]) / asked if asked else None,
+            "conflict": int(counted.conflicts[column]) / asked if asked else None,
+            "estimated_accuracy": estimated.get(name),
+            "gold_accuracy": right / gold if gold else None,
+            "failures": sum(n for (lf, _), n in counted.failures.items() if lf == name),
+            "seconds": float(counted.seconds[column]),
+        }
+    return rows
