@@ -1,0 +1,169 @@
+"""Save partitions and acknowledge what was saved, in the one order that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from faust.types import TP
+
+from stream.ownership import OwnedPartition
+from stream.publishing import Publisher
+from stream.state import SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
+from stream.store_calls import StoreCalls, WorkerStop
+
+__all__ = ["Checkpointer"]
+
+log = logging.getLogger(__name__)
+
+SAVING_POLL_S = 0.005
+
+
+class Checkpointer:
+    """Move effects, state and offsets of partitions to where they survive a crash.
+
+    Parameters
+    ----------
+    store, publisher
+        Where state and effects go.
+    commit
+        Commits offsets to Kafka; False when the group is rebalancing.
+    leave_s
+        How long giving partitions up may take in all.
+    """
+
+    def __init__(
+        self,
+        store: StoreCalls,
+        publisher: Publisher,
+        commit: Callable[[Mapping[TP, int]], Awaitable[bool]],
+        *,
+        leave_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._commit = commit
+        self._leave_s = leave_s
+        self._chunks: dict[tuple[int, str], SharedChunk] = {}
+
+    async def load(self, owned: OwnedPartition, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the stored state of users. Whoever waits to be saved is still in memory."""
+        return await self._store.call(self._store.port.load_users, owned.partition, keys)
+
+    async def publish(self, owned: OwnedPartition) -> None:
+        """Hand over the partition's effects, in order; acknowledgements are awaited by a save."""
+        async with owned.publishing:
+            if owned.outbox:
+                records, owned.outbox = owned.outbox, []
+                owned.acks += await self._publisher.send(records)
+
+    async def save(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
+        """Save partitions, and return those whose save the store refused.
+
+        The order, here and nowhere else:
+
+        1. cut: what changed since the last save, as one value, while nothing is applied;
+        2. publish every effect of what was applied until then, and await acknowledgements;
+        3. write state and offsets in one atomic, fenced checkpoint;
+        4. commit the saved offsets to Kafka (`commit_saved`, later).
+
+        A crash before 3 repeats effects (same ids) from the state before; a crash after 3 and
+        before 4 resumes from the checkpoint, which is what a partition is read from.
+        """
+        cuts: list[tuple[OwnedPartition, Checkpoint]] = []
+        for owned in partitions:
+            async with owned.lock:
+                if owned.unsaved_records and not owned.saving:
+                    checkpoint = owned.processor.cut()  # 1
+                    owned.unsaved_records = 0
+                    owned.saving = True
+                    cuts.append((owned, checkpoint))
+        for owned, _ in cuts:
+            await self.publish(owned)  # 2
+        await self._acknowledged(owned for owned, _ in cuts)
+        refused = []
+        for owned, checkpoint in cuts:
+            try:
+                await self._store.call(self._store.port.save, checkpoint, owned.epoch)  # 3
+            except Fenced as error:
+                log.warning("partition %d: %s", owned.partition, error)
+                refused.append(owned)
+            else:
+                owned.processor.saved()
+                owned.saved = dict(checkpoint.next_offsets)
+                owned.saving = False
+        return refused
+
+    async def commit_saved(self, partitions: Sequence[OwnedPartition]) -> bool:
+        """Commit to Kafka exactly the saved offsets, where they differ; tell whether it worked."""
+        offsets = {
+            TP(topic, owned.partition): owned.saved[topic]
+            for owned in partitions
+            for topic, committed in owned.committed.items()
+            if topic in owned.saved and owned.saved[topic] != committed
+        }
+        if not offsets:
+            return True
+        if not await self._commit(offsets):  # 4
+            return False
+        for owned in partitions:
+            for topic in owned.committed:
+                offset = offsets.get(TP(topic, owned.partition))
+                if offset is not None:
+                    owned.committed[topic] = offset
+        return True
+
+    async def leave(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Save, commit and release partitions that are being given up.
+
+        What cannot be saved in time is dropped: its new owner repeats it from the checkpoint.
+        """
+        if not partitions:
+            return
+        try:
+            async with asyncio.timeout(self._leave_s):
+                while any(owned.saving for owned in partitions):
+                    await asyncio.sleep(SAVING_POLL_S)
+                await self.save(partitions)
+                await self.commit_saved(partitions)
+                for owned in partitions:
+                    await self._store.call(self._store.port.release, owned.partition, owned.epoch)
+        except TimeoutError:
+            log.warning("giving partitions up took over %g s; the rest is dropped", self._leave_s)
+        except WorkerStop as error:
+            log.warning("partitions were given up unsaved: %s", error)
+
+    async def refresh_shared(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Take in what other partitions have contributed since the last time."""
+        known = {key: chunk.version for key, chunk in self._chunks.items()}
+        fresh = await self._store.call(self._store.port.shared, SHARED_PREFIX, known)
+        self._chunks |= {(chunk.partition, chunk.name): chunk for chunk in fresh}
+        await _take_in(partitions, fresh)
+
+    async def greet(self, partitions: Sequence[OwnedPartition]) -> None:
+        """Give newly claimed partitions every contribution of the others."""
+        await self.refresh_shared(())
+        await _take_in(partitions, list(self._chunks.values()))
+
+    async def _acknowledged(self, partitions: Iterable[OwnedPartition]) -> None:
+        acks = []
+        for owned in partitions:
+            taken, owned.acks = owned.acks, []
+            acks += taken
+        if acks:
+            try:
+                await asyncio.gather(*acks)
+            except Exception as error:
+                raise WorkerStop(
+                    f"effects could not be published ({error!r}); nothing was saved that depends "
+                    "on them: check the brokers, then start the worker again"
+                ) from error
+
+
+async def _take_in(partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]) -> None:
+    for owned in partitions:
+        others = [chunk for chunk in chunks if chunk.partition != owned.partition]
+        if others:
+            async with owned.lock:
+                owned.processor.take_in(others)

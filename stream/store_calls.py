@@ -1,0 +1,76 @@
+"""Calls of a synchronous state store from the event loop, repeated while it cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from stream.state import ClaimRefused, Fenced, NewerSchema, StateStore, StoreError
+
+__all__ = ["StoreCalls", "WorkerStop"]
+
+log = logging.getLogger(__name__)
+
+A = ParamSpec("A")
+R = TypeVar("R")
+
+RETRY_S = 0.1
+DECISIONS = (Fenced, ClaimRefused, NewerSchema)
+
+
+class WorkerStop(Exception):
+    """The worker cannot go on; the message says why, and what an operator can do."""
+
+
+class StoreCalls:
+    """Run store calls one after another in a thread of their own, so that heartbeats live on.
+
+    Parameters
+    ----------
+    port
+        The store.
+    patience_s
+        How long a store that does not answer is asked again before the worker stops.
+    """
+
+    def __init__(self, port: StateStore, patience_s: float = 60.0) -> None:
+        self.port = port
+        self._patience_s = patience_s
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def call(self, function: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
+        """Return the call's result; repeat it while the store is away.
+
+        Raises
+        ------
+        Fenced, ClaimRefused, NewerSchema
+            The store decided; asking again would not change it.
+        WorkerStop
+            The store was away for too long.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + self._patience_s
+        warned = False
+        while True:
+            try:
+                return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+            except DECISIONS:
+                raise
+            except (StoreError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise WorkerStop(
+                        f"store.url: the state store has not answered for {self._patience_s:g} s "
+                        f"({error}); nothing is lost: start it, then start the worker again"
+                    ) from error
+                if not warned:
+                    log.warning("the state store does not answer (%s); trying again", error)
+                    warned = True
+                await asyncio.sleep(RETRY_S)
+
+    def close(self) -> None:
+        """Let the running call end, and drop those that wait."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

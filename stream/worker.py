@@ -1,0 +1,253 @@
+"""The distributed worker: a Faust app that runs the pipeline on the partitions of a Kafka group.
+
+What survives a crash is decided in one place, `stream.commit_order.Checkpointer.save`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, cast
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from stream.batching import BatchScheduler, BatchSchema, Pacer
+from stream.broadcast import BroadcastReader
+from stream.commit_order import Checkpointer
+from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
+from stream.ownership import OwnedPartition, Ownership
+from stream.processor import ProcessorFactory
+from stream.publishing import KafkaPublisher, Publisher
+from stream.records import RecordBatch
+from stream.state import StateStore
+from stream.store_calls import StoreCalls, WorkerStop
+from stream.worker_options import WorkerOptions
+
+__all__ = ["Worker"]
+
+log = logging.getLogger(__name__)
+
+# Faust resumes the flow without seeking if a seek takes longer than this; claims end well before.
+SEEK_TIMEOUT_S = 600.0
+
+
+class _Boot(BootStrategy):
+    """Neither Faust's web server nor its producer: nothing here uses them."""
+
+    enable_web = False
+    enable_kafka_producer = False
+
+
+class _App(faust.App):
+    BootStrategy = _Boot
+
+    def _create_directories(self) -> None:
+        """Leave no folder behind: there are no tables."""
+
+
+class Worker:
+    """One process of the group.
+
+    Parameters
+    ----------
+    options
+        Settings.
+    store
+        State store; closed by the caller.
+    make_processor
+        Makes the processor of a partition.
+    whole
+        Topics that every process reads from their beginning, and what takes their batches.
+    publisher
+        Where effects go; Kafka if absent.
+
+    Guarantees: see `Checkpointer.save` (order of a checkpoint), `Ownership` (who may write).
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        store: StateStore,
+        make_processor: ProcessorFactory,
+        *,
+        whole: Mapping[str, Callable[[RecordBatch], None]] | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self.options = options
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.store = StoreCalls(store, options.store_patience_s)
+        self.publisher = publisher or KafkaPublisher(
+            options.kafka, compression=options.compression, timeout_s=options.publish_timeout_s
+        )
+        self.checkpointer = Checkpointer(self.store, self.publisher, self._commit)
+        self.broadcast = BroadcastReader(options, whole or {}, self.apply)
+        self.ownership = Ownership(
+            self.store,
+            make_processor,
+            options.partitioned_topics,
+            patience_s=options.session_timeout_s,
+            on_claimed=self._on_claimed,
+        )
+        self.pacer = Pacer(options.slice_s)
+        self.records = 0
+        self.busy_s = 0.0
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.app = self._make_app()
+
+    @property
+    def consumer(self) -> CheckpointedConsumer:
+        """Faust's consumer, which is ours."""
+        return cast(CheckpointedConsumer, self.app.consumer)
+
+    async def start(self) -> None:
+        """Join the group; returns when the first assignment is being processed."""
+        await self.publisher.start()
+        await self.broadcast.start()
+        self._run(self._save_regularly())
+        self._run(self._commit_regularly())
+        await self.app.start()
+        self._run(self.broadcast.follow(self.ownership.live))
+
+    async def stop(self) -> None:
+        """Save, commit, release, and leave the group."""
+        self.consumer.stop_flow()
+        if not self.failure.done():
+            await self.checkpointer.leave(self.ownership.close())
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Leave the group with nothing saved: the way out after a failure."""
+        self.ownership.close()
+        for task in self._tasks:
+            task.cancel()
+        await self.app.stop()
+        await self.broadcast.stop()
+        await self.publisher.stop()
+        self.store.close()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the process: nothing is saved from here on."""
+        self.ownership.close()
+        if not self.failure.done():
+            self.failure.set_exception(error)
+
+    async def apply(self, owned: OwnedPartition, batch: RecordBatch) -> None:
+        """Apply a batch in slices, and hand over its effects."""
+        for part, size in self.pacer.slices(batch):
+            async with owned.lock:
+                prepared = owned.processor.prepare(part)
+                missing = prepared.missing
+                loaded = await self.checkpointer.load(owned, missing) if missing else {}
+                if not owned.live:
+                    return
+                began = time.perf_counter()
+                effects = owned.processor.process(prepared, loaded)
+                elapsed = time.perf_counter() - began
+                owned.outbox += effects.outgoing()
+                if part.topic in owned.positions:
+                    owned.positions[part.topic] = part.offsets[-1] + 1
+                owned.unsaved_records += len(part)
+                owned.moved_at = time.monotonic()
+            self.pacer.observe(size, elapsed)
+            self.busy_s += elapsed
+            self.records += len(part)
+            if owned.unsaved_records >= self.options.checkpoint_records:
+                self._wake.set()
+            await self.checkpointer.publish(owned)
+            await asyncio.sleep(0)
+
+    def _make_app(self) -> faust.App:
+        options = self.options
+        app = _App(
+            options.group,
+            **options.kafka.for_faust(),
+            ConsumerScheduler=BatchScheduler,
+            stream_buffer_maxsize=8,
+            stream_wait_empty=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            store="memory://",
+            # Ours are committed after a checkpoint; Faust has nothing to commit.
+            broker_commit_interval=3600.0,
+            broker_commit_livelock_soft_timeout=86400.0,
+            stream_processing_timeout=86400.0,
+            broker_session_timeout=options.session_timeout_s,
+            broker_heartbeat_interval=options.heartbeat_s,
+            broker_rebalance_timeout=max(60.0, options.session_timeout_s),
+            broker_request_timeout=SEEK_TIMEOUT_S,
+            broker_max_poll_interval=SEEK_TIMEOUT_S,
+            broker_max_poll_records=None,
+            consumer_max_fetch_size=1 << 20,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=options.instance_id,
+        )
+        app.transport = CheckpointedTransport(app.conf.broker_consumer, app)
+        consumer = cast(CheckpointedConsumer, app.consumer)
+        consumer.ownership = self.ownership
+        consumer.linger_s = options.linger_s
+        app.on_partitions_revoked.connect(self._on_revoked)
+        # acks=False: Faust acknowledges nothing; it would acknowledge an event that killed it.
+        topic = app.topic(*options.partitioned_topics, acks=False, schema=BatchSchema())
+        app.agent(topic, supervisor_strategy=CrashingSupervisor)(self.consume)
+        return app
+
+    async def consume(self, batches: AsyncIterator[RecordBatch]) -> None:
+        """Apply what Faust delivers; the agent of the app."""
+        try:
+            async for batch in batches:
+                await self._deliver(batch)
+        except Exception as error:
+            self.fail(error)
+            raise
+
+    async def _deliver(self, batch: RecordBatch) -> None:
+        owned = self.ownership.owned.get(batch.partition)
+        if owned is None:
+            if batch.partition not in self.ownership.forfeited:
+                raise RuntimeError(f"partition {batch.partition} was delivered but not claimed")
+        elif await self.ownership.continues(self.consumer, owned, batch.topic, batch.offsets[0]):
+            await self.apply(owned, batch)
+
+    async def _on_claimed(self, claimed: list[OwnedPartition]) -> None:
+        await self.checkpointer.greet(claimed)
+        await self.broadcast.catch_up(claimed, self.ownership.live())
+
+    async def _on_revoked(self, app: Any, revoked: set[TP], **kwargs: Any) -> None:
+        await self.checkpointer.leave(self.ownership.revoke())
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        return await self.consumer.commit_offsets(offsets)
+
+    async def _save_regularly(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self.options.checkpoint_interval_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            for refused in await self.checkpointer.save(self.ownership.live()):
+                if refused.live:
+                    await self.ownership.reclaim(self.consumer, refused)
+            await self.checkpointer.refresh_shared(self.ownership.live())
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.commit_interval_s)
+            # False while the group rebalances: the next round tries again.
+            await self.checkpointer.commit_saved(self.ownership.live())
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)

@@ -1,0 +1,108 @@
+"""Watch a worker from outside its data path: stalls, idle partitions, and what `/healthz` says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from faust.types import TP
+
+from stream.ownership import OwnedPartition
+from stream.store_calls import WorkerStop
+
+if TYPE_CHECKING:
+    from stream.worker import Worker
+
+__all__ = ["Health"]
+
+LOOK_S = 0.25
+
+
+class Health:
+    """Tick idle partitions, and end a process that has stalled.
+
+    Faust's consumers can stop delivering without an error; only a look at lag and at the age of
+    the last applied record finds that out.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._options = worker.options
+
+    async def watch(self) -> None:
+        """Look regularly, until something is wrong.
+
+        Raises
+        ------
+        WorkerStop
+            Records wait and nothing is applied, or a partition was taken from us without the
+            group telling so.
+        """
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now = time.monotonic()
+            for partition, since in self._worker.ownership.forfeited.items():
+                if now - since > self._options.session_timeout_s + self._options.heartbeat_s:
+                    raise WorkerStop(
+                        f"partition {partition} is assigned to this worker, but another process "
+                        "owns its state: two deployments share a store and instance name. Stop "
+                        "one, or give it another store.instance"
+                    )
+            for owned in self._worker.ownership.live():
+                lag = self.lag(owned)
+                idle_s = now - owned.moved_at
+                if lag is None:
+                    continue
+                if lag > 0 and idle_s > self._options.stall_s:
+                    raise WorkerStop(
+                        f"partition {owned.partition} has {lag} records to read and none was "
+                        f"applied for {idle_s:.0f} s: the consumer has stalled. Starting the "
+                        "worker again resumes from the checkpoint"
+                    )
+                if lag == 0:
+                    await self._tick(owned, idle_s)
+
+    def lag(self, owned: OwnedPartition) -> int | None:
+        """Return how many records of the partition wait; None before the broker told."""
+        lag = 0
+        for topic, position in owned.positions.items():
+            end = self._worker.consumer.highwater(TP(topic, owned.partition))
+            if end is None:
+                return None
+            lag += max(0, end - position)
+        return lag
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether all is well, and what `/healthz` shows."""
+        worker = self._worker
+        started = worker.app.started and not worker.failure.done()
+        now = time.monotonic()
+        partitions = {
+            str(owned.partition): {
+                "lag": self.lag(owned) if started else None,
+                "next_offsets": owned.positions,
+                "saved": owned.saved,
+                "applied_age_s": round(now - owned.moved_at, 3),
+            }
+            for owned in worker.ownership.live()
+        }
+        return started, {
+            "status": "ok" if started else "stopping",
+            "group": self._options.group,
+            "records": worker.records,
+            "busy_s": round(worker.busy_s, 3),
+            "partitions": partitions,
+        }
+
+    async def _tick(self, owned: OwnedPartition, idle_s: float) -> None:
+        due_s = self._options.tick_idle_s
+        if due_s is None or idle_s < due_s:
+            return
+        async with owned.lock:
+            tick = owned.processor.tick(idle_s)
+        # The tick counts as movement even before it comes back as a record.
+        owned.moved_at = time.monotonic()
+        if tick is not None and owned.live:
+            owned.outbox.append(tick._replace(partition=owned.partition))
+            await self._worker.checkpointer.publish(owned)

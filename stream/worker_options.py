@@ -1,0 +1,87 @@
+"""What a worker has to know, each with its unit and default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stream.kafka_clients import KafkaConnection
+
+__all__ = ["WorkerOptions"]
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Settings of one worker process.
+
+    Parameters
+    ----------
+    kafka
+        Brokers and credentials.
+    group
+        Consumer group: the workers that share partitions.
+    instance_id
+        Static membership: a name that survives a restart, so that a quick one moves nothing.
+    partitioned_topics
+        Input topics keyed by user, read through the group; all with the same partitions. In
+        alphabetical order, earlier ones are applied first when both have records.
+    broadcast_topics
+        Input topics of one partition that are applied to every partition.
+    session_timeout_s, heartbeat_s
+        How soon the group misses a dead worker. The broker's ``group.min.session.timeout.ms``
+        must allow it.
+    checkpoint_interval_s, checkpoint_records
+        A partition is saved after this time, or this many records, whichever comes first.
+    commit_interval_s
+        How often saved offsets are committed to Kafka.
+    slice_s
+        How long processing may block heartbeats and acknowledgements.
+    linger_s
+        Pause between fetches when traffic is thin.
+    tick_idle_s
+        A partition that is caught up and idle for this long gets a tick; None for never.
+    stall_s
+        With records to read and nothing applied for this long, the worker stops.
+    store_patience_s
+        How long a store that does not answer is asked again before the worker stops.
+    publish_timeout_s
+        How long an effect may stay unacknowledged before the worker stops.
+    compression
+        Codec of published batches: gzip, snappy, lz4, zstd; None for none.
+    metrics_host, metrics_port
+        Where `/metrics` and `/healthz` answer; port 0 for any free one; None for nowhere.
+
+    Raises
+    ------
+    ValueError
+        Two settings contradict each other; the message names them.
+    """
+
+    kafka: KafkaConnection
+    group: str = "headrace"
+    instance_id: str | None = None
+    partitioned_topics: tuple[str, ...] = ("headrace.events", "headrace.gold")
+    broadcast_topics: tuple[str, ...] = ("headrace.control",)
+    session_timeout_s: float = 10.0
+    heartbeat_s: float = 1.0
+    checkpoint_interval_s: float = 2.0
+    checkpoint_records: int = 200_000
+    commit_interval_s: float = 0.5
+    slice_s: float = 0.015
+    linger_s: float = 0.005
+    tick_idle_s: float | None = 30.0
+    stall_s: float = 60.0
+    store_patience_s: float = 60.0
+    publish_timeout_s: float = 40.0
+    compression: str | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = 9108
+
+    def __post_init__(self) -> None:
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            raise ValueError(
+                f"kafka.heartbeat_s: found {self.heartbeat_s:g}; at most a third of "
+                f"kafka.session_timeout_s ({self.session_timeout_s:g} s) is allowed"
+            )
+        for name in ("checkpoint_interval_s", "commit_interval_s", "slice_s", "stall_s"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"{name}: found {getattr(self, name)}; more than 0 s is allowed")

@@ -1,0 +1,118 @@
+"""A worker as an operating-system process: signals, exit codes, health, and a loud end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+from stream.metrics_server import MetricsServer
+from stream.processor import ProcessorFactory
+from stream.publishing import Publisher
+from stream.records import RecordBatch
+from stream.state import StateStore
+from stream.store_calls import WorkerStop
+from stream.worker import Worker
+from stream.worker_health import Health
+from stream.worker_options import WorkerOptions
+
+__all__ = ["BUG", "OK", "REFUSED", "serve"]
+
+log = logging.getLogger(__name__)
+
+OK = 0
+BUG = 1
+REFUSED = 2
+"""Something outside must change first; the message says what."""
+
+STOP_S = 15.0
+
+
+def serve(
+    options: WorkerOptions,
+    store: StateStore,
+    make_processor: ProcessorFactory,
+    *,
+    whole: Mapping[str, Callable[[RecordBatch], None]] | None = None,
+    publisher: Publisher | None = None,
+    metrics_text: Callable[[], bytes] | None = None,
+) -> int:
+    """Run a worker until it is told to stop, and return the process's exit code."""
+
+    def make_worker() -> Worker:
+        return Worker(options, store, make_processor, whole=whole, publisher=publisher)
+
+    return asyncio.run(_serve(options, make_worker, metrics_text))
+
+
+async def _serve(
+    options: WorkerOptions,
+    make_worker: Callable[[], Worker],
+    metrics_text: Callable[[], bytes] | None,
+) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = loop.create_future()
+
+    def stop() -> None:
+        if not stopping.done():
+            stopping.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    worker = make_worker()
+    health = Health(worker)
+    server = MetricsServer(options, health.report, metrics_text)
+    starting = loop.create_task(worker.start())
+    crashed = loop.create_task(_crashed(worker))
+    try:
+        await server.start()
+        await asyncio.wait(
+            {starting, stopping, worker.failure, crashed}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if starting.done() and starting.exception() is None:
+            log.info("joined group %s", options.group)
+            watching = loop.create_task(health.watch())
+            await asyncio.wait(
+                {stopping, worker.failure, crashed, watching},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if watching.done():
+                worker.fail(watching.exception() or RuntimeError("the watchdog ended"))
+            watching.cancel()
+        elif starting.done():
+            worker.fail(starting.exception() or RuntimeError("the worker did not start"))
+        if crashed.done():
+            worker.fail(crashed.result())
+        return await _end(worker, starting)
+    finally:
+        crashed.cancel()
+        await server.stop()
+
+
+async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
+    if not worker.failure.done():
+        began = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.stop(), STOP_S)
+        log.info("stopped in %.2f s", time.monotonic() - began)
+        if not worker.failure.done():
+            return OK
+    error = worker.failure.exception()
+    if isinstance(error, WorkerStop):
+        log.critical("the worker stops: %s", error)
+    else:
+        log.critical("the worker stops on a bug; nothing was saved after it", exc_info=error)
+    starting.cancel()
+    with contextlib.suppress(TimeoutError, Exception):
+        await asyncio.wait_for(worker.abandon(), STOP_S)
+    return REFUSED if isinstance(error, WorkerStop) else BUG
+
+
+async def _crashed(worker: Worker) -> BaseException:
+    """Wait until a service of Faust has crashed, and return why."""
+    while not worker.app.crashed:
+        await asyncio.sleep(0.2)
+    return worker.app.crash_reason or RuntimeError("Faust crashed")
