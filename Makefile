@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What `headrace demo`, pytest or a benchmark gets: `make test ARGS='-k join'`.
 ARGS ?=
 
-.PHONY: help env dev-env demo test test-fast test-deps check format bench lock clean
+PHONY_CHECKS := check check-lint check-format check-types check-imports
+.PHONY: $(PHONY_CHECKS) help env dev-env demo test test-fast test-deps format bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -50,10 +51,15 @@ ifeq ($(INSTALL),1)
 endif
 	$(BIN)/python -m tests.services
 
-check: dev-env ## what CI and pre-commit run: lint, format, types, imports
+# CI and pre-commit run `make --keep-going check`, so that one run shows all that is wrong.
+check: check-lint check-format check-types check-imports ## lint, format, types, imports
+check-lint: dev-env
 	$(BIN)/ruff check
+check-format: dev-env
 	$(BIN)/ruff format --check
+check-types: dev-env
 	$(BIN)/mypy
+check-imports: dev-env
 	$(BIN)/lint-imports --no-logo
 
 format: dev-env ## format, and mend what can be mended without judgement
