@@ -167,7 +167,7 @@ def repeated(batch: ExampleBatch) -> Votes:
     """
     uses = batch.column("clicks") + batch.column("views") + batch.column("plays")
     engaged = uses > 0
-    again = (uses >= 2) | (batch.column("repeats") > 0)
+    again = (uses > 1) | (batch.column("repeats") > 0)
     return np.where(engaged & again, POSITIVE, ABSTAIN).astype(np.int8)
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
+
+from stream.events import Event
+from stream.fields import TS_LIMIT
 
 __all__ = ["FileError", "Lines", "read_merged"]
 
@@ -80,12 +85,10 @@ def _time_of(line: bytes, otherwise: float) -> float:
     try:
         ts = orjson.loads(line)["ts"]
         if isinstance(ts, str):
-            from stream.events import Event  # the schema's own reading of RFC 3339
-
             ts = Event.model_validate(
                 {"event_id": "e", "type": "view", "ts": ts, "user_id": "u", "item_id": "i"}
             ).ts
-        if isinstance(ts, bool) or not isinstance(ts, int | float) or not 0 <= ts < 1e11:
+        if isinstance(ts, bool) or not isinstance(ts, int | float) or not 0 <= ts < TS_LIMIT:
             return otherwise
         return float(ts)
     except (ValueError, KeyError, TypeError, IndexError):
@@ -154,9 +157,6 @@ def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes
 
 
 def _parquet_lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
-    import pyarrow as pa  # half a second to import, and rarely needed
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:
             rows = max(1, file.metadata.num_rows)
@@ -175,7 +175,7 @@ def _parquet_lines(path: Path, progress: Callable[[int], None] | None) -> Iterat
 
 def _plain(value: Any) -> Any:
     """Return a Parquet value as an event line has it: a map is an object, absent keys left out."""
-    if isinstance(value, list) and all(isinstance(p, tuple) and len(p) == 2 for p in value):
+    if isinstance(value, list) and all(isinstance(part, tuple) for part in value):
         value = dict(value)
     if isinstance(value, dict):
         return {key: part for key, part in value.items() if part is not None}

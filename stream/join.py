@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Final
 
 from monitoring.counts import JoinCounts
@@ -280,7 +281,7 @@ class Join:
         user.rate += 1.0
         item_id = event.item_id
         kind = event.type
-        if item_id is None or kind == "search":
+        if kind == "search":
             self._left(user, None, ts)
         elif kind == "impression":
             self._expose(user, event, item_id, seen_hash, rows)
@@ -356,7 +357,7 @@ class Join:
                 evidence[_C_RATING] = value
             elif kind in SUM_COLUMN:
                 evidence[SUM_COLUMN[kind]] += value
-        if evidence[_C_FIRST] != evidence[_C_FIRST]:
+        if isnan(evidence[_C_FIRST]):
             evidence[_C_FIRST] = ts
         evidence[_C_LAST] = ts
         evidence[_C_RATE] = user.rate
@@ -426,7 +427,7 @@ class Join:
             return
         evidence = example.evidence
         last, away = evidence[_C_LAST], evidence[_C_AWAY]
-        if last == last and away != away and ts >= last:
+        if ts >= last and isnan(away):
             evidence[_C_AWAY] = ts - last
 
     def _make_room(self, user: UserState, ts: float, rows: Rows) -> None:
@@ -468,8 +469,7 @@ class Join:
                     rows.add(user, example, PROVISIONAL, _EARLY, NOTHING, early)
                 elif early < next_due:
                     next_due = early
-            if example.deadline < next_due:
-                next_due = example.deadline
+            next_due = min(next_due, example.deadline)
         if next_due == _NEVER:
             next_due = user.last_ts + rules.user_horizon_s
             if next_due <= watermark:
@@ -482,7 +482,7 @@ class Join:
         evidence[_C_CLOSED] = 1.0
         example.stage = FINAL
         self.pending -= 1
-        untouched = evidence[_C_FIRST] != evidence[_C_FIRST]
+        untouched = isnan(evidence[_C_FIRST])
         if untouched:
             self.counts.expired += 1
         if example.engaged:

@@ -74,8 +74,8 @@ def report(
 def _estimated(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the accuracy that the label model estimates, by function."""
     found: dict[str, float | None] = {}
-    for name, row in summary.get("lfs", {}).items():
-        found[name.rpartition("@")[0]] = row.get("accuracy")
+    for name, row in summary["lfs"].items():
+        found[name.rpartition("@")[0]] = row["estimated_accuracy"]
     return found
 
 

@@ -123,7 +123,8 @@ class PrequentialMetrics:
         """Add another partition's sums; catalogues overlap, so the larger one counts."""
         self._sums[:2] += other._sums[:2]
         for segment, code in other._codes.items():
-            self._sums[self.segment_code(segment)] += other._sums[code]
+            mine = self.segment_code(segment)  # may make the sums longer: before they are read
+            self._sums[mine] += other._sums[code]
         self.n_items = max(self.n_items, other.n_items)
         self.covered = max(self.covered, other.covered)
 
