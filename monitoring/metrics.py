@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
@@ -34,6 +35,9 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """Media type of what `Metrics.render` returns."""
 
 
+_KNOWN_SEQUENCES = 32
+
+
 class _Family:
     """All series of one metric: a row each."""
 
@@ -43,7 +47,7 @@ class _Family:
         self.values: NDArray[np.float64] = np.zeros(0)
         self.buckets: NDArray[np.int64] = np.zeros((0, len(spec.buckets) + 1), dtype=np.int64)
         self.since: dict[int, float] = {}
-        self._last: tuple[Sequence[Labels], NDArray[np.intp]] | None = None
+        self._known: dict[int, tuple[Sequence[Labels], NDArray[np.intp]]] = {}
         if not spec.labels and spec.kind is not Kind.GAUGE:
             # A counter that begins at 0 has a rate from its first increment on.
             self.row(())
@@ -56,10 +60,15 @@ class _Family:
 
     def row_array(self, labels: Sequence[Labels]) -> NDArray[np.intp]:
         # The caller passes the same sequence batch after batch; its rows are looked up once.
-        if self._last is None or self._last[0] is not labels:
-            self._last = (labels, np.array([self.rows.row(each) for each in labels], np.intp))
+        # While it is kept here, nothing else can have its identity.
+        known = self._known.get(id(labels))
+        if known is None:
+            if len(self._known) >= _KNOWN_SEQUENCES:
+                self._known.clear()
+            rows = np.array([self.rows.row(each) for each in labels], np.intp)
+            known = self._known[id(labels)] = (labels, rows)
             self._grow()
-        return self._last[1]
+        return known[1]
 
     def forget(self, labels: Labels) -> None:
         row = self.rows.forget(labels)
@@ -68,7 +77,7 @@ class _Family:
         self.values[row] = 0.0
         self.buckets[row] = 0
         self.since.pop(row, None)
-        self._last = None
+        self._known.clear()
 
     def _grow(self) -> None:
         missing = self.rows.size - len(self.values)
@@ -203,6 +212,15 @@ class Metrics(Collector):
         """Remove a series: a partition that moved away, a pair that left the top 20."""
         with self._lock:
             self._families[name].forget(labels)
+
+    def observe(self, name: str, labels: Labels, value: float) -> None:
+        """Count one value, where there is only one: a request's duration, a batch's."""
+        family = self._family(name, Kind.HISTOGRAM)
+        slot = bisect_left(family.spec.buckets, value)
+        with self._lock:
+            row = family.row(labels)
+            family.buckets[row, slot] += 1
+            family.values[row] += value
 
     def observe_many(self, name: str, labels: Labels, values: ArrayLike) -> None:
         """Count all values in one series of a histogram; NaN is left out."""

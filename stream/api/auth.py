@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream.api.problems import Problem
 
-__all__ = ["LoopbackOnly", "Role", "TokenTable", "check_bind", "is_loopback", "require"]
+__all__ = ["LoopbackOnly", "Role", "TokenTable", "is_loopback", "require"]
 
 _CHALLENGE: Final = 'Bearer realm="headrace"'
 
@@ -75,14 +75,14 @@ class TokenTable:
         return found
 
 
-def require(role: Role) -> Callable[[Request], None]:
+def require(role: Role) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that lets a request pass if its token has the role, or is an admin's.
 
     The application keeps its `TokenTable` in ``app.state.tokens``; an empty one lets all pass,
     since `LoopbackOnly` has already refused whoever is not on this machine.
     """
 
-    def authorise(request: Request) -> None:
+    async def authorise(request: Request) -> None:
         tokens: TokenTable = request.app.state.tokens
         if not tokens:
             return
@@ -125,22 +125,6 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
-
-
-def check_bind(host: str, tokens: TokenTable) -> None:
-    """Refuse to serve other machines without tokens.
-
-    Raises
-    ------
-    ValueError
-        With the setting, what was found and what is allowed.
-    """
-    if not tokens and not is_loopback(host):
-        raise ValueError(
-            f"api.host: found {host!r}, but no tokens are configured; without tokens only the "
-            "loopback interface is allowed (127.0.0.1, ::1, localhost). Set api.tokens to serve "
-            "other machines"
-        )
 
 
 class LoopbackOnly:

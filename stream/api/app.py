@@ -1,0 +1,84 @@
+"""Put the API together: the one place where its parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from monitoring.metrics import Metrics
+from stream.api import health, ingest, problems
+from stream.api.auth import LoopbackOnly, TokenTable
+from stream.api.health import Readiness
+from stream.api.limits import DEFAULT_LIMITS, Limits
+from stream.api.meter import RequestMeter
+from stream.config import Settings
+from stream.sinks import EventSink
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    settings: Settings,
+    sink: EventSink,
+    metrics: Metrics,
+    readiness: Readiness,
+    limits: Limits = DEFAULT_LIMITS,
+) -> FastAPI:
+    """Return the application.
+
+    It starts the sink with itself, and closes it after its last request.
+
+    Parameters
+    ----------
+    settings
+        Who may come, what a valid event is, and how fast events may come.
+    sink
+        The events log.
+    metrics
+        Filled by every request; rendered at ``/metrics``.
+    readiness
+        What must answer for ``/readyz`` to be 200.
+    limits
+        How much is taken on.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        await sink.start()
+        try:
+            yield
+        finally:
+            await sink.close()
+
+    app = FastAPI(
+        title="Headrace",
+        summary="Send events, and learn from every one of them.",
+        version=_own_version(),
+        lifespan=lifespan,
+    )
+    tokens = TokenTable.from_tokens(
+        {token.token.get_secret_value(): token.roles for token in settings.api.tokens}
+    )
+    app.state.tokens = tokens
+    app.state.metrics = metrics
+    app.state.readiness = readiness
+    app.state.ingest = ingest.Ingest(settings, limits, sink, metrics)
+    problems.install(app)
+    app.include_router(ingest.router)
+    app.include_router(health.router)
+    # The last one added is the outermost.
+    if not tokens:
+        app.add_middleware(LoopbackOnly)
+    app.add_middleware(RequestMeter, metrics=metrics)
+    return app
+
+
+def _own_version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:
+        return "0"
