@@ -5,54 +5,100 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from pydantic import ValidationError
 
-from stream.events import LfSwitch
+from stream.events import CONTROL, TOPICS, LfSwitch
+from stream.records import RecordBatch
+from stream.rejection import Invalid, Origin, Rejected, explain, parse_object, split_lines
 
 __all__ = ["Switches"]
 
+_ANY_TASK = ""
+_ANY_VERSION = 0
+
 
 class Switches:
-    """Labeling functions that were switched off, by task, name and version.
+    """Which labeling functions were switched on or off: by the settings, then by orders.
+
+    Parameters
+    ----------
+    disabled
+        Names that the settings switch off; an order about one of them overrides that.
 
     Examples
     --------
-    >>> switches = Switches()
+    >>> switches = Switches(["viewed"])
     >>> switches.apply(LfSwitch(kind="lf", name="clicked", enabled=False, ts=0.0, who="a", why="b"))
-    >>> switches.enabled("relevance", ["clicked", "viewed"], [1, 1])
-    [False, True]
+    >>> switches.enabled("relevance", ["clicked", "viewed", "rated"], [1, 1, 1])
+    [False, False, True]
     """
 
-    def __init__(self) -> None:
-        self._off: set[tuple[str, str, int]] = set()
+    def __init__(self, disabled: Sequence[str] = ()) -> None:
+        self._disabled = frozenset(disabled)
+        self._orders: dict[tuple[str, str, int], bool] = {}
+
+    def decode(self, batch: RecordBatch) -> tuple[list[LfSwitch], list[Rejected]]:
+        """Return the orders of a batch about labeling functions, and the lines that are none.
+
+        Orders of other kinds are for others to obey.
+        """
+        orders: list[LfSwitch] = []
+        rejected: list[Rejected] = []
+        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
+            for number, line in enumerate(split_lines(value), 1):
+                if not line.strip():
+                    continue
+                try:
+                    order = TOPICS[CONTROL].validate_python(parse_object(line))
+                except ValidationError as error:
+                    fault = explain(error)
+                except Invalid as error:
+                    fault = error
+                else:
+                    if isinstance(order, LfSwitch):
+                        orders.append(order)
+                    continue
+                origin = Origin(offset, number, time)
+                rejected.append(Rejected(*origin, fault.field, fault.reason, line))
+        return orders, rejected
 
     def apply(self, order: LfSwitch) -> None:
-        """Obey an order; an absent task or version means any (kept as ``""`` and 0)."""
-        task, version = order.task or "", order.version or 0
-        if not order.enabled:
-            self._off.add((task, order.name, version))
-            return
-        self._off = {
-            off
-            for off in self._off
-            if off[1] != order.name
-            or (task and off[0] and off[0] != task)
-            or (version and off[2] and off[2] != version)
+        """Obey an order; it replaces every earlier one that it covers."""
+        task, version = order.task or _ANY_TASK, order.version or _ANY_VERSION
+        self._orders = {
+            key: on
+            for key, on in self._orders.items()
+            if not (
+                key[1] == order.name
+                and task in (_ANY_TASK, key[0])
+                and version in (_ANY_VERSION, key[2])
+            )
         }
+        self._orders[task, order.name, version] = order.enabled
 
     def enabled(self, task: str, names: Sequence[str], versions: Sequence[int]) -> list[bool]:
-        """Return which functions of a task are on."""
-        off = self._off
-        if not off:
-            return [True] * len(names)
-        return [
-            not any((t, name, v) in off for t in ("", task) for v in (0, version))
-            for name, version in zip(names, versions, strict=True)
-        ]
+        """Return which functions of a task are on; the narrowest order about each decides."""
+        orders, disabled = self._orders, self._disabled
+        if not orders:
+            return [name not in disabled for name in names]
+        found = []
+        for name, version in zip(names, versions, strict=True):
+            on = name not in disabled
+            for key in (
+                (_ANY_TASK, name, _ANY_VERSION),
+                (_ANY_TASK, name, version),
+                (task, name, _ANY_VERSION),
+                (task, name, version),
+            ):
+                on = orders.get(key, on)
+            found.append(on)
+        return found
 
     def to_bytes(self) -> bytes:
         """Return the orders that stand."""
-        return msgspec.msgpack.encode(sorted(self._off))
+        return msgspec.msgpack.encode(sorted((*key, on) for key, on in self._orders.items()))
 
     def load(self, data: bytes) -> None:
         """Replace the orders that stand by stored ones."""
-        self._off = set(msgspec.msgpack.decode(data, type=list[tuple[str, str, int]]))
+        stored = msgspec.msgpack.decode(data, type=list[tuple[str, str, int, bool]])
+        self._orders = {(task, name, version): on for task, name, version, on in stored}

@@ -141,12 +141,15 @@ class Labelling:
         switches: Switches,
         items: Callable[[str], Mapping[str, object]] | None,
         timer: Callable[[], float] | None,
+        *,
+        provisional: bool = True,
     ) -> None:
         self.tasks = {spec.name: _Task(spec) for spec in specs}
         self._layout = layout
         self._switches = switches
         self._items = items
         self._timer = timer
+        self._first_stage = 1 if provisional else 2
 
     def step(
         self,
@@ -165,7 +168,7 @@ class Labelling:
         example = np.asarray(rows.example, dtype=np.int32)
         stage = np.asarray(rows.stage, dtype=np.int8)
         batch = self._batch(rows)
-        published = np.flatnonzero(stage > 0)
+        published = np.flatnonzero(stage >= self._first_stage)
         revisions: list[int] = []
         for row in published.tolist():
             of = touched[rows.example[row]]

@@ -29,7 +29,7 @@ from stream.checkpointing import Snapshot
 from stream.control import Switches
 from stream.decode import Decoded, Decoder, TickAt
 from stream.effects import Effects
-from stream.events import DEAD_LETTER, EVENTS, GOLD
+from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, LfSwitch
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join, JoinRules, Rows
@@ -67,6 +67,10 @@ class PipelineSpec:
         False freezes every learner.
     cached_users
         People kept in memory; more are read from the store when they come back.
+    provisional
+        Whether provisional labels are published.
+    disabled
+        Labeling functions that abstain until a control record switches them on.
     timer
         A clock lent by the shell to measure labeling functions; nothing else depends on it.
     """
@@ -79,6 +83,8 @@ class PipelineSpec:
     secret: bytes = b""
     learn: bool = True
     cached_users: int = 50_000
+    provisional: bool = True
+    disabled: Sequence[str] = ()
     timer: Callable[[], float] | None = None
 
 
@@ -92,6 +98,7 @@ class Prepared:
     skipped: int = 0
     decoded: Decoded | None = None
     gold: Sequence[GoldAnswer] = ()
+    orders: Sequence[LfSwitch] = ()
     refused: Sequence[Rejected] = ()
     missing: list[bytes] = field(default_factory=list)
     newcomers: dict[str, bytes] = field(default_factory=dict)
@@ -122,9 +129,16 @@ class PartitionPipeline:
         self.counts = StageCounts()
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
-        self.switches = Switches()
+        self.switches = Switches(spec.disabled)
         self.layout = Layout([task.layout for task in spec.tasks])
-        self.labelling = Labelling(spec.tasks, self.layout, self.switches, items, spec.timer)
+        self.labelling = Labelling(
+            spec.tasks,
+            self.layout,
+            self.switches,
+            items,
+            spec.timer,
+            provisional=spec.provisional,
+        )
         self.learning = Learning(spec.recommender)
         self._snapshot = Snapshot(self)
         self._round = 0
@@ -181,6 +195,8 @@ class PartitionPipeline:
             self._prepare_events(prepared)
         elif batch.topic == GOLD:
             self._prepare_gold(prepared)
+        elif batch.topic == CONTROL:
+            prepared.orders, prepared.refused = self.switches.decode(batch)
         else:
             raise ValueError(f"topic {batch.topic!r} is no input of a partition")
         return prepared
@@ -203,6 +219,9 @@ class PartitionPipeline:
         for answer in prepared.gold:
             self.gold.push(answer)
         self.counts.consumed[GOLD] += len(prepared.gold)
+        for order in prepared.orders:
+            self.switches.apply(order)
+        self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
         self._answer_due(self.max_ts, Rows(), effects)

@@ -1,0 +1,107 @@
+"""From settings to parts: the one place where a deployment is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from lfs.core import LabelingFunctionError
+from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
+from models.recommender import Config
+from stream.config import Settings, SettingsError
+from stream.decode import Decoder
+from stream.join import JoinRules, TypeRule
+from stream.labelling import TaskSpec
+from stream.learning import RecommenderSpec
+from stream.pipeline import PipelineSpec
+
+__all__ = ["decoder", "join_rules", "pipeline_spec"]
+
+_NO_FEEDBACK: Final = frozenset({"impression", "search"})
+
+
+def decoder(settings: Settings, *, accept_ticks: bool = True) -> Decoder:
+    """Return the decoder of events; ticks are for the log's own readers only."""
+    events = settings.events
+    return Decoder(
+        settings.event_types,
+        max_line_bytes=events.max_line_bytes,
+        max_future_skew_s=events.max_future_skew_s,
+        keep_unknown=events.keep_unknown,
+        accept_ticks=accept_ticks,
+    )
+
+
+def join_rules(settings: Settings) -> JoinRules:
+    """Return what each type of event does to an example, and for how long things are kept."""
+    join = settings.join
+    types = {
+        name: TypeRule(
+            window_s=join.window_s(name),
+            starts=name in join.engagements,
+            positive=name in join.positive,
+            negative=name in join.negative,
+        )
+        for name in sorted(settings.event_types - _NO_FEEDBACK)
+    }
+    return JoinRules(
+        types=types,
+        exposure_window_s=join.exposure_window_s,
+        early_after_s=join.early_after_s or None,
+        disorder_s=join.disorder_s,
+        lateness_horizon_s=join.lateness_horizon_s,
+        dedup_horizon_s=settings.events.dedup_horizon_s,
+        user_horizon_s=join.user_horizon_s,
+        max_examples=join.max_open_examples_per_user,
+    )
+
+
+def pipeline_spec(
+    settings: Settings,
+    *,
+    partitions: int | None = None,
+    timer: Callable[[], float] | None = None,
+) -> PipelineSpec:
+    """Return what every partition has in common.
+
+    Raises
+    ------
+    SettingsError
+        If a module of labeling functions cannot be used, or a disabled function is unknown.
+    """
+    classes = {name: task.classes for name, task in settings.tasks.items()}
+    try:
+        found = collect([*BUILT_IN_MODULES, *settings.lfs.modules])
+    except LabelingFunctionError as error:
+        raise SettingsError(f"a setting is refused:\n  {error}") from error
+    by_task = for_tasks(found, classes)
+    names = sorted({lf.name for lfs in by_task.values() for lf in lfs})
+    for name in settings.lfs.disabled:
+        if name not in names:
+            raise SettingsError(
+                f"a setting is refused:\n  lfs.disabled: names no labeling function; found "
+                f"{name!r}, allowed: {', '.join(names)}"
+            )
+    tasks = [
+        TaskSpec(name, task.classes, tuple(by_task[name]), task.prior)
+        for name, task in settings.tasks.items()
+    ]
+    recommender = settings.recommender
+    config = Config(
+        max_items=recommender.max_items,
+        half_life_s=recommender.half_life_s,
+        popularity_half_life_s=recommender.popularity_half_life_s,
+    )
+    return PipelineSpec(
+        decoder=decoder(settings),
+        rules=join_rules(settings),
+        tasks=tasks,
+        recommender=RecommenderSpec(recommender.task, config),
+        n_partitions=partitions if partitions is not None else settings.log.partitions,
+        secret=settings.privacy.hash_key.get_secret_value().encode(),
+        learn=settings.learn,
+        cached_users=settings.worker.cached_users,
+        provisional=settings.labels.provisional,
+        disabled=settings.lfs.disabled,
+        timer=timer,
+    )
