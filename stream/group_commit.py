@@ -49,6 +49,10 @@ class GroupCommit(Generic[Item, Result]):
         self._queue_lock = threading.Lock()
         self._writing = threading.Lock()
 
+    def __len__(self) -> int:
+        """Return how many wait for a write that has not begun."""
+        return len(self._queue)
+
     def submit(self, item: Item, weight: int) -> Result:
         """Return the item's result once it is written."""
         ticket: _Ticket[Item, Result] = _Ticket(item, weight)
