@@ -98,7 +98,12 @@ def _specs(kind: Kind, rows: Iterable[tuple[str, str, int, str]]) -> list[Metric
 # name, labels, bound, meaning
 _COUNTERS: Final = (
     # ingest
-    ("events_consumed_total", "topic", 32, "Events read from the log, rejected ones included"),
+    (
+        "events_consumed_total",
+        "topic",
+        32,
+        "Events applied; repeats and rejected ones are counted elsewhere",
+    ),
     ("event_failures_total", "topic reason", 256, "Events rejected by validation, by reason"),
     ("dead_letters_total", "topic", 32, "Rejected events, by the topic they came from"),
     ("duplicate_events_total", "", 1, "Events ignored as repeats inside the horizon"),

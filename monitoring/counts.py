@@ -46,8 +46,8 @@ class BucketCounts:
     """
 
     bounds: tuple[float, ...]
-    counts: NDArray[np.int64] = field(init=False)
     total: float = 0.0
+    counts: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(len(self.bounds) + 1, dtype=np.int64)
@@ -68,6 +68,12 @@ class BucketCounts:
             raise ValueError(f"bounds differ: {self.bounds} and {other.bounds}")
         self.counts += other.counts
         self.total += other.total
+
+    def since(self, earlier: BucketCounts) -> BucketCounts:
+        """Return what was counted after ``earlier``, which is left as it is."""
+        later = BucketCounts(self.bounds, self.total - earlier.total)
+        later.counts = self.counts - earlier.counts
+        return later
 
 
 @dataclass(slots=True)
@@ -135,6 +141,23 @@ class TaskCounts:
         self.gold += other.gold
         self.entropy_bits.add(other.entropy_bits)
 
+    def since(self, earlier: TaskCounts) -> TaskCounts:
+        """Return what was counted after ``earlier``, which had the same classes and LFs."""
+        if self.classes != earlier.classes or self.lfs != earlier.lfs:
+            raise ValueError("counts of different classes or labeling functions have no difference")
+        later = TaskCounts(self.classes, self.lfs)
+        later.votes = self.votes - earlier.votes
+        later.abstains = self.abstains - earlier.abstains
+        later.overlaps = self.overlaps - earlier.overlaps
+        later.conflicts = self.conflicts - earlier.conflicts
+        later.disagreements = self.disagreements - earlier.disagreements
+        later.failures = self.failures - earlier.failures
+        later.seconds = self.seconds - earlier.seconds
+        later.labels = self.labels - earlier.labels
+        later.gold = self.gold - earlier.gold
+        later.entropy_bits = self.entropy_bits.since(earlier.entropy_bits)
+        return later
+
 
 @dataclass(slots=True)
 class JoinCounts:
@@ -175,6 +198,18 @@ class JoinCounts:
         self.duplicate_rewards += other.duplicate_rewards
         self.dropped.update(other.dropped)
         self.delay_s.add(other.delay_s)
+
+    def since(self, earlier: JoinCounts) -> JoinCounts:
+        """Return what was counted after ``earlier``."""
+        return JoinCounts(
+            matched=self.matched - earlier.matched,
+            organic=self.organic - earlier.organic,
+            expired=self.expired - earlier.expired,
+            late_corrections=self.late_corrections - earlier.late_corrections,
+            duplicate_rewards=self.duplicate_rewards - earlier.duplicate_rewards,
+            dropped=self.dropped - earlier.dropped,
+            delay_s=self.delay_s.since(earlier.delay_s),
+        )
 
 
 @dataclass(slots=True)
@@ -246,3 +281,38 @@ class StageCounts:
             self.task(name, theirs.classes, theirs.lfs).add(theirs)
         self.join.add(other.join)
         self.partitions.update(other.partitions)
+
+    def copy(self) -> StageCounts:
+        """Return the same counts, which no longer grow with these."""
+        copied = StageCounts()
+        copied.add(self)
+        return copied
+
+    def since(self, earlier: StageCounts) -> StageCounts:
+        """Return what was counted after ``earlier``, a copy made before; gauges as they are now.
+
+        Examples
+        --------
+        >>> counts = StageCounts(duplicates=2)
+        >>> before = counts.copy()
+        >>> counts.duplicates += 5
+        >>> counts.since(before).duplicates
+        5
+        """
+        later = StageCounts(
+            consumed=self.consumed - earlier.consumed,
+            rejected=self.rejected - earlier.rejected,
+            duplicates=self.duplicates - earlier.duplicates,
+            misplaced=self.misplaced - earlier.misplaced,
+            ignored_fields=self.ignored_fields - earlier.ignored_fields,
+            join=self.join.since(earlier.join),
+            partitions=dict(self.partitions),
+        )
+        for name, task in self.tasks.items():
+            before = earlier.tasks.get(name)
+            later.tasks[name] = (
+                task.since(before)
+                if before is not None
+                else task.since(TaskCounts(task.classes, task.lfs))
+            )
+        return later

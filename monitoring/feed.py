@@ -9,7 +9,7 @@ from typing import NamedTuple
 from monitoring.counts import STAGES, JoinCounts, PartitionGauges, StageCounts, TaskCounts
 from monitoring.metrics import Labels, Metrics
 
-__all__ = ["feed", "forget_partitions"]
+__all__ = ["CountsFeed", "feed", "forget_partitions"]
 
 _PARTITION_GAUGES = (
     "join_pending",
@@ -53,6 +53,42 @@ def feed(metrics: Metrics, counts: StageCounts) -> None:
     _feed_join(metrics, counts.join)
     for partition, gauges in counts.partitions.items():
         _feed_partition(metrics, str(partition), gauges)
+
+
+class CountsFeed:
+    """Feed counts that grow with a partition's whole life: only what is new each time.
+
+    A restored partition brings counts that other processes have fed already, so `begin` is told
+    where they stand.
+
+    Examples
+    --------
+    >>> metrics, counts = Metrics(process=False), StageCounts(duplicates=7)
+    >>> growing = CountsFeed(metrics)
+    >>> growing.begin(3, counts)
+    >>> counts.duplicates += 2
+    >>> growing.update(3, counts)
+    >>> metrics.value("duplicate_events_total")
+    2.0
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._fed: dict[int, StageCounts] = {}
+
+    def begin(self, partition: int, counts: StageCounts) -> None:
+        """Take a partition's counts, as restored, for its beginning here."""
+        self._fed[partition] = counts.copy()
+
+    def update(self, partition: int, counts: StageCounts) -> None:
+        """Feed what a partition counted since the last time."""
+        feed(self._metrics, counts.since(self._fed.get(partition, StageCounts())))
+        self._fed[partition] = counts.copy()
+
+    def end(self, partition: int) -> None:
+        """Forget a partition that has moved away, and its gauges."""
+        self._fed.pop(partition, None)
+        forget_partitions(self._metrics, [partition])
 
 
 def forget_partitions(metrics: Metrics, partitions: Iterable[int]) -> None:

@@ -115,12 +115,9 @@ def _unzstd(data: bytes, limit: int) -> bytes:
 
 
 def _too_large(found: str, limit: int) -> Problem:
-    # Whatever of the body is still on its way is not read: the connection ends here.
-    return Problem(
-        413,
-        f"the body has {found}; at most {limit} are allowed in one request",
-        headers={"Connection": "close"},
-    )
+    # The server reads the rest and throws it away: a connection cut off here would take the
+    # answer with it.
+    return Problem(413, f"the body has {found}; at most {limit} are allowed in one request")
 
 
 def split_lines(body: bytes, content_type: str | None) -> list[Line]:

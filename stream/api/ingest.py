@@ -290,7 +290,7 @@ def _answer(accepted: int, rejections: dict[str, Any]) -> Response:
         return _json(202, {"accepted": accepted})
     if accepted:
         return _json(207, {"accepted": accepted, **rejections})
-    detail = f"none of the {count} lines is valid; `rejected` says why"
+    detail = f"no line is valid of {count}; `rejected` says why of each"
     return problem_response(422, detail, accepted=0, **rejections)
 
 
