@@ -24,8 +24,8 @@ class LabelBlock:
     ----------
     classes, lfs
         Names of the classes; (name, version) of each labeling function.
-    model_version
-        Version of the label model that gave the probabilities.
+    model_id, blocks
+        Which label model, and after how many blocks of examples it gave each row, (n,).
     user_ids, keys, hashes, item_ids
         Who and what; a key and a hash make the example id.
     stage
@@ -41,7 +41,8 @@ class LabelBlock:
     task: str
     classes: Sequence[str]
     lfs: Sequence[tuple[str, int]]
-    model_version: str
+    model_id: str
+    blocks: Sequence[int]
     user_ids: Sequence[str]
     keys: Sequence[bytes]
     hashes: Sequence[int]
@@ -93,7 +94,7 @@ class LabelBlock:
                     for column, vote in enumerate(votes[row])
                     if vote >= 0
                 ],
-                "model_version": self.model_version,
+                "model_version": f"{self.model_id}-{self.blocks[row]}",
                 "reason": self.reasons[row],
             }
             yield Outgoing(LABELS, user_id.encode(), orjson.dumps(label))

@@ -493,8 +493,15 @@ class Join:
 
     def _forget(self, user: UserState, example: Example) -> None:
         del user.examples[example.hash]
-        if user.latest.get(example.item_id) is example:
-            del user.latest[example.item_id]
+        item_id = example.item_id
+        if user.latest.get(item_id) is not example:
+            return
+        # What is latest follows from what is kept: it must be the same after a restart.
+        for other in reversed(user.examples.values()):
+            if other.item_id == item_id:
+                user.latest[item_id] = other
+                return
+        del user.latest[item_id]
 
     def _drop(self, user: UserState) -> None:
         user.due = _NEVER

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
-from models import LabelModel
+from models import LabelModel, StepResult
 from monitoring.counts import StageCounts, TaskCounts
 from monitoring.vote_counts import count_disagreements, count_votes
 from stream.control import Switches
@@ -97,18 +97,18 @@ class _Task:
         ex_proba: NDArray[np.float64],
         ex_clock: NDArray[np.int64],
         learn: bool,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Judge and learn rows; return probabilities (n, K) and weights (n, m)."""
+    ) -> StepResult:
+        """Judge and learn rows; weights have the columns of the task, shape (n, m)."""
         columns = self._columns
         if columns is None:
             result = self.model.step_many(votes, example, emit, ex_votes, ex_proba, ex_clock, learn)
-            return result.proba, result.weights
+            return result
         wide = self._widened(ex_votes)
         result = self.model.step_many(
             self._widened(votes), example, emit, wide, ex_proba, ex_clock, learn
         )
         ex_votes[:] = wide[:, columns]
-        return result.proba, result.weights[:, columns]
+        return result._replace(weights=result.weights[:, columns])
 
     def learn_gold(
         self,
@@ -181,19 +181,20 @@ class Labelling:
             ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
             ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
             gold = table[f"gold_{name}"][example] >= 0
-            proba, weights = task.step(
+            result = task.step(
                 votes, example, (stage > 0) & ~gold, ex_votes, ex_proba, ex_clock, learn
             )
             table[f"votes_{name}"] = ex_votes
             table[f"proba_{name}"] = ex_proba
             table[f"clock_{name}"] = ex_clock
+            proba = result.proba
             if gold.any():
                 # What a person said stands, whatever the evidence does afterwards.
                 proba = np.where(gold[:, None], ex_proba[example], proba)
             if name == weight_task:
                 weight = np.ascontiguousarray(proba[:, -1])
             if len(published):
-                block = self._block(task, rows, published, revisions, proba, votes, weights)
+                block = self._block(task, rows, published, revisions, proba, votes, result)
                 blocks.append(block)
                 self._count(task, counts, block, failures, seconds)
         return weight
@@ -228,11 +229,9 @@ class Labelling:
         ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
         first = np.zeros(1, dtype=np.int32)
         unlearned = bool(ex_clock[0] < 0)
-        assessed, weights = task.step(
-            votes, first, np.array([unlearned]), ex_votes, ex_proba, ex_clock, learn
-        )
+        result = task.step(votes, first, np.array([unlearned]), ex_votes, ex_proba, ex_clock, learn)
         if unlearned:
-            ex_votes, ex_proba = votes.copy(), assessed
+            ex_votes, ex_proba = votes.copy(), result.proba
         task.quality.answer(ex_proba[0], ex_votes[0], label)
         counted = counts.task(name, task.spec.classes, task.names)
         counted.gold += 1
@@ -250,7 +249,7 @@ class Labelling:
         revision = example.revision
         example.revision += 1
         block = self._block(
-            task, rows, np.zeros(1, dtype=np.intp), [revision], proba, ex_votes, weights
+            task, rows, np.zeros(1, dtype=np.intp), [revision], proba, ex_votes, result
         )
         blocks.append(block)
         counted.labels[_REVISED, label] += 1
@@ -310,7 +309,7 @@ class Labelling:
         revisions: Sequence[int],
         proba: NDArray[np.float64],
         votes: NDArray[np.int8],
-        weights: NDArray[np.float64],
+        result: StepResult,
     ) -> LabelBlock:
         at = published.tolist()
         examples = [rows.touched[rows.example[row]] for row in at]
@@ -320,7 +319,8 @@ class Labelling:
             spec.name,
             spec.classes,
             list(zip(task.names, task.versions, strict=True)),
-            f"{self._layout.id}-{task.model.clock // max(1, task.model.block)}",
+            self._layout.id,
+            (result.clock[published] // task.model.block).tolist(),
             [user.user_id for user in users],
             [user.key for user in users],
             [example.hash for example in examples],
@@ -330,7 +330,7 @@ class Labelling:
             [rows.ts[row] for row in at],
             proba[published],
             votes[published],
-            weights[published],
+            result.weights[published],
             [REASONS[rows.reason[row]] for row in at],
         )
 

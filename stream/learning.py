@@ -48,8 +48,8 @@ class Learning:
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
         items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
         history = np.frombuffer(b"".join([u.history for u in users]), dtype=_HISTORY_TYPE)
-        hist_items = np.ascontiguousarray(history["items"])
-        hist_weights = np.ascontiguousarray(history["weights"])
+        hist_items = history["items"].copy()
+        hist_weights = history["weights"].copy()
         hist_len = np.array([u.history_length for u in users], dtype=np.int32)
         ex_weight = np.ascontiguousarray(table["weight"])
         out = self.model.step_many(

@@ -57,7 +57,7 @@ class Example(msgspec.Struct, array_like=True, gc=False):
     engaged: bool
     numbers: bytes
     segment: str | None
-    context: dict[str, str | float | bool]
+    context: dict[str, str | bool | int | float]
     policy: str | None = None
     slot: int = -1
 
