@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 from stream.state import StateStore, StoreError
 from stream.stores.memory import MemoryStore
-from stream.stores.redis import RedisStore
-from stream.stores.redis_server import RedisAccess
+from stream.stores.redis_access import RedisAccess
 from stream.stores.sqlite import SqliteStore
 
-__all__ = ["MemoryStore", "RedisAccess", "RedisStore", "SqliteStore", "open_store", "sqlite_path"]
+__all__ = ["MemoryStore", "RedisAccess", "SqliteStore", "open_store", "sqlite_path"]
 
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SQLITE = "sqlite:///"
@@ -82,7 +82,12 @@ def open_store(
         except ValueError as failure:
             raise StoreError(f"store.url: {failure}") from failure
     if scheme in ("redis", "rediss"):
-        return RedisStore(url, instance=instance, access=access, timeout_s=timeout_s)
+        # Imported when asked for: the client takes a third of a second, which embedded use saves.
+        module = import_module("stream.stores.redis")
+        store: StateStore = module.RedisStore(
+            url, instance=instance, access=access, timeout_s=timeout_s
+        )
+        return store
     # Only the scheme: the rest may hold a password.
     raise StoreError(
         f"store.url: {scheme!r} is no kind of store; sqlite:///path, redis://…, rediss://… and"

@@ -31,7 +31,8 @@ from stream.state import (
     PartitionHead,
     SharedChunk,
 )
-from stream.stores.redis_server import Argument, RedisAccess, RedisServer, Script
+from stream.stores.redis_access import RedisAccess
+from stream.stores.redis_server import Argument, RedisServer, Script
 from stream.stores.refusals import (
     check_dues,
     decode_offsets,

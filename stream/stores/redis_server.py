@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +15,9 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from stream.state import StoreError
+from stream.stores.redis_access import RedisAccess
 
-__all__ = ["Argument", "RedisAccess", "RedisServer", "Script"]
+__all__ = ["Argument", "RedisServer", "Script"]
 
 _REMEDIES = {
     "OOM": "its memory is full (maxmemory): give it more, or shorten histories and windows",
@@ -56,29 +56,6 @@ class Script:
         """Return the command: by digest, or with the whole source."""
         what: list[Argument] = ["EVAL", self.source] if whole else ["EVALSHA", self._sha]
         return [*what, len(keys), *keys, *arguments]
-
-
-@dataclass(frozen=True, slots=True)
-class RedisAccess:
-    """Who we are to Redis, and whom we trust; each given value overrides the URL's.
-
-    Parameters
-    ----------
-    username, password
-        An ACL user. Neither is ever part of a message.
-    ca_file, cert_file, key_file
-        PEM files for ``rediss://``: who signed the server's certificate (default: the system's
-        authorities), and our own certificate and key where the server asks for them.
-    check_hostname
-        Whether the server's certificate must name the host of the URL.
-    """
-
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    check_hostname: bool = True
 
 
 class RedisServer:
