@@ -200,7 +200,7 @@ class WorldConfig(_Plan):
     lost_requests: Share = Field(
         0.1, description="share of purchases, returns and ratings that name no request"
     )
-    bots: Share = Field(0.01, description="share of users that are bots and click in bursts")
+    bots: Share = Field(0.005, description="share of users that are bots and click in bursts")
     new_items: Share = Field(0.2, description="share of items that appear while the world runs")
     segments: tuple[Segment, ...] = Field(_SEGMENTS, min_length=1, description="groups of users")
     embeddings: bool = Field(False, description="items carry a noisy view of their planted vector")
