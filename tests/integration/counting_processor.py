@@ -6,10 +6,11 @@ it saw and the sum of their numbers; a lost or doubled event changes one of them
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import orjson
 
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, PartitionHead, SharedChunk, UserWrite
@@ -76,7 +77,7 @@ class CountingProcessor:
                 continue
             for line in value.split(b"\n"):
                 if batch.topic == self._events and line:
-                    event = json.loads(line)
+                    event = orjson.loads(line)
                     events.append((offset, event["user_id"], event["event_id"]))
                     needed.add(event["user_id"].encode())
         missing = [key for key in sorted(needed) if key not in self.users and key not in self.dirty]
@@ -101,7 +102,7 @@ class CountingProcessor:
             self.total += 1
             if self._labels is not None:
                 label = {"user": user, "event": number, "count": count + 1, "offset": offset}
-                effects.records.append(Outgoing(self._labels, key, json.dumps(label).encode()))
+                effects.records.append(Outgoing(self._labels, key, orjson.dumps(label)))
         batch = prepared.batch
         reached = batch.offsets[-1] + 1
         if reached > self.next_offsets.get(batch.topic, 0):
@@ -139,5 +140,5 @@ class CountingProcessor:
             self.others[chunk.partition] = int(chunk.data)
 
     def tick(self, idle_s: float) -> Outgoing | None:
-        value = json.dumps({"event_id": 0, "user_id": "", "idle_s": idle_s}).encode()
+        value = orjson.dumps({"event_id": 0, "user_id": "", "idle_s": idle_s})
         return Outgoing(self._events, None, value)

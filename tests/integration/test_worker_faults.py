@@ -1,0 +1,153 @@
+"""Counts stay exact whatever dies: workers, the broker, Redis, each step of the order of commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.worker_harness import Feed, group, wait_until
+
+TOTAL = 12_000
+RATE = 3000.0
+
+
+def test_counts_are_exact_and_lag_is_zero_after_quiet(
+    kafka: Any, redis_server: Any, tmp_path: Path
+) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        worker = workers.start_worker()
+        workers.wait_saved(TOTAL)
+        wait_until(
+            lambda: sum(at for (topic, _), at in workers.committed().items() if topic == workers.events)
+            == TOTAL,
+            10,
+        )
+        workers.assert_exact(TOTAL)
+        worker.terminate()
+        assert worker.returncode == 0
+
+
+@pytest.mark.parametrize("step", ["processed", "published", "acknowledged", "saved"])
+def test_crash_at_each_step_of_the_commit_order(
+    kafka: Any, redis_server: Any, tmp_path: Path, step: str
+) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL, RATE * 2)
+        feed.start()
+        for passes in (2, 4):
+            first = workers.start_worker(crash=[step, passes])
+            first.wait(60)
+        workers.start_worker()
+        feed.finish()
+        workers.wait_saved(TOTAL)
+        workers.assert_exact(TOTAL)
+
+
+def test_kill_9_of_one_of_three_workers(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        for _ in range(3):
+            workers.start_worker()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        for victim in (0, 1):
+            workers.workers[victim].kill()
+            workers.start_worker()
+            time.sleep(2)
+        feed.finish()
+        workers.wait_saved(TOTAL * 2)
+        workers.assert_exact(TOTAL * 2)
+
+
+def test_rolling_sigterm(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        for _ in range(3):
+            workers.start_worker()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        for victim in (0, 1):
+            workers.start_worker()
+            workers.workers[victim].terminate()
+            assert workers.workers[victim].returncode == 0, workers.workers[victim].tail()
+        feed.finish()
+        workers.wait_saved(TOTAL * 2)
+        workers.assert_exact(TOTAL * 2)
+
+
+def test_zombie_is_refused(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        zombie = workers.start_worker()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        zombie.pause()
+        workers.start_worker()
+        wait_until(lambda: sum(workers.saved().values()) > TOTAL, 60, workers.logs)
+        zombie.resume()
+        feed.finish()
+        workers.wait_saved(TOTAL * 2)
+        workers.assert_exact(TOTAL * 2)
+
+
+def test_bug_saves_nothing_and_exits_loudly(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        broken = workers.start_worker(crash=["bug", 0])
+        assert broken.wait(60) == 1
+        assert "a planted bug" in broken.tail(60)
+        assert sum(workers.saved().values()) == 0
+        workers.start_worker()
+        workers.wait_saved(TOTAL)
+        workers.assert_exact(TOTAL)
+
+
+def test_broker_restart(
+    kafka_factory: Callable[..., Any], redis_server: Any, tmp_path: Path
+) -> None:
+    broker = kafka_factory()
+    with group(broker.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        for _ in range(2):
+            workers.start_worker()
+        feed = Feed(broker.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        broker.kill()
+        time.sleep(1)
+        broker.start()
+        feed.finish()
+        workers.wait_saved(TOTAL * 2, 90)
+        workers.assert_exact(TOTAL * 2)
+        assert all(worker.running for worker in workers.workers), workers.logs()
+
+
+def test_redis_restart(
+    kafka: Any, redis_factory: Callable[..., Any], tmp_path: Path
+) -> None:
+    redis = redis_factory()
+    with group(kafka.bootstrap, redis.url, tmp_path) as workers:
+        workers.create_topics()
+        for _ in range(2):
+            workers.start_worker()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        redis.kill()
+        time.sleep(2)
+        redis.start()
+        feed.finish()
+        workers.wait_saved(TOTAL * 2, 90)
+        workers.assert_exact(TOTAL * 2)
+        assert all(worker.running for worker in workers.workers), workers.logs()
