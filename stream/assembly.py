@@ -87,11 +87,7 @@ def pipeline_spec(
         for name, task in settings.tasks.items()
     ]
     recommender = settings.recommender
-    config = Config(
-        max_items=recommender.max_items,
-        half_life_s=recommender.half_life_s,
-        popularity_half_life_s=recommender.popularity_half_life_s,
-    )
+    config = Config(max_items=recommender.max_items)
     return PipelineSpec(
         decoder=decoder(settings),
         rules=join_rules(settings),

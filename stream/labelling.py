@@ -261,6 +261,11 @@ class Labelling:
             if task.spec.name == answer.task:
                 task.quality.unmatched += 1
 
+    def enabled(self, task: str) -> list[bool]:
+        """Return which of a task's functions are on."""
+        at_work = self.tasks[task]
+        return self._switches.enabled(task, at_work.names, at_work.versions)
+
     def contributions(self, partition: int) -> list[SharedChunk]:
         """Return what this partition's label models have counted, for the others to take in."""
         return [
@@ -285,9 +290,12 @@ class Labelling:
     def _votes(
         self, task: _Task, batch: ExampleBatch
     ) -> tuple[NDArray[np.int8], dict[str, dict[int, str]], NDArray[np.float64]]:
-        enabled = self._switches.enabled(task.spec.name, task.names, task.versions)
         return vote_matrix(
-            task.spec.lfs, batch, task.spec.classes, timer=self._timer, enabled=enabled
+            task.spec.lfs,
+            batch,
+            task.spec.classes,
+            timer=self._timer,
+            enabled=self.enabled(task.spec.name),
         )
 
     def _batch(self, rows: Rows) -> ExampleBatch:

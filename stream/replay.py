@@ -76,7 +76,8 @@ class Replay:
     block: int = _BLOCK
     checkpoint_every: int | None = None
     problems: list[Problem] = field(default_factory=list)
-    runners: list[PartitionRunner] = field(init=False)
+    pipelines: list[PartitionPipeline] = field(init=False)
+    _runners: list[PartitionRunner] = field(init=False)
     _seconds: float = 0.0
     _offsets: list[int] = field(init=False)
     _since_checkpoint: int = 0
@@ -84,18 +85,15 @@ class Replay:
 
     def __post_init__(self) -> None:
         epoch = Epoch(0, "replay")
-        self.runners = [
-            PartitionRunner(
-                PartitionPipeline(self.spec, partition, items=self.catalogue), self.store, epoch
-            )
-            for partition in range(self.spec.n_partitions)
+        numbers = range(self.spec.n_partitions)
+        self.pipelines = [
+            PartitionPipeline(self.spec, number, items=self.catalogue) for number in numbers
         ]
-        self._offsets = [runner.pipeline.next_offsets.get(EVENTS, 0) for runner in self.runners]
-
-    @property
-    def pipelines(self) -> list[PartitionPipeline]:
-        """Return the partitions' pipelines."""
-        return [runner.pipeline for runner in self.runners]
+        self._runners = [
+            PartitionRunner(pipeline, self.store, pipeline.partition, epoch)
+            for pipeline in self.pipelines
+        ]
+        self._offsets = [pipeline.next_offsets.get(EVENTS, 0) for pipeline in self.pipelines]
 
     def read_items(self, path: Path) -> None:
         """Take a file of items in; lines that are none become problems."""
@@ -109,27 +107,27 @@ class Replay:
         """Take a file of gold answers in; each waits for its event time."""
         now, number = time.time(), 0
         for block in read_merged([path], _BLOCK, self.progress):
-            shares: list[list[tuple[int, bytes]]] = [[] for _ in self.runners]
+            shares: list[list[tuple[int, bytes]]] = [[] for _ in self.pipelines]
             for line in block.lines:
                 for partition in self._homes(line):
                     shares[partition].append((number, line))
                 number += 1
-            for runner, share in zip(self.runners, shares, strict=True):
+            for pipeline, share in zip(self.pipelines, shares, strict=True):
                 if share:
                     offsets = [offset for offset, _ in share]
                     batch = RecordBatch(
                         GOLD,
-                        runner.pipeline.partition,
+                        pipeline.partition,
                         offsets,
                         [line for _, line in share],
                         [now] * len(share),
                     )
-                    prepared = runner.pipeline.prepare(batch)
+                    prepared = pipeline.prepare(batch)
                     for refused in prepared.refused:
                         self._refuse(
                             Problem(str(path), refused.offset + 1, refused.field, refused.reason)
                         )
-                    self._hand_on(runner.pipeline.process(prepared, {}))
+                    self._hand_on(pipeline.process(prepared, {}))
 
     def read_events(self, paths: Sequence[Path]) -> None:
         """Run files of events through the pipeline."""
@@ -142,20 +140,24 @@ class Replay:
                 self._run_several(lines, paths, now)
                 self._exchange()
             else:
-                self._run(self.runners[0], lines, paths, now)
+                self._run(self.pipelines[0], lines, paths, now)
             self._since_checkpoint += len(lines.lines)
             self._checkpoint_if_due()
         self._seconds += time.perf_counter() - started
 
     def close_windows(self) -> None:
         """Close every window that is still open."""
-        for runner in self.runners:
-            self._hand_on(runner.close_windows())
+        for pipeline in self.pipelines:
+            missing, finish = pipeline.close()
+            self._hand_on(finish(self.store.load_users(pipeline.partition, missing)))
 
     def answer_rest(self) -> None:
         """Apply the gold answers whose time would only come after the last event."""
-        for runner in self.runners:
-            self._hand_on(runner.answer_rest())
+        for pipeline in self.pipelines:
+            missing = pipeline.gold.keys_before(float("inf"))
+            absent = [key for key in missing if key not in pipeline.join.by_key]
+            loaded = self.store.load_users(pipeline.partition, absent)
+            self._hand_on(pipeline.answer_rest(loaded))
 
     def report(self) -> dict[str, Any]:
         """Return the report of everything so far."""
@@ -164,14 +166,14 @@ class Replay:
     # --- one block ------------------------------------------------------------------------
 
     def _run(
-        self, runner: PartitionRunner, lines: Lines, paths: Sequence[Path], now: float
+        self, pipeline: PartitionPipeline, lines: Lines, paths: Sequence[Path], now: float
     ) -> None:
-        partition = runner.pipeline.partition
+        partition = pipeline.partition
         first = self._offsets[partition]
         n = len(lines.lines)
         self._offsets[partition] = first + n
         batch = RecordBatch(EVENTS, partition, range(first, first + n), lines.lines, [now] * n)
-        prepared = runner.pipeline.prepare(batch)
+        prepared = pipeline.prepare(batch)
         loaded = self.store.load_users(partition, prepared.missing) if self._saved else {}
         if prepared.decoded is not None:
             for refused in prepared.decoded.rejected:
@@ -184,18 +186,18 @@ class Replay:
                         refused.reason,
                     )
                 )
-        self._hand_on(runner.pipeline.process(prepared, loaded))
+        self._hand_on(pipeline.process(prepared, loaded))
 
     def _run_several(self, lines: Lines, paths: Sequence[Path], now: float) -> None:
-        shares = [Lines([], [], []) for _ in self.runners]
+        shares = [Lines([], [], []) for _ in self.pipelines]
         for line, file, number in zip(*lines, strict=True):
             share = shares[self._home(line)]
             share.lines.append(line)
             share.files.append(file)
             share.numbers.append(number)
-        for runner, share in zip(self.runners, shares, strict=True):
+        for pipeline, share in zip(self.pipelines, shares, strict=True):
             if share.lines:
-                self._run(runner, share, paths, now)
+                self._run(pipeline, share, paths, now)
 
     def _exchange(self) -> None:
         chunks = [
@@ -216,13 +218,13 @@ class Replay:
 
     def _homes(self, line: bytes) -> Sequence[int]:
         """Return the partitions to which a gold answer goes: all, if it names no user."""
-        if len(self.runners) == 1:
+        if len(self.pipelines) == 1:
             return (0,)
         try:
             user_id = orjson.loads(line)["user_id"]
             return (partition_for(user_id.encode(), self.spec.n_partitions),)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return range(len(self.runners))
+            return range(len(self.pipelines))
 
     def _hand_on(self, effects: Effects) -> None:
         if self.on_effects is not None:
@@ -242,7 +244,7 @@ class Replay:
         if due:
             self._since_checkpoint = 0
             self._saved = True
-            for runner in self.runners:
+            for runner in self._runners:
                 runner.checkpoint()
 
 

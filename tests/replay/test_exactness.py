@@ -49,14 +49,14 @@ def run(
 ) -> tuple[list[Outgoing], dict[str, object]]:
     """Run the batches; return what was published, and the stored state."""
     store = store or MemoryStore()
-    runner = PartitionRunner(PartitionPipeline(spec, 0), store, EPOCH)
+    runner = PartitionRunner(PartitionPipeline(spec, 0), store, 0, EPOCH)
     published: list[Outgoing] = []
     for number, part in enumerate(parts, 1):
         published += runner.run(part).outgoing()
         if number % save_every == 0:
             runner.checkpoint()
             if restart:
-                runner = PartitionRunner(PartitionPipeline(spec, 0), store, EPOCH)
+                runner = PartitionRunner(PartitionPipeline(spec, 0), store, 0, EPOCH)
     runner.checkpoint()
     return published, stored(store)
 
@@ -102,7 +102,7 @@ def test_a_crash_before_the_checkpoint_repeats_the_same_effects() -> None:
     parts = batches(lines, range(1, len(lines), 50))
     whole, state = run(small_spec(), parts)
     store = MemoryStore()
-    runner = PartitionRunner(PartitionPipeline(small_spec(), 0), store, EPOCH)
+    runner = PartitionRunner(PartitionPipeline(small_spec(), 0), store, 0, EPOCH)
     published: list[Outgoing] = []
     rng = random.Random(3)
     position = saved = 0
@@ -113,7 +113,7 @@ def test_a_crash_before_the_checkpoint_repeats_the_same_effects() -> None:
             runner.checkpoint()
             saved = position
         elif rng.random() < 0.4:
-            runner = PartitionRunner(PartitionPipeline(small_spec(), 0), store, EPOCH)
+            runner = PartitionRunner(PartitionPipeline(small_spec(), 0), store, 0, EPOCH)
             position = saved
     runner.checkpoint()
     assert stored(store) == state
@@ -142,7 +142,7 @@ def test_a_repeated_stream_learns_nothing_twice(order: str) -> None:
         twice = lines + lines
     once_effects, once_state = run(small_spec(**horizons), batches(lines, []))
     store = MemoryStore()
-    runner = PartitionRunner(PartitionPipeline(small_spec(**horizons), 0), store, EPOCH)
+    runner = PartitionRunner(PartitionPipeline(small_spec(**horizons), 0), store, 0, EPOCH)
     effects = []
     for part in batches(twice, range(1, len(twice), 100)):
         effects += runner.run(part).outgoing()
@@ -187,7 +187,7 @@ def test_ticks_close_windows_of_an_idle_partition() -> None:
     stages = [(b'"final"' in record.value, record.value) for record in published]
     assert [final for final, _ in stages] == [False, True]
     pipeline = PartitionPipeline(spec, 0)
-    runner = PartitionRunner(pipeline, MemoryStore(), EPOCH)
+    runner = PartitionRunner(pipeline, MemoryStore(), 0, EPOCH)
     runner.run(batches(lines[:1], [])[0])
     assert pipeline.tick(60.0) is None
     tick = pipeline.tick(3_000.0)

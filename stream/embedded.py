@@ -1,0 +1,281 @@
+"""The whole service in one process: a durable log and the state in SQLite, one thread that learns.
+
+The order is the same as on Kafka: apply, publish, checkpoint, acknowledge; here the checkpoint
+itself acknowledges, since the next offsets in it are where reading goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from monitoring.metrics import Metrics
+from stream.assembly import pipeline_spec
+from stream.catalogue import Catalogue
+from stream.config import Settings, SettingsError
+from stream.embedded_log import EmbeddedLog
+from stream.events import CONTROL, EVENTS, GOLD, ITEMS
+from stream.metering import MeteredPipeline
+from stream.pipeline import PartitionPipeline, PipelineSpec
+from stream.records import RecordBatch
+from stream.runner import PartitionRunner
+from stream.state import Epoch, StateStore
+from stream.stores import open_store, sqlite_path
+
+__all__ = ["EmbeddedEngine", "open_embedded"]
+
+_INPUTS: Final = (CONTROL, GOLD, EVENTS)
+_MAX_RECORDS: Final = 2_000
+_WAIT_S: Final = 0.2
+_SQLITE: Final = "sqlite:"
+
+
+def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
+    """Open the log and the store that the settings name.
+
+    Raises
+    ------
+    SettingsError
+        If the log is not embedded.
+    LogError, StoreError
+        If either cannot be opened.
+    """
+    if not settings.log.url.startswith(_SQLITE):
+        raise SettingsError(
+            f"a setting is refused:\n  log.url: found {settings.log.url!r}, allowed for the "
+            "embedded service: sqlite:///FILE; on Kafka run `headrace worker` and "
+            "`headrace serve`"
+        )
+    log = EmbeddedLog(sqlite_path(settings.log.url), settings.log.partitions, topics={CONTROL: 1})
+    try:
+        store = open_store(settings.store.url, instance=settings.store.instance)
+    except BaseException:
+        log.close()
+        raise
+    return log, store
+
+
+class EmbeddedEngine:
+    """Reads the log, learns, publishes and checkpoints, in a thread of its own.
+
+    A bug ends the thread with nothing saved that is wrong; `failure` then says what it was, and
+    ``on_failure`` is called so that the process can end.
+
+    Parameters
+    ----------
+    log, store
+        Stay open when the engine stops; their owner closes them.
+    on_failure
+        Called from the thread when it ended by a bug.
+    after_step
+        Called by tests after each step of the commit order, with the step's name; whatever it
+        raises is a crash there.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: EmbeddedLog,
+        store: StateStore,
+        metrics: Metrics,
+        *,
+        on_failure: Callable[[BaseException], None] | None = None,
+        after_step: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._store = store
+        self.metrics = metrics
+        self._on_failure = on_failure
+        self._after_step = after_step or _nothing
+        self.failure: BaseException | None = None
+        self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
+        self._items_offsets: dict[int, int] = {}
+        spec = pipeline_spec(settings, timer=time.perf_counter)
+        owner = Epoch(0, str(uuid.uuid4()))
+        self._partitions = [
+            _Partition(number, spec, store, owner, metrics, self.catalogue)
+            for number in range(settings.log.partitions)
+        ]
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def pipelines(self) -> list[PartitionPipeline]:
+        """Return the partitions' pipelines; read them only after `stop`."""
+        return [partition.metered.pipeline for partition in self._partitions]
+
+    def start(self) -> None:
+        """Begin to learn."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Finish the batch at hand, save, and end; raises what the thread failed with."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                raise TimeoutError(f"the engine did not stop within {timeout_s:g} s")
+        if self.failure is not None:
+            raise self.failure
+
+    def drained(self) -> bool:
+        """Return whether everything in the log has been applied and saved."""
+        return all(
+            partition.saved_offsets.get(topic, 0) >= end
+            for topic in (EVENTS, GOLD)
+            for number, end in self._log.end_offsets(topic).items()
+            for partition in (self._partitions[number],)
+        )
+
+    # --- the thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # the process must end, whatever it was
+            self.failure = error
+            if self._on_failure is not None:
+                self._on_failure(error)
+
+    def _loop(self) -> None:
+        interval_s = self._settings.checkpoint.interval_s
+        save_at = time.monotonic() + interval_s
+        while not self._stopping.is_set():
+            self._read_items()
+            busy = False
+            for partition in self._partitions:
+                busy |= self._advance(partition)
+            now = time.monotonic()
+            if now >= save_at:
+                self._save()
+                save_at = time.monotonic() + interval_s
+            if not busy:
+                self._tick(now)
+                self._log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
+        self._save()
+
+    def _advance(self, partition: _Partition) -> bool:
+        """Apply what is new in a partition's topics; tell whether there was anything."""
+        busy = False
+        for topic in _INPUTS:
+            number = 0 if topic == CONTROL else partition.number
+            next_offset = partition.metered.next_offsets.get(topic, 0)
+            batch = self._log.read(topic, number, next_offset, _MAX_RECORDS)
+            if not len(batch):
+                continue
+            busy = True
+            # 1. Apply.
+            effects = partition.runner.run(batch)
+            self._after_step("applied")
+            # 2. Publish; the effects are on the disk when append returns.
+            outgoing = effects.outgoing()
+            if outgoing:
+                self._log.append(outgoing)
+            self._after_step("published")
+            partition.changed = True
+            partition.moved_at = time.monotonic()
+        return busy
+
+    def _save(self) -> None:
+        # 3. Save state and next offsets in one transaction; 4. that acknowledges, too.
+        for partition in self._partitions:
+            if partition.changed:
+                began = time.perf_counter()
+                try:
+                    partition.runner.checkpoint()
+                except BaseException:
+                    self.metrics.add("checkpoints_total", ("failed",))
+                    raise
+                partition.changed = False
+                partition.saved_offsets = dict(partition.metered.next_offsets)
+                self.metrics.add("checkpoints_total", ("saved",))
+                self.metrics.observe("checkpoint_duration_seconds", (), time.perf_counter() - began)
+                self.metrics.set(
+                    "checkpoint_timestamp_seconds", (str(partition.number),), time.time()
+                )
+                self._after_step("saved")
+        self._exchange()
+        self._report_lag()
+
+    def _exchange(self) -> None:
+        if len(self._partitions) == 1:
+            return
+        known: dict[tuple[int, str], int] = {}
+        chunks = self._store.shared("share/labels/", known)
+        for partition in self._partitions:
+            partition.metered.take_in(chunks)
+
+    def _report_lag(self) -> None:
+        for topic in (EVENTS, GOLD):
+            for number, end in self._log.end_offsets(topic).items():
+                applied = self._partitions[number].metered.next_offsets.get(topic, 0)
+                self.metrics.set(
+                    "consumer_lag_messages", (topic, str(number)), float(max(0, end - applied))
+                )
+
+    def _tick(self, now: float) -> None:
+        ticks = self._settings.ticks
+        if not ticks.enabled:
+            return
+        for partition in self._partitions:
+            idle_s = now - partition.moved_at
+            if idle_s >= ticks.idle_s:
+                tick = partition.metered.tick(idle_s)
+                if tick is not None:
+                    self._log.append([tick])
+
+    def _positions(self) -> dict[tuple[str, int], int]:
+        positions = {(ITEMS, number): offset for number, offset in self._items_offsets.items()}
+        for partition in self._partitions:
+            for topic in _INPUTS:
+                number = 0 if topic == CONTROL else partition.number
+                positions[topic, number] = partition.metered.next_offsets.get(topic, 0)
+        return positions
+
+    def _read_items(self) -> None:
+        for number in range(self._settings.log.partitions):
+            while True:
+                offset = self._items_offsets.setdefault(number, 0)
+                batch = self._log.read(ITEMS, number, offset)
+                if not len(batch):
+                    break
+                take_items_in(self.catalogue, batch)
+                self._items_offsets[number] = batch.offsets[-1] + 1
+
+
+def take_items_in(catalogue: Catalogue, batch: RecordBatch) -> None:
+    """Apply records of the items topic; an empty value is a tombstone of its key."""
+    for position, value in enumerate(batch.values):
+        key = batch.keys[position] if batch.keys is not None else None
+        if not value and key is not None:
+            catalogue.forget(key.decode("utf-8", "replace"))
+        else:
+            catalogue.apply(value.split(b"\n"))
+
+
+class _Partition:
+    """One partition at work."""
+
+    def __init__(
+        self,
+        number: int,
+        spec: PipelineSpec,
+        store: StateStore,
+        owner: Epoch,
+        metrics: Metrics,
+        catalogue: Catalogue,
+    ) -> None:
+        self.number = number
+        self.metered = MeteredPipeline(PartitionPipeline(spec, number, items=catalogue), metrics)
+        self.runner = PartitionRunner(self.metered, store, number, owner)
+        self.saved_offsets = dict(self.metered.next_offsets)
+        self.changed = False
+        self.moved_at = time.monotonic()
+
+
+def _nothing(step: str) -> None:
+    del step
