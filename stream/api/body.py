@@ -103,14 +103,20 @@ def _gunzip(data: bytes, limit: int) -> bytes:
 
 def _unzstd(data: bytes, limit: int) -> bytes:
     codec = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-    source = BytesIO(data)
     try:
-        with codec.stream_reader(source, read_across_frames=True) as reader:
+        with codec.stream_reader(BytesIO(data), read_across_frames=True) as reader:
             out = reader.read(limit + 1)
+        if len(out) > limit:
+            raise _too_large(f"more than {limit} bytes once decompressed", limit)
+        # The reader, which alone can be bounded, takes a cut for the end.
+        while data:
+            frame = codec.decompressobj()
+            frame.decompress(data)
+            if not frame.eof:
+                raise Problem(400, "the zstd body is cut off")
+            data = frame.unused_data
     except zstandard.ZstdError as error:
         raise Problem(400, f"the body is not valid zstd: {error}") from None
-    if len(out) > limit:
-        raise _too_large(f"more than {limit} bytes once decompressed", limit)
     return out
 
 
