@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from redis import exceptions as errors
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
@@ -36,8 +37,17 @@ _REMEDIES = {
     "NOREPLICAS": "it wants replicas that are not there: see min-replicas-to-write",
 }
 # Redis 7 puts the code first; older ones wrap the error of a command in that of the script.
-_CODE = re.compile("|".join(rf"\\b{code}\\b" for code in _REMEDIES))
-
+_CODE = re.compile("|".join(rf"\b{code}\b" for code in _REMEDIES))
+# Of these errors the client drops the code.
+_CLASSES: tuple[tuple[type[RedisError], str], ...] = (
+    (errors.OutOfMemoryError, "OOM"),
+    (errors.ReadOnlyError, "READONLY"),
+    (errors.BusyLoadingError, "LOADING"),
+    (errors.NoPermissionError, "NOPERM"),
+    (errors.MovedError, "MOVED"),
+    (errors.ClusterDownError, "CLUSTERDOWN"),
+    (errors.MasterDownError, "MASTERDOWN"),
+)
 
 Argument = bytes | str | int
 
@@ -162,16 +172,23 @@ class RedisServer:
             raise StoreError(f"{self.where}: closed")
 
     def _explained(self, failure: RedisError) -> StoreError:
-        code = _CODE.search(str(failure))
-        if code:
-            remedy = _REMEDIES[code.group()]
-        elif isinstance(failure, redis.AuthenticationError):
-            remedy = _REMEDIES["WRONGPASS"]
-        elif isinstance(failure, (redis.ConnectionError, redis.TimeoutError)):
-            remedy = "it does not answer: see that it runs and that store.url names it"
-        else:
-            remedy = "it refused"
-        return StoreError(f"{self.where}: {remedy} ({failure})")
+        return StoreError(f"{self.where}: {_remedy(failure)} ({failure})")
+
+
+def _remedy(failure: RedisError) -> str:
+    for kind, code in _CLASSES:
+        if isinstance(failure, kind):
+            return _REMEDIES[code]
+    if isinstance(failure, errors.AuthenticationError):
+        return _REMEDIES["NOAUTH" if "required" in str(failure) else "WRONGPASS"]
+    if "user executing the script" in str(failure) or "ACL failure" in str(failure):
+        return _REMEDIES["NOPERM"]
+    found = _CODE.search(str(failure))
+    if found:
+        return _REMEDIES[found.group()]
+    if isinstance(failure, errors.ConnectionError | errors.TimeoutError):
+        return "it does not answer: see that it runs and that store.url names it"
+    return "it refused"
 
 
 def _client_settings(scheme: str, access: RedisAccess) -> dict[str, Any]:
