@@ -10,26 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-from pydantic import ValidationError
 
-from stream.events import EVENT_TYPES, Event, Interaction, Tick
-from stream.fields import MAX_CONTEXT_KEYS, keepable
+from stream.arbiter import MAX_FUTURE_SKEW_S, MAX_LINE_BYTES, Arbiter
+from stream.events import EVENT_TYPES, Interaction
 from stream.records import RecordBatch
-from stream.rejection import (
-    Invalid,
-    Origin,
-    Rejected,
-    dead_letter,
-    explain,
-    parse_object,
-    refuse_future,
-    refuse_long,
-    refuse_non_finite,
-    split_lines,
-)
+from stream.rejection import Invalid, Origin, Rejected, dead_letter, split_lines
 
 __all__ = [
     "MAX_FUTURE_SKEW_S",
@@ -41,13 +29,7 @@ __all__ = [
     "dead_letter",
 ]
 
-MAX_LINE_BYTES: Final = 1_048_576
-MAX_FUTURE_SKEW_S: Final = 300.0
-
 _REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_FIELDS: Final = Interaction.__struct_fields__
-_KNOWN: Final = frozenset(_FIELDS)
-_TICK_FIELDS: Final = frozenset({"tick"})
 
 
 class TickAt(NamedTuple):
@@ -112,12 +94,13 @@ class Decoder:
         keep_unknown: bool = False,
         accept_ticks: bool = True,
     ) -> None:
-        self._types = frozenset(types)
-        self._max_line_bytes = max_line_bytes
-        self._max_future_skew_s = max_future_skew_s
-        self._keep_unknown = keep_unknown
-        self._accept_ticks = accept_ticks
-        self._allowed = ", ".join(sorted(self._types))
+        self._arbiter = Arbiter(
+            types,
+            max_line_bytes=max_line_bytes,
+            max_future_skew_s=max_future_skew_s,
+            keep_unknown=keep_unknown,
+            accept_ticks=accept_ticks,
+        )
         self._decode_line = msgspec.json.Decoder(Interaction).decode
 
     def decode(self, batch: RecordBatch) -> Decoded:
@@ -128,8 +111,8 @@ class Decoder:
         decoded = Decoded()
         add_event, add_offset = decoded.events.append, decoded.offsets.append
         add_line = decoded.lines.append
-        decode_line, types, limit = self._decode_line, self._types, self._max_line_bytes
-        skew = self._max_future_skew_s
+        decode_line, arbiter = self._decode_line, self._arbiter
+        types, limit, skew = arbiter.types, arbiter.max_line_bytes, arbiter.max_future_skew_s
         for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
             latest = time + skew
             lines = (value,) if b"\n" not in value else split_lines(value)
@@ -149,50 +132,17 @@ class Decoder:
         return decoded
 
     def _arbitrate(self, decoded: Decoded, line: bytes, origin: Origin) -> None:
-        """Decide a line by the public schema; what it says is final."""
         if not line or line.isspace():
             return
-        latest = origin.ts + self._max_future_skew_s
         try:
-            refuse_long(line, self._max_line_bytes)
-            document = parse_object(line)
-            if self._accept_ticks and document.keys() == _TICK_FIELDS:
-                ts = Tick.model_validate(document).tick
-                refuse_future("tick", ts, latest)
-                decoded.ticks.append(TickAt(len(decoded.events), ts, origin.offset))
-                return
-            unknown = self._take_unknown(document)
-            event = Event.model_validate(document)
-            if event.type not in self._types:
-                raise Invalid("type", f"is unknown; found {event.type!r}, allowed: {self._allowed}")
-            refuse_future("ts", event.ts, latest)
-        except ValidationError as error:
-            fault = explain(error)
-        except Invalid as error:
-            fault = error
-        else:
-            decoded.events.append(Interaction(*(getattr(event, name) for name in _FIELDS)))
+            event, tick, unknown = self._arbiter.judge(line, origin.ts)
+        except Invalid as fault:
+            decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, line))
+            return
+        if event is not None:
+            decoded.events.append(event)
             decoded.offsets.append(origin.offset)
             decoded.lines.append(origin.line)
             decoded.unknown_fields += unknown
-            return
-        decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, line))
-
-    def _take_unknown(self, document: dict[str, Any]) -> int:
-        """Remove unknown fields, keeping those that ``context`` can hold if so configured."""
-        names = document.keys() - _KNOWN
-        context = document.get("context")
-        for name in sorted(names):
-            value = document.pop(name)
-            refuse_non_finite(name, value)
-            if not (self._keep_unknown and keepable(name, value)):
-                continue
-            if context is None:
-                context = document["context"] = {}
-            if (
-                isinstance(context, dict)
-                and context.get(name) is None
-                and len(context) < MAX_CONTEXT_KEYS
-            ):
-                context[name] = value
-        return len(names)
+        elif tick is not None:
+            decoded.ticks.append(TickAt(len(decoded.events), tick, origin.offset))

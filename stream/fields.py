@@ -200,11 +200,12 @@ Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH, pattern=NOT_NUL)]
 Finite = Annotated[float, Field(ge=-MAX_FINITE, le=MAX_FINITE)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Propensity = Annotated[float, Field(gt=0, le=1)]
-Integer = Annotated[int, BeforeValidator(_integral), Field(ge=INT64_MIN, le=INT64_MAX)]
+# Limits stand before the validators that run before them: only so do they reach the JSON Schema.
+Integer = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX), BeforeValidator(_integral)]
 Timestamp = Annotated[
     float,
-    BeforeValidator(parse_timestamp),
     Field(ge=0, lt=TS_LIMIT),
+    BeforeValidator(parse_timestamp),
     WithJsonSchema(
         {
             "description": f"Event time: {_TS_ALLOWED}.",
@@ -217,11 +218,6 @@ Timestamp = Annotated[
 ]
 _ContextKey = Annotated[str, Field(max_length=MAX_CONTEXT_KEY_LENGTH, pattern=NOT_NUL)]
 _ContextValue = Annotated[Scalar, PlainValidator(_scalar), WithJsonSchema(_SCALAR_SCHEMA)]
-Context = Annotated[
-    dict[_ContextKey, _ContextValue],
-    BeforeValidator(_without_nulls),
-    Field(max_length=MAX_CONTEXT_KEYS),
-]
-Attributes = Annotated[
-    dict[_ContextKey, _ContextValue], BeforeValidator(_without_nulls), Field(max_length=256)
-]
+_Scalars = dict[_ContextKey, _ContextValue]
+Context = Annotated[_Scalars, Field(max_length=MAX_CONTEXT_KEYS), BeforeValidator(_without_nulls)]
+Attributes = Annotated[_Scalars, Field(max_length=256), BeforeValidator(_without_nulls)]
