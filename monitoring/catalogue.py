@@ -86,8 +86,11 @@ class MetricSpec:
 
     @property
     def full_name(self) -> str:
-        """Return the name that Prometheus sees."""
-        return PREFIX + self.name
+        """Return the name that Prometheus sees.
+
+        ``bits`` is left out: promtool takes it for a quantity of data, to be given in bytes.
+        """
+        return PREFIX + self.name.removesuffix("_bits")
 
 
 def _specs(kind: Kind, rows: Iterable[tuple[str, str, int, str]]) -> list[MetricSpec]:
@@ -176,8 +179,7 @@ _GAUGES: Final = (
     ("prequential_ndcg", "k", 8, "nDCG, each event predicted before it is learned"),
     ("prequential_loss", "", 1, "Log loss, each event predicted before it is learned"),
     ("catalogue_coverage_ratio", "", 1, "Share of items recommended lately"),
-    # In bits, which promtool would have as bytes if the name said so; and label_entropy too.
-    ("novelty", "", 1, "Mean self-information of recommended items, in bits"),
+    ("novelty_bits", "", 1, "Mean self-information of recommended items, in bits"),
     # annotation, segments, governance
     ("annotation_queue_size", "task", 32, "Annotation requests that wait for a person"),
     ("annotation_oldest_age_seconds", "task", 32, "Age of the oldest open annotation request"),
@@ -197,7 +199,7 @@ _HISTOGRAMS: Final = (
     ("checkpoint_duration_seconds", "", 1, _BATCH_BUCKETS, "Time to write a checkpoint"),
     ("api_request_duration_seconds", "route", 32, _REQUEST_BUCKETS, "Time to answer a request"),
     ("lf_duration_seconds", "lf", 256, _LF_BUCKETS, "Time of a labeling function per batch"),
-    ("label_entropy", "task", 32, ENTROPY_BOUNDS_BITS, "Entropy of published labels, in bits"),
+    ("label_entropy_bits", "task", 32, ENTROPY_BOUNDS_BITS, "Entropy of published labels, in bits"),
     ("join_delay_seconds", "", 1, DELAY_BOUNDS_S, "Event time from exposure to its feedback"),
     ("recommend_duration_seconds", "", 1, _REQUEST_BUCKETS, "Time to rank for one request"),
     ("update_duration_seconds", "", 1, _BATCH_BUCKETS, "Time of a recommender update"),

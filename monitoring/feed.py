@@ -111,7 +111,7 @@ def _feed_task(metrics: Metrics, name: str, task: TaskCounts) -> None:
         metrics.add("lf_failures_total", (function, reason), n)
     metrics.add_array("labels_total", series.by_label, task.labels.ravel())
     metrics.add("gold_labels_total", (name,), task.gold)
-    metrics.add_buckets("label_entropy", (name,), task.entropy_bits)
+    metrics.add_buckets("label_entropy_bits", (name,), task.entropy_bits)
 
 
 def _feed_join(metrics: Metrics, join: JoinCounts) -> None:

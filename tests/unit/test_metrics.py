@@ -242,7 +242,7 @@ def test_every_count_of_a_batch_is_fed() -> None:
         ("lf_duration_seconds", (first,)): 2,
         ("labels_total", ("relevance", "positive", STAGES[2])): 6,
         ("gold_labels_total", ("relevance",)): 4,
-        ("label_entropy", ("relevance",)): 1_000,
+        ("label_entropy_bits", ("relevance",)): 1_000,
         ("join_matched_total", ()): 18,
         ("join_dropped_total", ("open_examples",)): 4,
         ("join_delay_seconds", ()): 600,
