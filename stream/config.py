@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -52,6 +53,7 @@ __all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]
 
 DEFAULT_FILE: Final = "headrace.toml"
 
+_DEFAULT_URL: Final = LogSettings().url
 _KAFKA_PARTITIONS: Final = 8
 _SHOWN_CHARACTERS: Final = 80
 _SECRETS: Final = ("token", "password", "hash_key")
@@ -113,20 +115,13 @@ class Settings(BaseSettings):
             return data
         data = dict(data)
         log = _table(data, "log")
-        url = log.get("url", LogSettings().url)
+        url = log.get("url", _DEFAULT_URL)
         kafka = str(url).startswith("kafka:")
         if kafka:
             log.setdefault("partitions", _KAFKA_PARTITIONS)
         store = _table(data, "store")
-        if "url" not in store:
-            if kafka:
-                raise refused(
-                    "store.url",
-                    "is missing; with log.url on Kafka set it to redis://HOST:PORT/0, or to "
-                    "sqlite:///FILE for one worker alone",
-                )
-            if str(url).startswith("sqlite:"):
-                store["url"] = url
+        if not store.get("url"):
+            store["url"] = "" if kafka else url if str(url).startswith("sqlite:") else _DEFAULT_URL
         if isinstance(data.get("tasks"), dict):
             data["tasks"] = {"relevance": {}} | data["tasks"]
         return data
@@ -246,7 +241,9 @@ def _explained(
         location += str(context["key"]).split(".")
     name = ".".join(location)
     if _holds(from_environment, location):
-        source = f" ({variable(name)})"
+        # Of a list, the variable holds all elements.
+        whole = [str(part) for part in takewhile(lambda p: isinstance(p, str), fault["loc"])]
+        source = f" ({variable('.'.join(whole + location[len(fault['loc']) :]))})"
     elif _holds(from_file, location):
         source = f" ({file})"
     else:

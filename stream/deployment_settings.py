@@ -89,6 +89,12 @@ class StoreSettings(Section):
 
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:
+        if not self.url:
+            raise refused(
+                "url",
+                "is missing; with log.url on Kafka set it to redis://HOST:PORT/0, or to "
+                "sqlite:///FILE for one worker alone",
+            )
         if not _STORE_URL.fullmatch(self.url):
             raise refused(
                 "url",

@@ -64,7 +64,9 @@ def written_duration(seconds: float) -> str:
         if count >= 1 and count.is_integer():
             return f"{count:.0f}{unit}"
     milliseconds = seconds * 1_000
-    return f"{milliseconds:.0f}ms" if milliseconds.is_integer() and seconds else f"{seconds:g}s"
+    if milliseconds.is_integer() and seconds:
+        return f"{milliseconds:.0f}ms"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
