@@ -33,7 +33,7 @@ OURS = {
     for name, service in COMPOSE["services"].items()
     if service["image"].startswith("headrace")
 }
-SECRET = "a-secret-of-the-tests"  # noqa: S105 - stands in for the operator's
+SECRET = "a-secret-of-the-tests"
 
 
 @cache
