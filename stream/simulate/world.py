@@ -83,7 +83,9 @@ class World:
         self._catalogue = Catalogue(config, self._rng(_CATALOGUE))
         self._people = People(config, self._catalogue, self._rng(_PEOPLE))
         self._writer = Writer(config, self._catalogue, self._people, self._codec)
-        self._timeline = Timeline(config, self._events_per_session())
+        per_session = self._events_per_session()
+        self._timeline = Timeline(config, per_session)
+        self._expected = config.events or round(self._timeline.sessions * per_session)
         birth = np.rint(self._catalogue.birth_share * self._timeline.sessions)
         self._birth_ms = self._timeline.moments(birth)
 
@@ -107,9 +109,7 @@ class World:
     @property
     def expected_events(self) -> int:
         """How many event lines the world has: exactly where ``events`` is set, else about."""
-        if self.config.events is not None:
-            return self.config.events
-        return round(self._timeline.sessions * self._events_per_session())
+        return self._expected
 
     def items(self) -> Iterator[dict[str, object]]:
         """Yield the items, in the order in which they appear."""

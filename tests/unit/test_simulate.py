@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -61,14 +62,32 @@ def test_the_number_of_events_is_kept_exactly() -> None:
     assert World(SMALL).expected_events == 4_000
 
 
-def test_a_longer_stream_begins_with_the_shorter_at_the_same_rate() -> None:
-    short = WorldConfig(users=50, items=60, days=1, new_items=0)
-    longer = short.model_copy(update={"days": 2.0})
-    lines = lines_of(short)
-    assert lines_of(longer)[: len(lines)] != []
+def test_days_bound_a_world_without_a_number_of_events() -> None:
+    config = WorldConfig(users=400, items=60, days=3.0, hours=(1.0,) * 24)
+    lines = lines_of(config)
     first, last = documents([lines[0], lines[-1]])
-    assert first["ts"] >= short.start_ts
-    assert last["ts"] <= short.start_ts + 86_400
+    assert config.start_ts <= first["ts"] < config.start_ts + 3_600
+    assert config.start_ts + 2.9 * 86_400 < last["ts"] <= config.start_ts + 3 * 86_400
+    assert World(config).expected_events == pytest.approx(len(lines), rel=0.2)
+    sessions = {event["session_id"] for event in documents(lines)}
+    assert len(sessions) == pytest.approx(400 * 0.5 * 3, rel=0.02)
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    # The same rate throughout: four times the events take four times the days.
+    config = WorldConfig(users=300, items=60, requests_per_session=1.0, slate=2, gold=0.0)
+
+    def peak(events: int) -> int:
+        world = World(config.model_copy(update={"events": events, "days": events / 1_000}))
+        tracemalloc.start()
+        try:
+            assert sum(len(part.events) for part in world.slices()) == events
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(5_000)
+    assert peak(60_000) < 1.25 * peak(15_000)
 
 
 def test_every_line_is_a_valid_event_of_the_public_schema() -> None:
