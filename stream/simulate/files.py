@@ -47,8 +47,9 @@ class _Lines:
 
     def __init__(self, path: Path, compression: Compression, stack: ExitStack) -> None:
         self.path = path
+        self.partial = path.with_name(path.name + _UNFINISHED)
         self.count = 0
-        raw = stack.enter_context(path.with_name(path.name + _UNFINISHED).open("wb"))
+        raw = stack.enter_context(self.partial.open("wb"))
         self._file: BinaryIO
         if compression == "gz":
             # No name and no time in the header: the bytes depend on the lines only.
@@ -67,7 +68,7 @@ class _Lines:
             self._file.write(b"\n".join(lines) + b"\n")
 
     def finish(self) -> None:
-        self.path.with_name(self.path.name + _UNFINISHED).replace(self.path)
+        self.partial.replace(self.path)
 
 
 def write_world(
@@ -82,7 +83,7 @@ def write_world(
 
     ``events``, ``items``, ``gold``, ``truth`` and ``rejections`` (what must be said of the damaged
     lines) are NDJSON; ``world.json`` tells what was planted. Files get their names when all of
-    them are whole.
+    them are whole; an interrupted run leaves nothing behind.
 
     Parameters
     ----------
@@ -116,30 +117,34 @@ def write_world(
     folder.mkdir(parents=True, exist_ok=True)
     world = World(config)
     expected = world.expected_events
-    with ExitStack() as stack:
-        events = _Lines(paths[0], compression, stack)
-        items, gold, truth, rejections, summary = (
-            _Lines(path, "none", stack) for path in paths[1:]
-        )
-        items.write(orjson.dumps(record) for record in world.items())
-        for part in world.slices(truth=True):
-            rejections.write(
-                orjson.dumps(fault._replace(line=fault.line + events.count)._asdict())
-                for fault in part.rejections
+    with ExitStack() as leftovers:
+        with ExitStack() as stack:
+            events, *plain = (
+                _Lines(path, compression if place == 0 else "none", stack)
+                for place, path in enumerate(paths)
             )
-            events.write(part.events)
-            gold.write(part.gold)
-            truth.write(part.truth)
-            if progress is not None:
-                progress(events.count, max(expected, events.count))
-        counts = {"events": events.count, "items": items.count, "gold": gold.count}
-        counts |= {"truth": truth.count, "rejections": rejections.count}
-        told = world.summary() | {"counts": counts}
-        summary.write([orjson.dumps(told, option=orjson.OPT_INDENT_2)])
-    for path in present:
-        (folder / path).unlink()
-    for lines in (events, items, gold, truth, rejections, summary):
-        lines.finish()
+            for lines in (events, *plain):
+                leftovers.callback(lines.partial.unlink, missing_ok=True)
+            items, gold, truth, rejections, summary = plain
+            items.write(orjson.dumps(record) for record in world.items())
+            for part in world.slices(truth=True):
+                rejections.write(
+                    orjson.dumps(fault._replace(line=fault.line + events.count)._asdict())
+                    for fault in part.rejections
+                )
+                events.write(part.events)
+                gold.write(part.gold)
+                truth.write(part.truth)
+                if progress is not None:
+                    progress(events.count, max(expected, events.count))
+            counts = {"events": events.count, "items": items.count, "gold": gold.count}
+            counts |= {"truth": truth.count, "rejections": rejections.count}
+            told = world.summary() | {"counts": counts}
+            summary.write([orjson.dumps(told, option=orjson.OPT_INDENT_2)])
+        for path in present:
+            (folder / path).unlink()
+        for lines in (events, *plain):
+            lines.finish()
     return WorldFiles(
         events=events.path,
         items=items.path,

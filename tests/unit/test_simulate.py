@@ -20,6 +20,7 @@ from stream.ids import example_id, user_key
 from stream.records import RecordBatch
 from stream.simulate import Drift, FeedbackRates, World, WorldConfig, corrupt, write_world
 from stream.simulate.corruption import KINDS, OVERSIZE_BYTES
+from stream.simulate.files import Compression
 
 SMALL = WorldConfig(seed=7, users=60, items=80, events=4_000, days=3)
 
@@ -313,6 +314,23 @@ def test_an_earlier_world_is_kept_unless_forced(tmp_path: Path) -> None:
     files = write_world(other, tmp_path, force=True)
     assert files.events.read_bytes().splitlines() == lines_of(other)
     assert not (tmp_path / "events.ndjson.gz").exists()
+
+
+@pytest.mark.parametrize("compression", ["none", "gz", "zst"])
+def test_an_interrupted_run_leaves_the_earlier_world_and_nothing_else(
+    tmp_path: Path, compression: Compression
+) -> None:
+    earlier = write_world(SMALL, tmp_path).events.read_bytes()
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    def interrupt(done: int, expected: int) -> None:
+        raise KeyboardInterrupt
+
+    other = SMALL.model_copy(update={"seed": 2})
+    with pytest.raises(KeyboardInterrupt):
+        write_world(other, tmp_path, interrupt, compression=compression, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "events.ndjson").read_bytes() == earlier
 
 
 def test_damage_in_files_is_written_down(tmp_path: Path) -> None:
