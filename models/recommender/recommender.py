@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.covisitation import clear, gather
+from models.recommender.counting import units
 from models.recommender.histories import Histories
+from models.recommender.scoring import clear, gather
 from models.recommender.snapshot import (
     META,
     SnapshotError,
@@ -22,7 +23,17 @@ from models.recommender.snapshot import (
     unpack_rows,
 )
 from models.recommender.step import ENGAGE, NEGATIVE, StepOutput, step_rows
-from models.recommender.tables import CHUNK_ROWS, SEEN, Config, Tables, Total, allocate, grown
+from models.recommender.tables import (
+    CHUNK_ROWS,
+    GLOBAL_ARRAYS,
+    Cell,
+    Config,
+    Flag,
+    Tables,
+    Total,
+    allocate,
+    grown,
+)
 from models.recommender.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["Recommender"]
@@ -131,7 +142,7 @@ class Recommender:
         )
 
     def _reserve(self, items: int) -> None:
-        capacity = len(self._tables.counts)
+        capacity = len(self._tables.filled)
         if items <= capacity:
             return
         while capacity < items:
@@ -222,11 +233,12 @@ class Recommender:
         ``ts`` before everything learned (as 0 is) means now, as far as the model knows.
         """
         t = self._tables
-        n = gather(t, self._parameters, hist_items, hist_weights, hist_len, ts)
+        p = self._parameters
+        n = gather(t, p, hist_items, hist_weights, hist_len, ts, *units(t, p, ts))
         candidates = t.touched[:n].copy()
-        scores = t.score[candidates]
+        scores = t.cells[candidates, Cell.SCORE]
         clear(t, n)
-        usable = (scores > 0.0) & ((t.flags[candidates] & SEEN) != 0)
+        usable = (scores > 0.0) & ((t.flags[candidates] & Flag.SEEN) != 0)
         if len(exclude):
             usable &= ~np.isin(candidates, exclude)
         candidates, scores = candidates[usable], scores[usable]
@@ -263,12 +275,7 @@ class Recommender:
             "dropped": self._vocabulary.dropped,
             "last_ts": self._last_ts,
         }
-        arrays: dict[str, NDArray[Any]] = {
-            "popular": t.popular,
-            "lag_hits": t.lag_hits,
-            "lag_seen": t.lag_seen,
-            "totals": t.totals,
-        }
+        arrays: dict[str, NDArray[Any]] = {name: getattr(t, name) for name in GLOBAL_ARRAYS}
         return pack(head, arrays)
 
     def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
@@ -303,11 +310,11 @@ class Recommender:
         vocabulary.dropped = int(head["dropped"])
         self._vocabulary = vocabulary
         self._last_ts = float(head["last_ts"])
-        if len(arrays["popular"]) == len(t.popular):
-            t.popular[:] = arrays["popular"]
-        t.lag_hits[:] = arrays["lag_hits"]
-        t.lag_seen[:] = arrays["lag_seen"]
-        t.totals[:] = arrays["totals"]
+        for name in GLOBAL_ARRAYS:
+            own = getattr(t, name)
+            if arrays[name].shape != own.shape:
+                raise SnapshotError(f"{name} of the recommender's snapshot has another size")
+            own[:] = arrays[name]
         self._meta_dirty = False
 
     def to_bytes(self) -> bytes:
@@ -423,8 +430,9 @@ class Recommender:
         ts = self._last_ts if x is None or "ts" not in x else float(x["ts"])
         items, weights, length = self._histories.find(user)
         t = self._tables
-        n = gather(t, self._parameters, items, weights, length, ts)
-        score = float(t.score[index]) if t.marked[index] else 0.0
+        p = self._parameters
+        n = gather(t, p, items, weights, length, ts, *units(t, p, ts))
+        score = float(t.cells[index, Cell.SCORE]) if t.cells[index, Cell.MARK] else 0.0
         clear(t, n)
         return score
 

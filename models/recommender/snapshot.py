@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.tables import CHUNK_ROWS, Tables
+from models.recommender.tables import CHUNK_ROWS, Cell, Tables
 
 __all__ = [
     "META",
@@ -39,15 +39,6 @@ _CHUNK_MAGIC = b"HRrc"
 _FRAME_MAGIC = b"HRrf"
 _HEAD = struct.Struct("<4sHxxI")
 _U32 = struct.Struct("<I")
-# Per-item arrays in a chunk of rows, in this order; slots and ids follow.
-_COLUMNS = (
-    ("filled", "<i4"),
-    ("row_ts", "<f8"),
-    ("counts", "<f8"),
-    ("inverse", "<f8"),
-    ("popularity", "<f8"),
-    ("flags", "<u1"),
-)
 
 
 class SnapshotError(ValueError):
@@ -113,7 +104,9 @@ def pack_rows(t: Tables, chunk: int, ids: Sequence[str]) -> bytes:
     return _headed(
         {"first": start, "rows": len(ids)},
         [
-            *(getattr(t, name)[rows].tobytes() for name, _ in _COLUMNS),
+            t.cells[rows, : Cell.STORED].tobytes(),
+            filled.tobytes(),
+            t.flags[rows].tobytes(),
             t.neighbour[rows][used].tobytes(),
             t.strength[rows][used].tobytes(),
             np.array([len(name) for name in names], "<u4").tobytes(),
@@ -125,15 +118,19 @@ def pack_rows(t: Tables, chunk: int, ids: Sequence[str]) -> bytes:
 def unpack_rows(t: Tables, data: bytes) -> tuple[int, list[str]]:
     """Fill the rows of a chunk; return the index of its first item, and its ids.
 
-    Where the chunk's rows are longer than the table's, the strongest neighbours stay.
+    Where the chunk's rows are longer than the table's, the first and strongest neighbours stay.
     """
     head, at = _head_of(data)
     start, n = int(head["first"]), int(head["rows"])
     rows = slice(start, start + n)
-    for name, dtype in _COLUMNS:
-        column = np.frombuffer(data, dtype, n, at)
-        at += column.nbytes
-        getattr(t, name)[rows] = column
+    cells = np.frombuffer(data, "<f8", n * Cell.STORED, at)
+    filled = np.frombuffer(data, "<i4", n, at + cells.nbytes)
+    at += cells.nbytes + filled.nbytes
+    flags = np.frombuffer(data, "u1", n, at)
+    at += flags.nbytes
+    t.cells[rows, : Cell.STORED] = cells.reshape(n, Cell.STORED)
+    t.filled[rows] = filled
+    t.flags[rows] = flags
     slots = int(t.filled[rows].sum())
     neighbour = np.frombuffer(data, "<i4", slots, at)
     strength = np.frombuffer(data, "<f4", slots, at + neighbour.nbytes)
@@ -145,8 +142,7 @@ def unpack_rows(t: Tables, data: bytes) -> tuple[int, list[str]]:
         row, weight = neighbour[first : first + size], strength[first : first + size]
         first += size
         if size > room:
-            kept = np.sort(np.argsort(-weight, kind="stable")[:room])
-            row, weight = row[kept], weight[kept]
+            row, weight = row[:room], weight[:room]
             t.filled[i] = size = room
         t.neighbour[i, :size] = row
         t.strength[i, :size] = weight

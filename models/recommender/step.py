@@ -9,17 +9,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.covisitation import (
-    clear,
-    gather,
-    inflation,
-    learn_item,
-    learn_pair,
-    refuse,
-    rescale,
-    top,
-)
-from models.recommender.tables import SEEN, Parameters, Tables, Total
+from models.recommender.counting import learn_item, learn_pair, learn_repeats, rescale, units
+from models.recommender.scoring import clear, gather, learn_mixture, top
+from models.recommender.tables import CHUNK_ROWS, Cell, Flag, Parameters, Tables
 
 __all__ = ["CORRECT", "ENGAGE", "MISS", "NEGATIVE", "NOT_PREDICTED", "StepOutput", "step_rows"]
 
@@ -27,18 +19,20 @@ ENGAGE, CORRECT, NEGATIVE = 0, 1, 2
 """Kinds of rows: an engagement, a changed label of one, something shown and not wanted."""
 
 MISS, NOT_PREDICTED = -1, -2
-"""Ranks that are none: outside the top 100 or never seen before; a row that is not an engagement."""
+"""Ranks that are none: outside the top 100, or of an item never seen; not an engagement."""
 
 TOP = 10
 RANKED = 100
-_COUNT_EPOCH = Total.COUNT_EPOCH
+_SEEN = Flag.SEEN
+_SCORE, _MARK = Cell.SCORE, Cell.MARK
 
 
 class StepOutput(NamedTuple):
     """What `Recommender.step_many` returns, one entry a row.
 
-    ``rank`` is 0-based, or `MISS`, or `NOT_PREDICTED`; ``predicted`` the item's share of all
-    candidates' score; ``novelty_bits`` the mean self-information of the top 10.
+    ``rank`` is 0-based, or `MISS`, or `NOT_PREDICTED`; ``predicted`` the
+    probability that the model gave the item; ``novelty_bits`` the mean self-information of the
+    top 10.
     """
 
     rank: NDArray[np.int32]
@@ -49,19 +43,18 @@ class StepOutput(NamedTuple):
 
 @numba.njit(cache=True)
 def _rank(t: Tables, n: int, item: int) -> tuple[int, float]:
-    """Return the item's rank among the candidates and its share of their score."""
-    target = t.score[item]
-    if t.marked[item] == 0 or t.flags[item] & SEEN == 0 or target <= 0.0:
+    """Return the item's rank among the candidates and its probability."""
+    cells, touched = t.cells, t.touched
+    target = cells[item, _SCORE]
+    if cells[item, _MARK] == 0.0 or t.flags[item] & _SEEN == 0 or target <= 0.0:
         return MISS, 0.0
     before = 0
-    total = 0.0
     for x in range(n):
-        c = t.touched[x]
-        s = t.score[c]
-        total += s
+        c = touched[x]
+        s = cells[c, _SCORE]
         if s > target or (s == target and c < item):
             before += 1
-    return (before if before < RANKED else MISS), target / total
+    return (before if before < RANKED else MISS), target
 
 
 @numba.njit(cache=True)
@@ -73,14 +66,31 @@ def _position(items: NDArray[np.int32], length: int, item: int) -> int:
 
 
 @numba.njit(cache=True)
-def _learn_repeats(
-    t: Tables, p: Parameters, items: NDArray[np.int32], length: int, item: int, w: float, ts: float
-) -> None:
-    unit = w * inflation(ts, t.totals[_COUNT_EPOCH], p.half_life_s)
-    for k in range(length):
-        t.lag_seen[k] += unit
-        if items[k] == item:
-            t.lag_hits[k] += unit
+def _pair(t: Tables, p: Parameters, a: int, b: int, amount: float, ts: float) -> None:
+    """Learn the pair in both directions."""
+    neighbour, strength, filled, cells = t.neighbour, t.strength, t.filled, t.cells
+    learn_pair(neighbour, strength, filled, cells, p.half_life_s, a, b, amount, ts)
+    learn_pair(neighbour, strength, filled, cells, p.half_life_s, b, a, amount, ts)
+    t.dirty[a // CHUNK_ROWS] = 1
+    t.dirty[b // CHUNK_ROWS] = 1
+
+
+@numba.njit(cache=True)
+def _refuse(t: Tables, a: int, b: int, part: float) -> None:
+    """Take ``part`` of the strength of ``b`` among a's neighbours away."""
+    row, value = t.neighbour[a], t.strength[a]
+    used = t.filled[a]
+    at = _position(row, used, b)
+    if at < 0:
+        return
+    left = np.float32(value[at] * (1.0 - part))
+    while at + 1 < used and value[at + 1] > left:
+        value[at] = value[at + 1]
+        row[at] = row[at + 1]
+        at += 1
+    value[at] = left
+    row[at] = b
+    t.dirty[a // CHUNK_ROWS] = 1
 
 
 @numba.njit(cache=True)
@@ -94,14 +104,12 @@ def _learn_engagement(
     w: float,
     ts: float,
 ) -> None:
-    learn_item(t, p, item, w, ts)
     step = w
     for k in range(min(length, p.window)):
         j = items[k]
         amount = step * weights[k]
         if j != item and amount > 0.0:
-            learn_pair(t, p, j, item, amount, ts)
-            learn_pair(t, p, item, j, amount, ts)
+            _pair(t, p, j, item, amount, ts)
         step *= p.pair_decay
 
 
@@ -121,7 +129,6 @@ def _learn_correction(
     Pairs with what had left the window of the history since keep their old strength: the
     history that was there is not kept, and the difference is small beside their decay.
     """
-    learn_item(t, p, item, delta, ts)
     position = _position(items, length, item)
     if position < 0:
         return
@@ -133,8 +140,7 @@ def _learn_correction(
                 break
             amount = step * weights[k]
             if amount != 0.0:
-                learn_pair(t, p, items[k], item, amount, ts)
-                learn_pair(t, p, item, items[k], amount, ts)
+                _pair(t, p, items[k], item, amount, ts)
             step *= p.pair_decay
             k += direction
 
@@ -146,7 +152,7 @@ def _learn_refusal(
     part = p.refusal * w
     for k in range(min(length, p.window)):
         if items[k] != item:
-            refuse(t, items[k], item, part)
+            _refuse(t, items[k], item, part)
         part *= p.pair_decay
 
 
@@ -207,15 +213,19 @@ def step_rows(
         now = ts[r]
         if learn:
             rescale(t, p, now)
+        unit, fresh_unit = units(t, p, now)
         if kind[r] == ENGAGE:
-            n = gather(t, p, items, weights, length, now)
+            n = gather(t, p, items, weights, length, now, unit, fresh_unit)
             found, share = _rank(t, n, i)
             rank[r] = found
             predicted[r] = share
             novelty[r] = top(t, n, best, learn)
+            if learn:
+                learn_mixture(t, length, i, w * unit)
             clear(t, n)
             if learn:
-                _learn_repeats(t, p, items, length, i, w, now)
+                learn_repeats(t, items, length, i, w * unit)
+                learn_item(t, p, i, w, unit, fresh_unit)
                 _learn_engagement(t, p, items, weights, length, i, w, now)
             hist_len[user[r]] = _push(items, weights, length, i, w)
             ex_weight[example[r]] = w
@@ -223,6 +233,7 @@ def step_rows(
             before = ex_weight[example[r]]
             delta = w - max(0.0, before)
             if learn and delta != 0.0:
+                learn_item(t, p, i, delta, unit, fresh_unit)
                 _learn_correction(t, p, items, weights, length, i, delta, now)
             position = _position(items, length, i)
             if position >= 0:

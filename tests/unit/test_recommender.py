@@ -124,7 +124,7 @@ def test_only_what_changed_is_dirty() -> None:
     owner.model.mark_clean()
     owner.step(2999, 3000)
     assert "meta" in owner.model.dirty_chunks()
-    assert len(owner.model.dirty_chunks()) <= 12 < len(everything)
+    assert len(owner.model.dirty_chunks()) <= 45 < len(everything)
 
 
 def test_frozen_ranks_alike_and_learns_nothing() -> None:
@@ -207,7 +207,7 @@ def test_growing_past_the_first_capacity_keeps_everything() -> None:
 
 
 def test_what_went_together_lately_beats_what_once_did() -> None:
-    model = Recommender(Config(half_life_s=100.0, popularity_half_life_s=100.0))
+    model = Recommender(Config(half_life_s=100.0, fresh_half_life_s=100.0))
     users = [f"u{x // 2}" for x in range(40)]
     model.learn_many(users, ["tea", "pot"] * 20, ts=np.full(40, 0.0))
     users = [f"v{x // 2}" for x in range(8)]
@@ -217,7 +217,7 @@ def test_what_went_together_lately_beats_what_once_did() -> None:
 
 
 def test_a_jump_of_a_thousand_half_lives_keeps_the_order() -> None:
-    model = Recommender(Config(half_life_s=1.0, popularity_half_life_s=1.0))
+    model = Recommender(Config(half_life_s=1.0, fresh_half_life_s=1.0))
     model.learn_many(["a", "a"], ["x", "y"], ts=[0.0, 0.0])
     model.learn_many(["b", "b", "c"], ["x", "y", "x"], ts=[1000.0, 1000.0, 1000.0])
     best = model.recommend("c", 2)
