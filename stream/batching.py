@@ -80,7 +80,7 @@ class BatchSchema(Schema):  # type: ignore[type-arg]  # generic only in Faust's 
         """Return the function that makes an event of a message."""
         create_event = app.create_event
 
-        async def decode(message: Message, *, propagate: bool = False) -> EventT:
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
             return create_event(None, message.value, {}, message)
 
         return decode
@@ -99,6 +99,8 @@ class Pacer:
 
     FIRST_BYTES = 64 * 1024
     SMOOTHING = 0.2
+    #: Smaller slices say little about how long a byte takes.
+    TELLING_BYTES = 1024
 
     def __init__(self, slice_s: float) -> None:
         self._slice_s = slice_s
@@ -106,7 +108,7 @@ class Pacer:
 
     def observe(self, size_bytes: int, elapsed_s: float) -> None:
         """Learn from a slice that was processed."""
-        if size_bytes < 1024 or elapsed_s <= 0.0:
+        if size_bytes < self.TELLING_BYTES or elapsed_s <= 0.0:
             return
         fitting = self._slice_s * size_bytes / elapsed_s
         # Never trust one fast slice with more than twice the size.

@@ -47,13 +47,13 @@ class BroadcastReader:
         self._whole = whole
         self._apply = apply
         self._per_partition = [TopicPartition(topic, 0) for topic in options.broadcast_topics]
-        self._inputs = [TopicPartition(topic, 0) for topic in whole] + self._per_partition
+        self._inputs = list(self._per_partition)
         self._consumer: Any = None
         self._reading = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect, and read the topics of the process to their present end."""
-        if self._inputs:
+        if self._inputs or self._whole:
             self._consumer = AIOKafkaConsumer(
                 **self._options.kafka.for_aiokafka(),
                 group_id=None,
@@ -62,6 +62,11 @@ class BroadcastReader:
                 max_partition_fetch_bytes=FETCH_BYTES,
             )
             await self._consumer.start()
+            await self._consumer.topics()  # Asks for the metadata that is looked at below.
+            for topic in self._whole:
+                # Keys may have spread the catalogue: no checkpoint depends on its offsets.
+                partitions = self._consumer.partitions_for_topic(topic) or {0}
+                self._inputs += [TopicPartition(topic, number) for number in sorted(partitions)]
             self._consumer.assign(self._inputs)
             await self._consumer.seek_to_beginning(*self._inputs)
             await self._read_to_end(self._inputs, ())

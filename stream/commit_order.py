@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from faust.types import TP
 
+from monitoring.metrics import Metrics
 from stream.ownership import OwnedPartition
 from stream.publishing import Publisher
 from stream.state import SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
@@ -29,6 +31,8 @@ class Checkpointer:
         Where state and effects go.
     commit
         Commits offsets to Kafka; False when the group is rebalancing.
+    metrics
+        Where checkpoints are told.
     leave_s
         How long giving partitions up may take in all.
     """
@@ -38,12 +42,14 @@ class Checkpointer:
         store: StoreCalls,
         publisher: Publisher,
         commit: Callable[[Mapping[TP, int]], Awaitable[bool]],
+        metrics: Metrics,
         *,
         leave_s: float = 5.0,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._commit = commit
+        self._metrics = metrics
         self._leave_s = leave_s
         self._chunks: dict[tuple[int, str], SharedChunk] = {}
 
@@ -84,15 +90,18 @@ class Checkpointer:
         await self._acknowledged(owned for owned, _ in cuts)
         refused = []
         for owned, checkpoint in cuts:
+            began = time.perf_counter()
             try:
                 await self._store.call(self._store.port.save, checkpoint, owned.epoch)  # 3
             except Fenced as error:
                 log.warning("partition %d: %s", owned.partition, error)
+                self._metrics.add("checkpoints_total", ("refused",))
                 refused.append(owned)
             else:
                 owned.processor.saved()
                 owned.saved = dict(checkpoint.next_offsets)
                 owned.saving = False
+                self._told(owned, time.perf_counter() - began)
         return refused
 
     async def commit_saved(self, partitions: Sequence[OwnedPartition]) -> bool:
@@ -133,6 +142,10 @@ class Checkpointer:
             log.warning("giving partitions up took over %g s; the rest is dropped", self._leave_s)
         except WorkerStop as error:
             log.warning("partitions were given up unsaved: %s", error)
+        finally:
+            for owned in partitions:
+                owned.processor.close()
+                self._metrics.forget("checkpoint_timestamp_seconds", (str(owned.partition),))
 
     async def refresh_shared(self, partitions: Sequence[OwnedPartition]) -> None:
         """Take in what other partitions have contributed since the last time."""
@@ -145,6 +158,11 @@ class Checkpointer:
         """Give newly claimed partitions every contribution of the others."""
         await self.refresh_shared(())
         await _take_in(partitions, list(self._chunks.values()))
+
+    def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
+        self._metrics.add("checkpoints_total", ("saved",))
+        self._metrics.observe("checkpoint_duration_seconds", (), elapsed_s)
+        self._metrics.set("checkpoint_timestamp_seconds", (str(owned.partition),), time.time())
 
     async def _acknowledged(self, partitions: Iterable[OwnedPartition]) -> None:
         acks = []

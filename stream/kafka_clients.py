@@ -5,11 +5,15 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.types.auth import CredentialsT
+from pydantic import SecretStr
+
+from stream.config import Settings
 
 __all__ = ["DEFAULT_PORT", "RECORD_MAX_BYTES", "KafkaConnection"]
 
@@ -97,6 +101,23 @@ class KafkaConnection:
             raise ValueError(f"log.url: found {url!r}; expected kafka://host:port[,host:port]")
         return cls(tuple(_with_port(host) for host in parts.netloc.split(",") if host), **settings)
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> KafkaConnection:
+        """Make the connection that a deployment's settings describe."""
+        kafka = settings.kafka
+        return cls.from_url(
+            settings.log.url,
+            security_protocol=kafka.security_protocol,
+            ca_file=_path(kafka.ca_file),
+            cert_file=_path(kafka.cert_file),
+            key_file=_path(kafka.key_file),
+            key_password=_secret(kafka.key_password),
+            check_hostname=kafka.check_hostname,
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_username=kafka.sasl_username,
+            sasl_password=_secret(kafka.sasl_password),
+        )
+
     @property
     def uses_sasl(self) -> bool:
         """Whether we log in."""
@@ -163,6 +184,14 @@ class KafkaConnection:
 
     def __repr__(self) -> str:
         return f"KafkaConnection({','.join(self.bootstrap)}, {self.security_protocol})"
+
+
+def _path(file: Path | None) -> str | None:
+    return None if file is None else str(file)
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
 
 
 def _with_port(host: str) -> str:

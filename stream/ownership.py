@@ -49,7 +49,8 @@ class OwnedPartition:
     """A partition in this process's hands.
 
     ``positions`` are the next offsets to read of each topic, ``saved`` those in the store,
-    ``committed`` those in Kafka. ``lock`` is held while the processor prepares, processes or
+    ``committed`` those in Kafka; ``reached`` is the log's time of the last record applied.
+    ``lock`` is held while the processor prepares, processes or
     cuts; ``live`` turns False when the partition is given up, and nothing is applied after that.
     """
 
@@ -59,6 +60,7 @@ class OwnedPartition:
     positions: dict[str, int]
     saved: dict[str, int]
     committed: dict[str, int | None]
+    reached: dict[str, float] = field(default_factory=dict)
     outbox: list[Outgoing] = field(default_factory=list)
     acks: list[asyncio.Future[Any]] = field(default_factory=list)
     saving: bool = False
@@ -140,7 +142,7 @@ class Ownership:
                     self.owned.update({owned.partition: owned for owned in claimed})
                     for partition in new:
                         self.forfeited.pop(partition, None)
-            offsets = {}
+            offsets: dict[TP, int] = {}
             for partition in partitions:
                 owned = self.owned.get(partition)
                 if owned is not None:
@@ -180,7 +182,9 @@ class Ownership:
                 TP(topic, fenced.partition): fenced.committed.get(topic) for topic in self._topics
             }
             try:
-                head = await self._store.call(self._store.port.claim, fenced.partition, fenced.epoch)
+                head = await self._store.call(
+                    self._store.port.claim, fenced.partition, fenced.epoch
+                )
             except ClaimRefused:
                 self.forfeited[fenced.partition] = time.monotonic()
                 log.warning(
@@ -330,11 +334,11 @@ def _start(tp: TP, saved: int | None, committed: int | None, earliest: int, late
     if saved is None:
         if committed:
             raise WorkerStop(
-                f"{where}: the group has committed offset {committed}, but the store holds no state "
-                "for it: the store was emptied, or store.url or store.instance point elsewhere. "
-                "Restore the store from a backup; or, to learn everything anew from what the log "
-                "still holds, delete the group's offsets (kafka-consumer-groups --delete) after "
-                "`headrace state reset`"
+                f"{where}: the group has committed offset {committed}, but the store holds no "
+                "state for it: the store was emptied, or store.url or store.instance point "
+                "elsewhere. Restore the store from a backup; or, to learn everything anew from "
+                "what the log still holds, delete the group's offsets "
+                "(kafka-consumer-groups --delete) after `headrace state reset`"
             )
         return earliest
     if saved > latest:
@@ -357,8 +361,8 @@ def _start(tp: TP, saved: int | None, committed: int | None, earliest: int, late
 
 def _retention_message(tp: TP, wanted: int, earliest: int) -> str:
     return (
-        f"{tp.topic}[{tp.partition}]: the checkpoint needs offset {wanted}, but retention has dropped "
-        f"everything before {earliest}: {earliest - wanted} records can no longer be learned. "
-        "Restore a store whose checkpoint is newer, or accept the loss with "
+        f"{tp.topic}[{tp.partition}]: the checkpoint needs offset {wanted}, but retention has "
+        f"dropped everything before {earliest}: {earliest - wanted} records can no longer be "
+        "learned. Restore a store whose checkpoint is newer, or accept the loss with "
         f"`headrace state reset --partition {tp.partition}`, and lengthen the topic's retention.ms"
     )

@@ -70,6 +70,10 @@ class Processor(Protocol[P]):
         """Return the record that tells this partition that time has passed, if any is due."""
         ...
 
+    def close(self) -> None:
+        """Learn that the partition has moved away."""
+        ...
+
 
 ProcessorFactory = Callable[[int], Processor[Any]]
 """Makes the processor of a partition."""

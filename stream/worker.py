@@ -6,16 +6,16 @@ What survives a crash is decided in one place, `stream.commit_order.Checkpointer
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import faust
 from faust.app.base import BootStrategy
-from faust.types import TP
+from faust.types import TP, StreamT
 from mode.supervisors import CrashingSupervisor
 
+from monitoring.metrics import Metrics
 from stream.batching import BatchScheduler, BatchSchema, Pacer
 from stream.broadcast import BroadcastReader
 from stream.commit_order import Checkpointer
@@ -25,12 +25,10 @@ from stream.processor import ProcessorFactory
 from stream.publishing import KafkaPublisher, Publisher
 from stream.records import RecordBatch
 from stream.state import StateStore
-from stream.store_calls import StoreCalls, WorkerStop
+from stream.store_calls import StoreCalls
 from stream.worker_options import WorkerOptions
 
 __all__ = ["Worker"]
-
-log = logging.getLogger(__name__)
 
 # Faust resumes the flow without seeking if a seek takes longer than this; claims end well before.
 SEEK_TIMEOUT_S = 600.0
@@ -65,6 +63,8 @@ class Worker:
         Topics that every process reads from their beginning, and what takes their batches.
     publisher
         Where effects go; Kafka if absent.
+    metrics
+        Where lag, checkpoints and rebalances are told.
 
     Guarantees: see `Checkpointer.save` (order of a checkpoint), `Ownership` (who may write).
     """
@@ -77,14 +77,16 @@ class Worker:
         *,
         whole: Mapping[str, Callable[[RecordBatch], None]] | None = None,
         publisher: Publisher | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.options = options
+        self.metrics = metrics or Metrics(process=False)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.store = StoreCalls(store, options.store_patience_s)
         self.publisher = publisher or KafkaPublisher(
             options.kafka, compression=options.compression, timeout_s=options.publish_timeout_s
         )
-        self.checkpointer = Checkpointer(self.store, self.publisher, self._commit)
+        self.checkpointer = Checkpointer(self.store, self.publisher, self._commit, self.metrics)
         self.broadcast = BroadcastReader(options, whole or {}, self.apply)
         self.ownership = Ownership(
             self.store,
@@ -152,6 +154,7 @@ class Worker:
                 owned.outbox += effects.outgoing()
                 if part.topic in owned.positions:
                     owned.positions[part.topic] = part.offsets[-1] + 1
+                    owned.reached[part.topic] = part.times[-1]
                 owned.unsaved_records += len(part)
                 owned.moved_at = time.monotonic()
             self.pacer.observe(size, elapsed)
@@ -197,7 +200,7 @@ class Worker:
         app.agent(topic, supervisor_strategy=CrashingSupervisor)(self.consume)
         return app
 
-    async def consume(self, batches: AsyncIterator[RecordBatch]) -> None:
+    async def consume(self, batches: StreamT[RecordBatch]) -> None:
         """Apply what Faust delivers; the agent of the app."""
         try:
             async for batch in batches:
@@ -214,11 +217,12 @@ class Worker:
         elif await self.ownership.continues(self.consumer, owned, batch.topic, batch.offsets[0]):
             await self.apply(owned, batch)
 
-    async def _on_claimed(self, claimed: list[OwnedPartition]) -> None:
+    async def _on_claimed(self, claimed: Sequence[OwnedPartition]) -> None:
+        self.metrics.add("rebalances_total")
         await self.checkpointer.greet(claimed)
         await self.broadcast.catch_up(claimed, self.ownership.live())
 
-    async def _on_revoked(self, app: Any, revoked: set[TP], **kwargs: Any) -> None:
+    async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         await self.checkpointer.leave(self.ownership.revoke())
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -243,7 +247,7 @@ class Worker:
             # False while the group rebalances: the next round tries again.
             await self.checkpointer.commit_saved(self.ownership.live())
 
-    def _run(self, work: Any) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(self._ended)
         self._tasks.append(task)

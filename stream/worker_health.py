@@ -42,6 +42,7 @@ class Health:
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
+            self._tell_lag()
             for partition, since in self._worker.ownership.forfeited.items():
                 if now - since > self._options.session_timeout_s + self._options.heartbeat_s:
                     raise WorkerStop(
@@ -50,10 +51,11 @@ class Health:
                         "one, or give it another store.instance"
                     )
             for owned in self._worker.ownership.live():
-                lag = self.lag(owned)
                 idle_s = now - owned.moved_at
-                if lag is None:
+                lags = self.lags(owned)
+                if lags is None:
                     continue
+                lag = sum(lags.values())
                 if lag > 0 and idle_s > self._options.stall_s:
                     raise WorkerStop(
                         f"partition {owned.partition} has {lag} records to read and none was "
@@ -63,15 +65,16 @@ class Health:
                 if lag == 0:
                     await self._tick(owned, idle_s)
 
-    def lag(self, owned: OwnedPartition) -> int | None:
-        """Return how many records of the partition wait; None before the broker told."""
-        lag = 0
+    def lags(self, owned: OwnedPartition) -> dict[str, int] | None:
+        """Return how many records wait, by topic; None before the broker told."""
+        lags = {}
         for topic, position in owned.positions.items():
-            end = self._worker.consumer.highwater(TP(topic, owned.partition))
+            # Faust's annotation forgets that nothing is known before the first fetch.
+            end: int | None = self._worker.consumer.highwater(TP(topic, owned.partition))
             if end is None:
                 return None
-            lag += max(0, end - position)
-        return lag
+            lags[topic] = max(0, end - position)
+        return lags
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether all is well, and what `/healthz` shows."""
@@ -80,7 +83,7 @@ class Health:
         now = time.monotonic()
         partitions = {
             str(owned.partition): {
-                "lag": self.lag(owned) if started else None,
+                "lag": self.lags(owned) if started else None,
                 "next_offsets": owned.positions,
                 "saved": owned.saved,
                 "applied_age_s": round(now - owned.moved_at, 3),
@@ -94,6 +97,20 @@ class Health:
             "busy_s": round(worker.busy_s, 3),
             "partitions": partitions,
         }
+
+    def _tell_lag(self) -> None:
+        metrics, now = self._worker.metrics, time.time()
+        oldest = dict.fromkeys(self._options.partitioned_topics, 0.0)
+        rows, values = [], []
+        for owned in self._worker.ownership.live():
+            for topic, lag in (self.lags(owned) or {}).items():
+                rows.append((topic, str(owned.partition)))
+                values.append(float(lag))
+                if lag and topic in owned.reached:
+                    oldest[topic] = max(oldest[topic], now - owned.reached[topic])
+        metrics.replace("consumer_lag_messages", rows, values)
+        for topic, age_s in oldest.items():
+            metrics.set("consumer_lag_seconds", (topic,), age_s)
 
     async def _tick(self, owned: OwnedPartition, idle_s: float) -> None:
         due_s = self._options.tick_idle_s

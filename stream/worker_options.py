@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stream.config import Settings
+from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, GOVERNANCE
 from stream.kafka_clients import KafkaConnection
+from stream.stores import RedisAccess
+from stream.topics import TopicSpec, topic_plan
 
-__all__ = ["WorkerOptions"]
+__all__ = ["WorkerOptions", "redis_access", "worker_options", "worker_topics"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class WorkerOptions:
     kafka: KafkaConnection
     group: str = "headrace"
     instance_id: str | None = None
-    partitioned_topics: tuple[str, ...] = ("headrace.events", "headrace.gold")
-    broadcast_topics: tuple[str, ...] = ("headrace.control",)
+    partitioned_topics: tuple[str, ...] = (EVENTS, GOLD)
+    broadcast_topics: tuple[str, ...] = (CONTROL,)
     session_timeout_s: float = 10.0
     heartbeat_s: float = 1.0
     checkpoint_interval_s: float = 2.0
@@ -85,3 +89,46 @@ class WorkerOptions:
         for name in ("checkpoint_interval_s", "commit_interval_s", "slice_s", "stall_s"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"{name}: found {getattr(self, name)}; more than 0 s is allowed")
+
+
+def worker_options(settings: Settings, connection: KafkaConnection) -> WorkerOptions:
+    """Return what a deployment's settings say about a worker."""
+    kafka, worker = settings.kafka, settings.worker
+    return WorkerOptions(
+        kafka=connection,
+        group=kafka.group,
+        instance_id=kafka.instance_id,
+        session_timeout_s=kafka.session_timeout_s,
+        heartbeat_s=kafka.heartbeat_s,
+        checkpoint_interval_s=settings.checkpoint.interval_s,
+        checkpoint_records=settings.checkpoint.records,
+        commit_interval_s=kafka.commit_interval_s,
+        slice_s=worker.slice_s,
+        linger_s=worker.linger_s,
+        tick_idle_s=settings.ticks.idle_s if settings.ticks.enabled else None,
+        stall_s=worker.stall_s,
+        store_patience_s=worker.store_patience_s,
+        publish_timeout_s=kafka.publish_timeout_s,
+        compression=None if kafka.compression == "none" else kafka.compression,
+        metrics_host=worker.metrics_host,
+        metrics_port=worker.metrics_port,
+    )
+
+
+def worker_topics(settings: Settings) -> list[TopicSpec]:
+    """Return the topics without which a worker cannot run."""
+    optional = {DECISIONS, GOVERNANCE}
+    return [spec for spec in topic_plan(settings) if spec.name not in optional]
+
+
+def redis_access(settings: Settings) -> RedisAccess:
+    """Return who we are to Redis."""
+    redis = settings.redis
+    return RedisAccess(
+        username=redis.username,
+        password=None if redis.password is None else redis.password.get_secret_value(),
+        ca_file=None if redis.ca_file is None else str(redis.ca_file),
+        cert_file=None if redis.cert_file is None else str(redis.cert_file),
+        key_file=None if redis.key_file is None else str(redis.key_file),
+        check_hostname=redis.check_hostname,
+    )

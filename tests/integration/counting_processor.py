@@ -89,8 +89,8 @@ class CountingProcessor:
         if self._busy_s:
             time.sleep(self._busy_s)
         for key, blob in loaded.items():
-            count, total = blob.split()
-            self.users[key] = int(count), int(total)
+            stored = blob.split()
+            self.users[key] = int(stored[0]), int(stored[1])
         effects = CountedEffects()
         for offset, user, number in prepared.events:
             if user == "":
@@ -118,9 +118,7 @@ class CountingProcessor:
             partition=self.partition,
             expected=self.cut_at,
             next_offsets=dict(self.next_offsets),
-            users={
-                key: UserWrite(b"%d %d" % numbers, None) for key, numbers in dirty.items()
-            },
+            users={key: UserWrite(b"%d %d" % numbers, None) for key, numbers in dirty.items()},
             chunks={
                 "share/total": str(self.total).encode(),
                 "ticks": str(self.ticks).encode(),
@@ -131,13 +129,16 @@ class CountingProcessor:
 
     def saved(self) -> None:
         self.unsaved = {}
-        for key in list(self.users)[: -CACHE_USERS]:
+        for key in list(self.users)[:-CACHE_USERS]:
             del self.users[key]
 
     def take_in(self, chunks: Sequence[SharedChunk]) -> None:
         for chunk in chunks:
             assert chunk.partition != self.partition
             self.others[chunk.partition] = int(chunk.data)
+
+    def close(self) -> None:
+        self.users.clear()
 
     def tick(self, idle_s: float) -> Outgoing | None:
         value = orjson.dumps({"event_id": 0, "user_id": "", "idle_s": idle_s})

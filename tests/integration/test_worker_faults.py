@@ -23,11 +23,7 @@ def test_counts_are_exact_and_lag_is_zero_after_quiet(
         Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
         worker = workers.start_worker()
         workers.wait_saved(TOTAL)
-        wait_until(
-            lambda: sum(at for (topic, _), at in workers.committed().items() if topic == workers.events)
-            == TOTAL,
-            10,
-        )
+        wait_until(lambda: workers.committed_events() == TOTAL, 10)
         workers.assert_exact(TOTAL)
         worker.terminate()
         assert worker.returncode == 0
@@ -133,9 +129,7 @@ def test_broker_restart(
         assert all(worker.running for worker in workers.workers), workers.logs()
 
 
-def test_redis_restart(
-    kafka: Any, redis_factory: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_redis_restart(kafka: Any, redis_factory: Callable[..., Any], tmp_path: Path) -> None:
     redis = redis_factory()
     with group(kafka.bootstrap, redis.url, tmp_path) as workers:
         workers.create_topics()

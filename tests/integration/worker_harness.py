@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiokafka import AIOKafkaConsumer
@@ -148,9 +148,10 @@ class Group:
 
     def users(self) -> dict[bytes, tuple[int, int]]:
         """Return what the store holds of every user."""
-        found = {}
+        found: dict[bytes, tuple[int, int]] = {}
         for partition in range(PARTITIONS):
-            for key, blob in self.redis.hgetall(f"{{{self.tag}:{partition}}}:users").items():
+            stored = self.redis.hgetall(f"{{{self.tag}:{partition}}}:users")
+            for key, blob in cast("dict[bytes, bytes]", stored).items():
                 assert key not in found, f"{key!r} lives in two partitions"
                 count, summed = blob.split()
                 found[key] = int(count), int(summed)
@@ -176,6 +177,10 @@ class Group:
             return {(tp.topic, tp.partition): at.offset for tp, at in groups[self.tag].items()}
         finally:
             admin.close()
+
+    def committed_events(self) -> int:
+        """Return how many events the group has committed."""
+        return sum(at for (topic, _), at in self.committed().items() if topic == self.events)
 
     def published(self) -> list[dict[str, Any]]:
         """Return every label that was published, repetitions included."""
