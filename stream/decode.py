@@ -8,8 +8,9 @@ half a microsecond, and an error message is the schema's own. Tests hold both to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,6 +30,9 @@ __all__ = [
     "dead_letter",
 ]
 
+_NUL: Final = b"\\u0000"
+_TS: Final = attrgetter("ts")
+_TYPE: Final = attrgetter("type")
 _REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -54,6 +58,31 @@ class Decoded:
     ticks: list[TickAt] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     unknown_fields: int = 0
+
+
+class _Lines:
+    """The lines of a batch, and where each lies."""
+
+    __slots__ = ("joined", "lines", "numbers", "offsets", "times")
+
+    def __init__(self, batch: RecordBatch) -> None:
+        self.joined = b"".join(batch.values)
+        if b"\n" not in self.joined:
+            self.lines: Sequence[bytes] = batch.values
+            self.offsets = list(batch.offsets)
+            self.numbers = [1] * len(self.offsets)
+            self.times: Sequence[float] = batch.times
+            return
+        lines: list[bytes] = []
+        times: list[float] = []
+        self.offsets, self.numbers = [], []
+        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
+            pieces = split_lines(value) if b"\n" in value else (value,)
+            lines.extend(pieces)
+            self.offsets.extend([offset] * len(pieces))
+            self.numbers.extend(range(1, len(pieces) + 1))
+            times.extend([time] * len(pieces))
+        self.lines, self.times = lines, times
 
 
 class Decoder:
@@ -106,30 +135,54 @@ class Decoder:
     def decode(self, batch: RecordBatch) -> Decoded:
         """Return the events, ticks and rejected lines of a batch.
 
-        *Complexity* — about 0.7 µs for a line of 115 bytes, 10 µs for a refused one.
+        *Complexity* — 0.6 µs for a line of 115 bytes; 0.9 µs if any line of its batch is
+        refused, and 10 µs for the refused one itself.
         """
+        lines = _Lines(batch)
+        events = self._decode_all(lines)
+        if events is not None:
+            return Decoded(events, lines.offsets, lines.numbers)
         decoded = Decoded()
         add_event, add_offset = decoded.events.append, decoded.offsets.append
-        add_line = decoded.lines.append
+        add_number = decoded.lines.append
         decode_line, arbiter = self._decode_line, self._arbiter
         types, limit, skew = arbiter.types, arbiter.max_line_bytes, arbiter.max_future_skew_s
-        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
-            latest = time + skew
-            lines = (value,) if b"\n" not in value else split_lines(value)
-            for number, line in enumerate(lines, 1):
-                if len(line) <= limit:
-                    try:
-                        event = decode_line(line)
-                    except _REFUSED:
-                        self._arbitrate(decoded, line, Origin(offset, number, time))
-                        continue
-                    if event.ts <= latest and event.type in types and b"\\u0000" not in line:
-                        add_event(event)
-                        add_offset(offset)
-                        add_line(number)
-                        continue
-                self._arbitrate(decoded, line, Origin(offset, number, time))
+        for line, offset, number, time in zip(
+            lines.lines, lines.offsets, lines.numbers, lines.times, strict=True
+        ):
+            if len(line) <= limit:
+                try:
+                    event = decode_line(line)
+                except _REFUSED:
+                    self._arbitrate(decoded, line, Origin(offset, number, time))
+                    continue
+                if event.ts <= time + skew and event.type in types and _NUL not in line:
+                    add_event(event)
+                    add_offset(offset)
+                    add_number(number)
+                    continue
+            self._arbitrate(decoded, line, Origin(offset, number, time))
         return decoded
+
+    def _decode_all(self, lines: _Lines) -> list[Interaction] | None:
+        """Return the events if every line is a good one without question; else None.
+
+        Checks that need no line by itself are made once for all of them.
+        """
+        arbiter = self._arbiter
+        if not lines.lines or _NUL in lines.joined:
+            return None
+        if len(lines.joined) > arbiter.max_line_bytes:
+            longest = max(map(len, lines.lines))
+            if longest > arbiter.max_line_bytes:
+                return None
+        try:
+            events = list(map(self._decode_line, lines.lines))
+        except _REFUSED:
+            return None
+        if max(map(_TS, events)) > min(lines.times) + arbiter.max_future_skew_s:
+            return None
+        return events if arbiter.types.issuperset(map(_TYPE, events)) else None
 
     def _arbitrate(self, decoded: Decoded, line: bytes, origin: Origin) -> None:
         if not line or line.isspace():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import codecs
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from math import isfinite, isnan
@@ -204,18 +204,18 @@ def _clipped(text: str) -> str:
     return text[:_SHOWN_CHARACTERS] + "…"
 
 
-def split_lines(value: bytes) -> Iterable[bytes]:
+def split_lines(value: bytes) -> Sequence[bytes]:
     """Return the lines of a record: one, if all of it is one JSON object laid out over several."""
-    if len(value) > 1 and value.lstrip()[:1] == b"{":
-        first = value.lstrip().split(b"\n", 1)[0]
-        if not first.rstrip().endswith(b"}"):
-            try:
-                document = from_json(value)
-            except ValueError:
-                return value.split(b"\n")
-            if isinstance(document, dict):
-                return (value,)
-    return value.split(b"\n")
+    lines = value.removesuffix(b"\n").split(b"\n")
+    first = next((line for line in lines if line and not line.isspace()), b"")
+    if first.lstrip().startswith(b"{") and not first.rstrip().endswith(b"}"):
+        try:
+            whole = from_json(value)
+        except ValueError:
+            return lines
+        if isinstance(whole, dict):
+            return (value,)
+    return lines
 
 
 def dead_letter(rejected: Rejected, topic: str, partition: int) -> DeadLetter:
