@@ -26,6 +26,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # Not for a part of a process to decide.
+            raise StartFailed("the application did not start: the log says why") from None
+
 
 class HttpServer:
     """Serve an ASGI application until stopped; requests that have begun are finished.
@@ -98,7 +105,7 @@ class HttpServer:
             listener.close()
             # Raises what serve() raised, if it did.
             self._serving.result()
-            raise StartFailed("the application did not start: the log says why")
+            raise StartFailed("the server ended as soon as it had started")
 
     async def wait(self) -> None:
         """Wait until the server ends."""

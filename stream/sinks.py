@@ -195,7 +195,7 @@ class KafkaSink:
         compression: str | None = None,
     ) -> None:
         self._connection = connection
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
@@ -227,18 +227,16 @@ class KafkaSink:
     async def partitions(self, topic: str) -> int:
         """Return how many partitions the topic has; asked once, since it never changes."""
         if topic not in self._partitions:
-            producer = await self._started()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    found = await producer.partitions_for(topic)
-            except (KafkaError, TimeoutError) as error:
-                raise AppendFailed(self._explain(error, topic)) from error
+            # Not partitions_for(): for a topic that is missing, it waits until the time is over.
+            found = (await self._metadata()).partitions_for_topic(topic)
+            if not found:
+                raise AppendFailed(self._explain(UnknownTopicOrPartitionError(), topic))
             self._partitions[topic] = len(found)
         return self._partitions[topic]
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         """Send all records and wait until each is acknowledged or the time is over."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        deadline = asyncio.get_running_loop().time() + self.timeout_s
         producer = await self._started()
         sent: list[asyncio.Future[Any]] = []
         failure: str | None = None
@@ -272,12 +270,7 @@ class KafkaSink:
 
     async def ping(self) -> str:
         """Ask a broker for the topics."""
-        producer = await self._started()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await producer.client.fetch_all_metadata()
-        except (KafkaError, TimeoutError) as error:
-            raise AppendFailed(self._explain(error, "")) from error
+        await self._metadata()
         return f"Kafka at {','.join(self._connection.bootstrap)}"
 
     async def close(self) -> None:
@@ -286,6 +279,14 @@ class KafkaSink:
             producer, self._producer = self._producer, None
         if producer is not None:
             await self._stop(producer)
+
+    async def _metadata(self) -> Any:
+        producer = await self._started()
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError) as error:
+            raise AppendFailed(self._explain(error, "")) from error
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -299,7 +300,7 @@ class KafkaSink:
                 max_batch_size=self.BATCH_BYTES,
                 # Room for keys and headers beside the largest value.
                 max_request_size=RECORD_MAX_BYTES + 64 * 1024,
-                request_timeout_ms=int(self._timeout_s * 1000),
+                request_timeout_ms=int(self.timeout_s * 1000),
             )
             try:
                 await producer.start()
@@ -322,7 +323,7 @@ class KafkaSink:
 
     async def _stop(self, producer: AIOKafkaProducer) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 await producer.stop()
         except TimeoutError:
             await producer.client.close()
@@ -332,7 +333,7 @@ class KafkaSink:
         if isinstance(error, UnknownTopicOrPartitionError):
             return f"topic {topic} does not exist on {brokers}: run `headrace topics`"
         if isinstance(error, TimeoutError | KafkaTimeoutError):
-            return f"log.url: Kafka at {brokers} did not answer within {self._timeout_s:g} s"
+            return f"log.url: Kafka at {brokers} did not answer within {self.timeout_s:g} s"
         return f"log.url: Kafka at {brokers} refused: {str(error) or type(error).__name__}"
 
 

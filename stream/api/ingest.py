@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.responses import Response
 
 from monitoring.metrics import Metrics
@@ -20,13 +20,14 @@ from stream.api.body import Line, read_body, split_lines
 from stream.api.limits import Limits
 from stream.api.problems import PROBLEM_JSON, Problem, problem_response
 from stream.api.rate import RateLimit
+from stream.assembly import decoder
 from stream.config import Settings
-from stream.decode import Decoder
+from stream.decode_records import RecordDecoder
 from stream.events import EVENTS, ITEMS, Item
 from stream.partitioning import partition_for
 from stream.pseudonyms import pseudonym, with_pseudonym
 from stream.records import Outgoing, RecordBatch
-from stream.rejection import Invalid, Rejected, explain, parse_object, refuse_long
+from stream.rejection import Rejected
 from stream.sinks import AppendFailed, EventSink
 
 __all__ = ["Accepted", "Ingest", "PartlyAccepted", "Rejection", "router"]
@@ -102,26 +103,24 @@ class Ingest:
         self._events_per_s = settings.api.events_per_s
         self._rate = RateLimit(settings.api.events_per_s)
         self._admission = Admission(limits.in_flight_bytes, limits.admission_s)
+        # A client that could write a tick would close everybody's windows.
+        self._events = decoder(settings, accept_ticks=False)
         events = settings.events
-        self._max_line_bytes = events.max_line_bytes
-        self._decoder = Decoder(
-            settings.event_types,
+        self._items = RecordDecoder(
+            TypeAdapter(Item),
             max_line_bytes=events.max_line_bytes,
             max_future_skew_s=events.max_future_skew_s,
-            keep_unknown=events.keep_unknown,
-            # A client that could write a tick would close everybody's windows.
-            accept_ticks=False,
         )
         self._secret: bytes | None = None
         if settings.privacy.pseudonymise:
             self._secret = settings.privacy.hash_key.get_secret_value().encode()
 
     async def events(self, request: Request) -> Response:
-        """Accept events."""
+        """Answer `POST /v1/events`."""
         return await self._accept(request, EVENTS, self._check_events)
 
     async def items(self, request: Request) -> Response:
-        """Accept items."""
+        """Answer `POST /v1/items`."""
         return await self._accept(request, ITEMS, self._check_items)
 
     async def _accept(
@@ -173,11 +172,7 @@ class Ingest:
         return _answer(accepted, self._rejections(checked.rejected))
 
     def _check_events(self, lines: Sequence[Line], partitions: int) -> Checked:
-        now = self._clock()
-        # A line stands for a record, its number for the offset, so that it can be found again.
-        numbers = [line.number for line in lines]
-        batch = RecordBatch(EVENTS, 0, numbers, [line.data for line in lines], [now] * len(lines))
-        decoded = self._decoder.decode(batch)
+        decoded = self._events.decode(self._as_batch(EVENTS, lines))
         data = dict(lines)
         by_partition: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
         for event, number in zip(decoded.events, decoded.offsets, strict=True):
@@ -185,39 +180,37 @@ class Ingest:
             if self._secret is not None:
                 user_id = pseudonym(user_id, self._secret)
                 line = with_pseudonym(line, user_id)
-            key = user_id.encode("utf-8", "surrogatepass")
+            key = user_id.encode()
             by_partition[partition_for(key, partitions)].append((key, line))
-        records: list[Outgoing] = []
-        line_counts: list[int] = []
+        checked = Checked([], [], decoded.rejected)
         for partition, keyed in by_partition.items():
             for group in _groups(keyed):
                 keys = {key for key, _ in group}
                 # A record of several people has no key: nobody's would be right.
                 key_of_all = keys.pop() if len(keys) == 1 else None
                 value = b"\n".join(line for _, line in group)
-                records.append(Outgoing(EVENTS, key_of_all, value, partition))
-                line_counts.append(len(group))
-        return Checked(records, line_counts, decoded.rejected)
+                checked.records.append(Outgoing(EVENTS, key_of_all, value, partition))
+                checked.line_counts.append(len(group))
+        return checked
 
     def _check_items(self, lines: Sequence[Line], partitions: int) -> Checked:
-        checked = Checked([], [], [])
-        for number, data in lines:
-            try:
-                refuse_long(data, self._max_line_bytes)
-                item = Item.model_validate(parse_object(data))
-            except ValidationError as error:
-                fault = explain(error)
-            except Invalid as error:
-                fault = error
-            else:
-                # Compaction keeps the last record of a key, so each item has its own.
-                key = item.item_id.encode("utf-8", "surrogatepass")
-                partition = partition_for(key, partitions)
-                checked.records.append(Outgoing(ITEMS, key, data, partition))
-                checked.line_counts.append(1)
-                continue
-            checked.rejected.append(Rejected(number, 1, 0.0, fault.field, fault.reason, data))
+        decoded = self._items.decode(self._as_batch(ITEMS, lines))
+        data = dict(lines)
+        checked = Checked([], [], decoded.rejected)
+        for item, origin in zip(decoded.records, decoded.origins, strict=True):
+            # Compaction keeps the last record of a key, so each item has its own.
+            key = item.item_id.encode()
+            partition = partition_for(key, partitions)
+            checked.records.append(Outgoing(ITEMS, key, data[origin.offset], partition))
+            checked.line_counts.append(1)
         return checked
+
+    def _as_batch(self, topic: str, lines: Sequence[Line]) -> RecordBatch:
+        # A line stands for a record, its number for the offset, so that it can be found again.
+        times = [self._clock()] * len(lines)
+        return RecordBatch(
+            topic, 0, [line.number for line in lines], [line.data for line in lines], times
+        )
 
     def _unavailable(
         self, route: str, failure: AppendFailed, checked: Checked, offered: int
