@@ -89,11 +89,11 @@ class RedisStore:
         )
         if reply[0] == b"refused":
             raise ClaimRefused(older_generation(partition, epoch, int(reply[1])))
-        offsets, timers, chunks = reply[1:]
+        offsets, length, timers, chunks = reply[1:]
         return PartitionHead(
             partition,
             decode_offsets(offsets),
-            [(key, _DUE.unpack(due)[0]) for key, due in _pairs(timers)],
+            _timers(length, timers),
             {name.decode(): data for name, data in _pairs(chunks)},
         )
 
@@ -261,6 +261,12 @@ class RedisStore:
                 f" {int(reply[1])}, this program reads up to {SCHEMA_VERSION}; run the version of"
                 " Headrace that wrote it (or a later one), or use another instance or database"
             )
+
+
+def _timers(length: int, timers: Any) -> list[tuple[bytes, float]]:
+    if length:
+        return list(struct.iter_unpack(f"<{length}sd", timers))
+    return [(key, _DUE.unpack(due)[0]) for key, due in _pairs(timers)]
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -9,7 +9,9 @@ Layout (schema version 1), beside the embedded log's tables if the file is share
     state_timers      partition, key           due (event time, seconds)
     state_chunks      partition, name          version (``saves`` when it was written), data
 
-Timers have a table of their own, so that a claim reads them without reading every user.
+Timers have a table of their own, so that a claim reads them without reading every user. Users have
+row numbers: without, a user of 1 kB would take a page of 4 kB of its own (measured: a save 4 times
+slower, the file 4 times larger).
 A save is one ``BEGIN IMMEDIATE`` transaction with ``synchronous=FULL``: the checks come first
 under the write lock, and what follows is committed as a whole or not at all.
 """
@@ -49,7 +51,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             offsets TEXT, saves INTEGER NOT NULL DEFAULT 0)""",
         """CREATE TABLE state_users (
             partition INTEGER NOT NULL, key BLOB NOT NULL, blob BLOB NOT NULL,
-            PRIMARY KEY (partition, key)) WITHOUT ROWID""",
+            PRIMARY KEY (partition, key))""",
         """CREATE TABLE state_timers (
             partition INTEGER NOT NULL, key BLOB NOT NULL, due REAL NOT NULL,
             PRIMARY KEY (partition, key)) WITHOUT ROWID""",
@@ -67,6 +69,13 @@ _KEYS_PER_QUERY = 500
 _LOAD = "SELECT key, blob FROM state_users WHERE partition = ? AND key IN (:keys)".replace(
     ":keys", ",".join("?" * _KEYS_PER_QUERY)
 )
+_PUT_USER = """INSERT INTO state_users (partition, key, blob) VALUES (?, ?, ?)
+    ON CONFLICT DO UPDATE SET blob = excluded.blob"""
+# A timer that has not moved dirties no page.
+_PUT_TIMER = """INSERT INTO state_timers (partition, key, due) VALUES (?, ?, ?)
+    ON CONFLICT DO UPDATE SET due = excluded.due WHERE due <> excluded.due"""
+_PUT_CHUNK = """INSERT INTO state_chunks (partition, name, version, data) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET version = excluded.version, data = excluded.data"""
 
 
 class SqliteStore:
@@ -141,17 +150,13 @@ class SqliteStore:
         """Write the checkpoint in one transaction; see `stream.state.StateStore.save`."""
         check_dues(checkpoint)
         partition = checkpoint.partition
-        # Rows are made before the transaction: the file's write lock is held for less.
-        users = [(partition, key, w.blob) for key, w in checkpoint.users.items() if w]
-        timers = [
-            (partition, key, w.due)
-            for key, w in checkpoint.users.items()
-            if w and w.due is not None
-        ]
-        no_user = [(partition, key) for key, w in checkpoint.users.items() if w is None]
-        no_timer = [
-            (partition, key) for key, w in checkpoint.users.items() if not w or w.due is None
-        ]
+        # Rows are made before the transaction, so that the file's write lock is held for less, and
+        # in the order of their keys, so that neighbours share a page while it is at hand.
+        writes = sorted(checkpoint.users.items())
+        users = [(partition, key, w.blob) for key, w in writes if w]
+        timers = [(partition, key, w.due) for key, w in writes if w and w.due is not None]
+        no_user = [(partition, key) for key, w in writes if w is None]
+        no_timer = [(partition, key) for key, w in writes if w is None or w.due is None]
         chunks = [(partition, n, data) for n, data in checkpoint.chunks.items() if data is not None]
         no_chunk = [(partition, n) for n, data in checkpoint.chunks.items() if data is None]
         with self._file.write() as connection:
@@ -173,8 +178,8 @@ class SqliteStore:
                 "UPDATE state_partitions SET offsets = ?, saves = ? WHERE partition = ?",
                 (encode_offsets(checkpoint.next_offsets), saves + 1, partition),
             )
-            connection.executemany("INSERT OR REPLACE INTO state_users VALUES (?, ?, ?)", users)
-            connection.executemany("INSERT OR REPLACE INTO state_timers VALUES (?, ?, ?)", timers)
+            connection.executemany(_PUT_USER, users)
+            connection.executemany(_PUT_TIMER, timers)
             connection.executemany(
                 "DELETE FROM state_users WHERE partition = ? AND key = ?", no_user
             )
@@ -182,8 +187,7 @@ class SqliteStore:
                 "DELETE FROM state_timers WHERE partition = ? AND key = ?", no_timer
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO state_chunks VALUES (?, ?, ?, ?)",
-                ((p, name, saves + 1, data) for p, name, data in chunks),
+                _PUT_CHUNK, [(p, name, saves + 1, data) for p, name, data in chunks]
             )
             connection.executemany(
                 "DELETE FROM state_chunks WHERE partition = ? AND name = ?", no_chunk

@@ -93,13 +93,15 @@ def test_timer_due_at_no_time_is_refused(store: StateStore) -> None:
 
 def test_every_byte_is_fine_in_keys_names_and_contents(store: StateStore) -> None:
     everything = bytes(range(256))
-    users = {bytes([byte]) * 10: UserWrite(bytes([byte]), None) for byte in range(256)}
-    users |= {everything: UserWrite(everything, None), b"": UserWrite(b"", None)}
+    users = {bytes([byte]) * 10: UserWrite(bytes([byte]), byte * 1.5) for byte in range(256)}
+    users |= {everything: UserWrite(everything, 1.0), b"": UserWrite(b"", 2.0)}
     chunks: dict[str, bytes | None] = {"a b/ü:{}*'\"\x00\n": everything, "": b""}
     store.claim(3, A)
     store.save(step(0, users, chunks), A)
     assert store.load_users(3, list(users)) == {key: w.blob for key, w in users.items()}
-    assert dict(store.claim(3, A).chunks) == chunks
+    head = store.claim(3, A)
+    assert dict(head.chunks) == chunks
+    assert dict(head.timers) == {key: write.due for key, write in users.items()}
 
 
 def test_partitions_do_not_mix(store: StateStore) -> None:
