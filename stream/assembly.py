@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
-from lfs.core import LabelingFunctionError
+from lfs.context_votes import context_vote
+from lfs.core import LabelingFunction, LabelingFunctionError
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
 from models.recommender import Config
 from stream.config import Settings, SettingsError
@@ -14,8 +16,10 @@ from stream.join import JoinRules, TypeRule
 from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.pipeline import PipelineSpec
+from stream.state import StateStore
+from stream.stores import RedisAccess, open_store
 
-__all__ = ["decoder", "join_rules", "pipeline_spec"]
+__all__ = ["decoder", "join_rules", "open_state", "pipeline_spec", "redis_access"]
 
 _NO_FEEDBACK: Final = frozenset({"impression", "search"})
 
@@ -74,6 +78,7 @@ def pipeline_spec(
         found = collect([*BUILT_IN_MODULES, *settings.lfs.modules])
     except LabelingFunctionError as error:
         raise SettingsError(f"a setting is refused:\n  {error}") from error
+    found += [_context_vote(entry) for entry in settings.lfs.context_votes]
     by_task = for_tasks(found, classes)
     names = sorted({lf.name for lfs in by_task.values() for lf in lfs})
     for name in settings.lfs.disabled:
@@ -101,3 +106,35 @@ def pipeline_spec(
         disabled=settings.lfs.disabled,
         timer=timer,
     )
+
+
+def _context_vote(entry: str) -> LabelingFunction:
+    task, colon, key = entry.rpartition(":")
+    return context_vote(key, task) if colon else context_vote(key)
+
+
+def open_state(settings: Settings) -> StateStore:
+    """Open the state store."""
+    return open_store(
+        settings.store.url,
+        instance=settings.store.instance,
+        access=redis_access(settings),
+        timeout_s=settings.redis.timeout_s,
+    )
+
+
+def redis_access(settings: Settings) -> RedisAccess:
+    """Return who we are to Redis."""
+    redis = settings.redis
+    return RedisAccess(
+        username=redis.username,
+        password=redis.password.get_secret_value() if redis.password is not None else None,
+        ca_file=_path(redis.ca_file),
+        cert_file=_path(redis.cert_file),
+        key_file=_path(redis.key_file),
+        check_hostname=redis.check_hostname,
+    )
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)

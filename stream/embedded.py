@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from monitoring.metrics import Metrics
-from stream.assembly import pipeline_spec
+from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError
 from stream.embedded_log import EmbeddedLog
@@ -23,14 +23,12 @@ from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
 from stream.runner import PartitionRunner
 from stream.state import Epoch, StateStore
-from stream.stores import open_store, sqlite_path
 
 __all__ = ["EmbeddedEngine", "open_embedded"]
 
 _INPUTS: Final = (CONTROL, GOLD, EVENTS)
 _MAX_RECORDS: Final = 2_000
 _WAIT_S: Final = 0.2
-_SQLITE: Final = "sqlite:"
 
 
 def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
@@ -43,15 +41,15 @@ def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
     LogError, StoreError
         If either cannot be opened.
     """
-    if not settings.log.url.startswith(_SQLITE):
+    if not settings.log.embedded:
         raise SettingsError(
             f"a setting is refused:\n  log.url: found {settings.log.url!r}, allowed for the "
             "embedded service: sqlite:///FILE; on Kafka run `headrace worker` and "
             "`headrace serve`"
         )
-    log = EmbeddedLog(sqlite_path(settings.log.url), settings.log.partitions, topics={CONTROL: 1})
+    log = EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1})
     try:
-        store = open_store(settings.store.url, instance=settings.store.instance)
+        store = open_state(settings)
     except BaseException:
         log.close()
         raise
@@ -86,10 +84,10 @@ class EmbeddedEngine:
         after_step: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
-        self._log = log
+        self.log = log
         self._store = store
         self.metrics = metrics
-        self._on_failure = on_failure
+        self.on_failure = on_failure
         self._after_step = after_step or _nothing
         self.failure: BaseException | None = None
         self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
@@ -127,7 +125,7 @@ class EmbeddedEngine:
         return all(
             partition.saved_offsets.get(topic, 0) >= end
             for topic in (EVENTS, GOLD)
-            for number, end in self._log.end_offsets(topic).items()
+            for number, end in self.log.end_offsets(topic).items()
             for partition in (self._partitions[number],)
         )
 
@@ -138,8 +136,8 @@ class EmbeddedEngine:
             self._loop()
         except BaseException as error:  # the process must end, whatever it was
             self.failure = error
-            if self._on_failure is not None:
-                self._on_failure(error)
+            if self.on_failure is not None:
+                self.on_failure(error)
 
     def _loop(self) -> None:
         interval_s = self._settings.checkpoint.interval_s
@@ -155,7 +153,7 @@ class EmbeddedEngine:
                 save_at = time.monotonic() + interval_s
             if not busy:
                 self._tick(now)
-                self._log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
+                self.log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
         self._save()
 
     def _advance(self, partition: _Partition) -> bool:
@@ -164,7 +162,7 @@ class EmbeddedEngine:
         for topic in _INPUTS:
             number = 0 if topic == CONTROL else partition.number
             next_offset = partition.metered.next_offsets.get(topic, 0)
-            batch = self._log.read(topic, number, next_offset, _MAX_RECORDS)
+            batch = self.log.read(topic, number, next_offset, _MAX_RECORDS)
             if not len(batch):
                 continue
             busy = True
@@ -174,7 +172,7 @@ class EmbeddedEngine:
             # 2. Publish; the effects are on the disk when append returns.
             outgoing = effects.outgoing()
             if outgoing:
-                self._log.append(outgoing)
+                self.log.append(outgoing)
             self._after_step("published")
             partition.changed = True
             partition.moved_at = time.monotonic()
@@ -211,7 +209,7 @@ class EmbeddedEngine:
 
     def _report_lag(self) -> None:
         for topic in (EVENTS, GOLD):
-            for number, end in self._log.end_offsets(topic).items():
+            for number, end in self.log.end_offsets(topic).items():
                 applied = self._partitions[number].metered.next_offsets.get(topic, 0)
                 self.metrics.set(
                     "consumer_lag_messages", (topic, str(number)), float(max(0, end - applied))
@@ -226,7 +224,7 @@ class EmbeddedEngine:
             if idle_s >= ticks.idle_s:
                 tick = partition.metered.tick(idle_s)
                 if tick is not None:
-                    self._log.append([tick])
+                    self.log.append([tick])
 
     def _positions(self) -> dict[tuple[str, int], int]:
         positions = {(ITEMS, number): offset for number, offset in self._items_offsets.items()}
@@ -240,7 +238,7 @@ class EmbeddedEngine:
         for number in range(self._settings.log.partitions):
             while True:
                 offset = self._items_offsets.setdefault(number, 0)
-                batch = self._log.read(ITEMS, number, offset)
+                batch = self.log.read(ITEMS, number, offset)
                 if not len(batch):
                     break
                 take_items_in(self.catalogue, batch)

@@ -84,7 +84,7 @@ class JoinSettings(Section):
         60.0, "seconds", "How far behind the newest event the watermark stays."
     )
     lateness_horizon_s: Duration = key(
-        30 * DAY_S, "seconds", "A closed example takes corrections for so long."
+        2 * DAY_S, "seconds", "A closed example takes corrections for so long."
     )
     user_horizon_s: Duration = key(
         90 * DAY_S, "seconds", "A person is forgotten so long after their last event.", gt=0
@@ -171,6 +171,11 @@ class LfsSettings(Section):
     modules: Names = key(
         (), "dotted module names", "Modules with labeling functions, beside the built-in families."
     )
+    context_votes: Names = key(
+        (),
+        "keys",
+        "Keys of event contexts that hold a vote of the product's own: KEY, or TASK:KEY.",
+    )
     disabled: Names = key((), "names", "Labeling functions that abstain until switched on.")
 
 
@@ -181,12 +186,6 @@ class RecommenderSettings(Section):
         "relevance", "task", "The probability of this task's last class weighs an engagement."
     )
     max_items: int = key(1_000_000, "items", "Vocabulary; later items are dropped, counted.", ge=1)
-    half_life_s: Duration = key(
-        30 * DAY_S, "seconds", "Event time after which co-visitation counts half.", gt=0
-    )
-    popularity_half_life_s: Duration = key(
-        DAY_S, "seconds", "Event time after which popularity counts half.", gt=0
-    )
 
 
 class PrivacySettings(Section):

@@ -142,12 +142,13 @@ def test_a_repeated_stream_learns_nothing_twice(order: str) -> None:
         twice = lines + lines
     once_effects, once_state = run(small_spec(**horizons), batches(lines, []))
     store = MemoryStore()
-    runner = PartitionRunner(PartitionPipeline(small_spec(**horizons), 0), store, 0, EPOCH)
+    pipeline = PartitionPipeline(small_spec(**horizons), 0)
+    runner = PartitionRunner(pipeline, store, 0, EPOCH)
     effects = []
     for part in batches(twice, range(1, len(twice), 100)):
         effects += runner.run(part).outgoing()
         runner.checkpoint()
-    assert runner.pipeline.counts.duplicates == len(lines)
+    assert pipeline.counts.duplicates == len(lines)
     assert effects == once_effects
     twice_state = stored(store)
     assert twice_state["users"] == once_state["users"]

@@ -1,0 +1,1 @@
+"""The commands of `headrace`, a module each; `stream.cli` puts them together."""

@@ -1,0 +1,64 @@
+"""What commands share: where they write, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["BUG", "REFUSED", "ConfigOption", "Refused", "bytes_progress", "note", "out"]
+
+BUG = 1
+"""Exit code after an error of our own."""
+REFUSED = 2
+"""Exit code when something outside must change first; the message says what."""
+
+out = Console()
+note = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Settings file; by default the one that HEADRACE_CONFIG names, else headrace.toml.",
+        show_default=False,
+    ),
+]
+
+
+class Refused(Exception):
+    """A command that cannot do what was asked; the text is for the person who asked."""
+
+
+@contextmanager
+def bytes_progress(label: str, total: int | None) -> Iterator[Progress]:
+    """Show how much of the input was read, on a terminal; a pipe gets nothing."""
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=note,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    with progress:
+        progress.add_task(label, total=total, rate="")
+        yield progress

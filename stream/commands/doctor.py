@@ -1,0 +1,86 @@
+"""`headrace doctor`: check settings and every connection, and say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from stream.assembly import open_state, pipeline_spec
+from stream.commands.console import REFUSED, ConfigOption, out
+from stream.config import Settings, SettingsError, load_settings
+from stream.embedded import open_embedded
+from stream.embedded_log import LogError
+from stream.kafka_clients import KafkaConnection
+from stream.state import StoreError
+from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
+
+__all__ = ["doctor"]
+
+_EXPECTED = (SettingsError, StoreError, LogError, BrokerUnreachable, TopicsUnfit, OSError)
+
+
+def doctor(config: ConfigOption = None) -> None:
+    """Check the settings, the labeling functions, the log and the store.
+
+    Each line says what was checked and what is wrong; exits 2 if anything is.
+    """
+    failed = False
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        _say("settings", str(error), bad=True)
+        raise typer.Exit(REFUSED) from error
+    _say("settings", _where(config))
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("labeling functions", _lfs),
+        ("log", _embedded_log if settings.log.embedded else _kafka),
+        ("store", _store),
+    ]
+    for name, check in checks:
+        try:
+            _say(name, check(settings))
+        except _EXPECTED as error:
+            failed = True
+            _say(name, str(error), bad=True)
+    if failed:
+        raise typer.Exit(REFUSED)
+
+
+def _say(name: str, text: str, *, bad: bool = False) -> None:
+    mark = "[red]✗[/]" if bad else "[green]✓[/]"
+    out.print(f"{mark} {name}: ", end="")
+    out.print(text, markup=False, highlight=False)
+
+
+def _where(config: Path | None) -> str:
+    return "read" if config is None else f"read from {config}"
+
+
+def _lfs(settings: Settings) -> str:
+    spec = pipeline_spec(settings)
+    counted = ", ".join(f"{len(task.lfs)} for {task.name}" for task in spec.tasks)
+    return f"{counted}; {len(spec.disabled)} switched off by the settings"
+
+
+def _embedded_log(settings: Settings) -> str:
+    log, store = open_embedded(settings)
+    try:
+        return log.ping()
+    finally:
+        store.close()
+        log.close()
+
+
+def _kafka(settings: Settings) -> str:
+    require_topics(KafkaConnection.from_settings(settings), topic_plan(settings))
+    return f"Kafka answers, and every topic is as it should be ({settings.log.partitions} each)"
+
+
+def _store(settings: Settings) -> str:
+    store = open_state(settings)
+    try:
+        return store.ping()
+    finally:
+        store.close()

@@ -1,0 +1,164 @@
+"""`headrace up`, `worker` and `serve`: the processes that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from monitoring.metrics import Metrics
+from stream.api.health import Check, blocking
+from stream.api.serving import ApiService
+from stream.assembly import open_state
+from stream.commands.console import BUG, ConfigOption, Refused, note, out
+from stream.config import Settings, load_settings
+from stream.embedded import EmbeddedEngine, open_embedded
+from stream.sinks import EmbeddedSink, KafkaSink
+from stream.worker_process import run_worker
+
+__all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
+
+
+def log_to_stderr() -> None:
+    """Write the program's own log lines to the terminal or the container's log."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for noisy in ("kafka", "aiokafka", "faust", "mode", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def up(config: ConfigOption = None) -> None:
+    """Run the whole service in one process, always on: HTTP, log, learning, metrics.
+
+    Log and state are one SQLite file; nothing else is needed. SIGTERM and Ctrl-C finish the
+    requests that have begun, save, and end.
+    """
+    log_to_stderr()
+    settings = load_settings(config)
+    code = asyncio.run(_up(settings))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _up(settings: Settings) -> int:
+    with embedded_service(settings) as (engine, service):
+        await service.start()
+        engine.start()
+        out.print(f"Headrace answers at {service.url} (API documentation at /docs)")
+        try:
+            await _until_stopped(service, engine)
+        finally:
+            await service.stop()
+            await asyncio.to_thread(_stop_quietly, engine)
+        if engine.failure is not None:
+            note.print("headrace: stopped by a bug; nothing wrong was saved", style="red")
+            raise engine.failure
+    return 0
+
+
+def _stop_quietly(engine: EmbeddedEngine) -> None:
+    with contextlib.suppress(BaseException):
+        engine.stop()
+
+
+@contextlib.contextmanager
+def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiService]]:
+    """Open log and store, and yield what learns from them and what listens; close them after."""
+    log, store = open_embedded(settings)
+    try:
+        metrics = Metrics()
+        engine = EmbeddedEngine(settings, log, store, metrics)
+
+        def learning() -> str:
+            if engine.failure is not None:
+                raise RuntimeError(f"learning stopped: {type(engine.failure).__name__}")
+            return "learning"
+
+        checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
+        yield engine, ApiService(settings, EmbeddedSink(log), metrics, checks)
+    finally:
+        store.close()
+        log.close()
+
+
+async def _until_stopped(service: ApiService, engine: EmbeddedEngine) -> None:
+    """Wait for a signal, the end of the server, or a failure of the engine."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def end(error: BaseException) -> None:
+        del error
+        loop.call_soon_threadsafe(stop.set)
+
+    engine.on_failure = end
+    waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(service.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+def worker(config: ConfigOption = None) -> None:
+    """Consume events from Kafka, learn, publish labels, checkpoint; run as many as wanted.
+
+    Partitions are shared by all workers of a group. `/metrics` and `/healthz` answer at
+    worker.metrics_port. SIGTERM saves, commits and hands the partitions over.
+    """
+    log_to_stderr()
+    settings = load_settings(config)
+    if settings.log.embedded:
+        raise Refused(
+            f"log.url: found {settings.log.url!r}, allowed for a worker: "
+            "kafka://HOST:PORT; for SQLite run `headrace up`"
+        )
+    code = run_worker(settings)
+    if code:
+        raise typer.Exit(code)
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Serve HTTP for a deployment on Kafka: events in, health, readiness, metrics.
+
+    Without api.tokens it binds to loopback only.
+    """
+    log_to_stderr()
+    settings = load_settings(config)
+    if settings.log.embedded:
+        raise Refused(
+            f"log.url: found {settings.log.url!r}, allowed for `serve`: kafka://HOST:PORT; "
+            "for SQLite run `headrace up`, which serves, too"
+        )
+    code = asyncio.run(_serve(settings))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _serve(settings: Settings) -> int:
+    store = open_state(settings)
+    try:
+        checks: dict[str, Check] = {"store": blocking(store.ping)}
+        service = ApiService(settings, KafkaSink.from_settings(settings), Metrics(), checks)
+        await service.start()
+        out.print(f"Headrace answers at {service.url} (API documentation at /docs)")
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(service.wait())
+        await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
+        failed = not stop.is_set()
+        stopped.cancel()
+        await service.stop()
+        return BUG if failed else 0
+    finally:
+        store.close()
