@@ -10,6 +10,7 @@ import json
 import sqlite3
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -117,7 +118,7 @@ def load_redis(client: Redis, instance: str, text: str) -> None:
 
 
 def main() -> None:
-    """Write the fixtures of the current version; the argument is the URL of an empty Redis."""
+    """Write the fixtures of the current version; the argument is the URL of a Redis."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
         with closing(SqliteStore(path)) as store:
@@ -127,10 +128,11 @@ def main() -> None:
         with closing(EmbeddedLog(path, 2, clock=lambda: 1_700_000_000.5)) as log:
             write_log(log)
         (FIXTURES / f"log_v{LOG_VERSION}.sql").write_text(dump_sqlite(path))
-    with closing(open_store(sys.argv[1], instance="fixture")) as store:
+    instance = f"fixture-{uuid.uuid4().hex}"
+    with closing(open_store(sys.argv[1], instance=instance)) as store:
         write_state(store)
         with closing(Redis.from_url(sys.argv[1])) as client:
-            text = dump_redis(client, "fixture")
+            text = dump_redis(client, instance)
         (FIXTURES / f"store_v{SCHEMA_VERSION}.redis.json").write_text(text)
         store.reset()
 
