@@ -19,7 +19,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from stream.cli import app
 from stream.config import load_settings
 from tests.services.kafka import broker_config
 
@@ -37,11 +40,10 @@ SECRET = "a-secret-of-the-tests"
 
 
 @cache
-def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from stream.cli import main; main()", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+def headrace_commands() -> set[str]:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    return set(command.commands)
 
 
 def environment_of(service: dict[str, Any]) -> dict[str, str]:
@@ -63,9 +65,7 @@ def test_the_compose_file_meets_its_schema() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_command_of_the_compose_file_exists(name: str) -> None:
-    command = OURS[name]["command"]
-    answer = headrace(command[0], "--help")
-    assert answer.returncode == 0, answer.stderr
+    assert OURS[name]["command"][0] in headrace_commands()
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -206,8 +206,7 @@ def test_a_make_command_of_the_readme_exists(target: str) -> None:
 
 @pytest.mark.parametrize("command", sorted(readme_commands("headrace")))
 def test_a_headrace_command_of_the_readme_exists(command: str) -> None:
-    answer = headrace(command, "--help")
-    assert answer.returncode == 0, answer.stderr
+    assert command in headrace_commands()
 
 
 def test_a_link_of_the_readme_leads_somewhere() -> None:
