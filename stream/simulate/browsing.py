@@ -26,6 +26,7 @@ _BOT_CLICKS = 0.9
 _BOT_REQUESTS = 4.0
 _LONGEST_DWELL_S = 1_800.0
 _STRAY_REQUESTS = 0.2
+_OWN_WISH = 2.0
 _COLDEST = -20.0
 
 
@@ -161,7 +162,7 @@ def wander(shop: Shop, visits: Sessions, rng: np.random.Generator) -> Exposures:
     item = np.take_along_axis(slots, chosen, axis=1)
     log_odds = _log_odds(shop, np.take_along_axis(taste, chosen, axis=1), item)
     # Who comes by himself more often wants what he finds.
-    relevant = rng.random(n) < 1.0 / (1.0 + np.exp(-log_odds[:, 0] - 1.0))
+    relevant = rng.random(n) < 1.0 / (1.0 + np.exp(-log_odds[:, 0] - _OWN_WISH))
     ts_ms = start_ms + _ms(rng.exponential(300.0, size=n))
     nobody = np.zeros(n, dtype=bool)
     return Exposures(

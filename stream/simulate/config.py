@@ -104,7 +104,7 @@ class FeedbackRates(_Plan):
     purchase: Share = Field(0.60, description="P(purchase | added to cart)")
     mistaken: Share = Field(0.25, description="odds of a cart for irrelevant against relevant")
     returned: Share = Field(0.70, description="P(return | purchase of an irrelevant item)")
-    regretted: Share = Field(0.03, description="P(return | purchase of a relevant item)")
+    regretted: Share = Field(0.01, description="P(return | purchase of a relevant item)")
     rating: Share = Field(0.30, description="P(rating | purchase)")
     like: Share = Field(0.08, description="P(like | a relevant item's page)")
     share: Share = Field(0.02, description="P(share | a relevant item's page)")

@@ -159,8 +159,8 @@ def corrupt(
     >>> line = b'{"event_id":"e1","type":"click","ts":1,"user_id":"u1","item_id":"i1"}'
     >>> damaged, faults = corrupt([line] * 4, 0.25, seed=1, kinds=["year_3000"])
     >>> faults
-    [Rejection(line=4, field='ts', kind='year_3000')]
-    >>> damaged[3]
+    [Rejection(line=2, field='ts', kind='year_3000')]
+    >>> damaged[1]
     b'{"event_id":"e1","type":"click","ts":32503680000.0,"user_id":"u1","item_id":"i1"}'
     """
     if not 0.0 <= share <= 1.0:

@@ -18,8 +18,7 @@ from stream.decode import Decoder
 from stream.events import Gold, Item
 from stream.ids import example_id, user_key
 from stream.records import RecordBatch
-from stream.simulate import Drift, FeedbackRates, World, WorldConfig, corrupt, write_world
-from stream.simulate.corruption import KINDS, OVERSIZE_BYTES
+from stream.simulate import Drift, FeedbackRates, World, WorldConfig, write_world
 from stream.simulate.files import Compression
 
 SMALL = WorldConfig(seed=7, users=60, items=80, events=4_000, days=3)
@@ -238,44 +237,6 @@ def test_sessions_follow_the_hours() -> None:
         first.setdefault(event["session_id"], event["ts"])
     assert {int(ts % 86_400 // 3_600) for ts in first.values()} <= {8, 9, 20, 21}
     assert any(int(ts % 86_400 // 3_600) == 20 for ts in first.values())
-
-
-def test_damaged_lines_are_rejected_for_the_fault_that_was_planted() -> None:
-    lines = lines_of(SMALL)
-    damaged, faults = corrupt(lines, 0.02, seed=3)
-    assert {fault.kind for fault in faults} == set(KINDS)
-    assert len(faults) == 80
-    decoded = decode(damaged, SMALL.start_ts + 7 * 86_400)
-    assert [(r.offset + 1, r.field) for r in decoded.rejected] == [
-        (fault.line, fault.field) for fault in faults
-    ]
-    bad = {fault.line - 1 for fault in faults}
-    kept = [line for place, line in enumerate(lines) if place not in bad]
-    assert decoded.events == decode(kept, SMALL.start_ts + 7 * 86_400).events
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(6))
-def test_every_way_of_damage_is_rejected(kind: str, seed: int) -> None:
-    lines = lines_of(SMALL.model_copy(update={"events": 40}))
-    damaged, faults = corrupt(lines, 1.0 if kind != "oversized" else 0.05, seed, [kind])
-    decoded = decode(damaged, SMALL.start_ts + 1e8)
-    assert [r.field for r in decoded.rejected] == [fault.field for fault in faults]
-    if kind == "oversized":
-        assert {len(damaged[fault.line - 1]) >= OVERSIZE_BYTES for fault in faults} == {True}
-
-
-def test_the_same_seed_damages_the_same_bytes() -> None:
-    lines = lines_of(SMALL)
-    assert corrupt(lines, 0.01, seed=1) == corrupt(lines, 0.01, seed=1)
-    assert corrupt(lines, 0.01, seed=1) != corrupt(lines, 0.01, seed=2)
-    assert corrupt(lines, 0.0, seed=1) == (lines, [])
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_a_share_beyond_all_lines_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        corrupt([b"{}"], share, seed=1)
 
 
 def test_files_hold_the_world(tmp_path: Path) -> None:
