@@ -69,8 +69,13 @@ class EmbeddedEngine:
     on_failure
         Called from the thread when it ended by a bug.
     after_step
-        Called by tests after each step of the commit order, with the step's name; whatever it
+        For tests: called after each step of the commit order, with the step's name; whatever it
         raises is a crash there.
+
+    Attributes
+    ----------
+    batch_records
+        Records read from a partition at once.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class EmbeddedEngine:
         self.on_failure = on_failure
         self._after_step = after_step or _nothing
         self.failure: BaseException | None = None
+        self.batch_records = _MAX_RECORDS
         self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
         self._items_offsets: dict[int, int] = {}
         spec = pipeline_spec(settings, timer=time.perf_counter)
@@ -162,7 +168,7 @@ class EmbeddedEngine:
         for topic in _INPUTS:
             number = 0 if topic == CONTROL else partition.number
             next_offset = partition.metered.next_offsets.get(topic, 0)
-            batch = self.log.read(topic, number, next_offset, _MAX_RECORDS)
+            batch = self.log.read(topic, number, next_offset, self.batch_records)
             if not len(batch):
                 continue
             busy = True
