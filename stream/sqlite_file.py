@@ -56,7 +56,7 @@ class SqliteFile:
     Parameters
     ----------
     path
-        The file; it and its folder are created.
+        The file; it (readable by its owner only) and its folder are created.
     error
         What sqlite3's errors are raised as.
     busy_timeout_s
@@ -74,6 +74,8 @@ class SqliteFile:
         self._read_lock = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # It will hold what people did: for its owner only, as will be its companions.
+            self.path.touch(0o600, exist_ok=True)
             self._writer = self._connect()
             try:
                 self._reader = self._connect()
@@ -81,7 +83,7 @@ class SqliteFile:
                 self._writer.close()
                 raise
         except OSError as failure:
-            raise error(f"{self.path}: cannot make its folder ({failure})") from failure
+            raise error(f"{self.path}: cannot be made ({failure})") from failure
         except sqlite3.Error as failure:
             raise error(explain(failure, self.path)) from failure
 
@@ -90,7 +92,12 @@ class SqliteFile:
             self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            if mode != "wal":
+                raise self._error(
+                    f"{self.path}: SQLite cannot share memory there (a network file system?): put"
+                    " it on a local disk"
+                )
             # FULL makes a commit in WAL mode survive a power loss: one fsync of the WAL.
             connection.execute("PRAGMA synchronous=FULL")
             # Pragmas take no parameters; these are constants of this module.

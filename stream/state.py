@@ -113,7 +113,8 @@ class StateStore(Protocol):
         """Take the partition and return its head.
 
         Idempotent for the same epoch. Refused with `ClaimRefused` when the stored generation is
-        newer, unless ``force`` (the group that numbered it is known to be gone). Raises
+        newer, unless ``force`` (the group that numbered it is known to be gone). Within one
+        generation the last to claim owns: a restarted static member keeps its generation. Raises
         `NewerSchema` when the state was written by a newer version.
         """
         ...
@@ -123,7 +124,12 @@ class StateStore(Protocol):
         ...
 
     def save(self, checkpoint: Checkpoint, epoch: Epoch) -> None:
-        """Write the checkpoint atomically, or raise `Fenced` and write nothing."""
+        """Write the checkpoint atomically, or raise `Fenced` and write nothing.
+
+        Any other `StoreError` may leave the outcome unknown (the connection died): repeat the same
+        checkpoint, unchanged and before any later one. If it was written after all, the stored
+        offsets are its own and so is the owner, and the repetition counts as done.
+        """
         ...
 
     def release(self, partition: int, epoch: Epoch) -> None:
@@ -133,7 +139,8 @@ class StateStore(Protocol):
     def shared(self, prefix: str, known: Mapping[tuple[int, str], int]) -> list[SharedChunk]:
         """Return contributions whose name starts with ``prefix`` and whose version is not known.
 
-        ``known`` maps (partition, name) to the version that the caller holds.
+        ``known`` maps (partition, name) to the version that the caller holds. Chunks of one
+        partition are of one checkpoint. A deleted chunk is not reported: save an empty one instead.
         """
         ...
 
@@ -146,7 +153,11 @@ class StateStore(Protocol):
         ...
 
     def reset(self, partitions: Iterable[int] | None = None) -> None:
-        """Delete the state of these partitions, or everything of this instance."""
+        """Delete the state of these partitions, or everything of this instance.
+
+        Who owned them is fenced. Versions of contributions go on counting, so that a reader never
+        takes new content for what it knows.
+        """
         ...
 
     def ping(self) -> str:
