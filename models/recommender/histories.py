@@ -64,6 +64,20 @@ class Histories:
         self.weights = np.concatenate([self.weights, np.zeros((more, HISTORY), np.float32)])
         self.lengths = np.concatenate([self.lengths, np.zeros(more, np.int32)])
 
+    def merge(self, other: Histories, target: NDArray[np.int32]) -> None:
+        """Take over the users that only ``other`` knows; its item ``o`` is ``target[o]`` here."""
+        for user, theirs in other._rows.items():
+            if user in self._rows:
+                continue
+            length = int(other.lengths[theirs])
+            items = target[other.items[theirs, :length]]
+            kept = items >= 0
+            row = self.admit(user)
+            size = int(kept.sum())
+            self.items[row, :size] = items[kept]
+            self.weights[row, :size] = other.weights[theirs, :length][kept]
+            self.lengths[row] = size
+
     def export(self) -> tuple[list[str], dict[str, NDArray[np.int32] | NDArray[np.float32]]]:
         """Return the users, seen longest ago first, and their arrays in that order."""
         rows = list(self._rows.values())

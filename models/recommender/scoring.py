@@ -161,6 +161,7 @@ def gather(
         mixture[1] = far_mass = 0.0
     for x in range(mixture.size):
         total += mixture[x]
+    total = max(total, 1e-300)
     # Popularity keeps a little for what nobody has seen yet.
     mixture[0] = mixture[0] / (total * near_mass) if near_mass > 0.0 else 0.0
     mixture[1] = mixture[1] / (total * far_mass) if far_mass > 0.0 else 0.0

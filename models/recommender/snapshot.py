@@ -18,6 +18,7 @@ from models.recommender.tables import CHUNK_ROWS, Cell, Tables
 
 __all__ = [
     "META",
+    "ROWS",
     "VERSION",
     "NewerSnapshotError",
     "SnapshotError",
@@ -34,7 +35,7 @@ VERSION = 1
 """Version of the layout. Every version up to this one is read; a newer one is refused."""
 
 META = "meta"
-_ROWS = "rows/"
+ROWS = "rows/"
 _CHUNK_MAGIC = b"HRrc"
 _FRAME_MAGIC = b"HRrf"
 _HEAD = struct.Struct("<4sHxxI")
@@ -51,7 +52,7 @@ class NewerSnapshotError(SnapshotError):
 
 def row_chunk_name(chunk: int) -> str:
     """Return the name of the chunk that holds items ``chunk * CHUNK_ROWS`` and on."""
-    return f"{_ROWS}{chunk:06d}"
+    return f"{ROWS}{chunk:06d}"
 
 
 def _headed(body_head: Mapping[str, Any], parts: Sequence[bytes]) -> bytes:

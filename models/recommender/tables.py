@@ -117,13 +117,15 @@ class Config:
         Part of a pair's strength that one certain refusal takes away.
     half_life_s, fresh_half_life_s
         Event time after which what was learned counts half; the same of what is popular lately.
+    experts
+        Which of `EXPERTS` are mixed. Fewer are for measuring what each contributes.
     """
 
     max_items: int = 1_000_000
-    neighbours: int = 128
+    neighbours: int = 256
     min_neighbours: int = 32
     slots: int = 1 << 22
-    popular: int = 100
+    popular: int = 64
     window: int = 20
     near_window: int = 5
     pair_decay: float = 0.8
@@ -135,6 +137,13 @@ class Config:
     refusal: float = 0.05
     half_life_s: float = 365 * 86_400.0
     fresh_half_life_s: float = 86_400.0
+    experts: tuple[str, ...] = EXPERTS
+
+    def __post_init__(self) -> None:
+        """Refuse a mixture of nothing, or of what there is not."""
+        object.__setattr__(self, "experts", tuple(self.experts))
+        if not self.experts or not set(self.experts) <= set(EXPERTS):
+            raise ValueError(f"experts are some of {', '.join(EXPERTS)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -233,7 +242,7 @@ def allocate(config: Config, capacity: int) -> Tables:
         lag_seen=np.zeros((CONTEXTS + 1, HISTORY)),
         lag_expected=np.zeros(HISTORY),
         evidence=np.zeros((CONTEXTS, len(EXPERTS))),
-        prior=np.array(_PRIOR),
+        prior=np.array([_PRIOR[x] * (EXPERTS[x] in config.experts) for x in range(len(EXPERTS))]),
         totals=totals,
         lag_near=np.zeros(HISTORY),
         mixture=np.zeros(len(EXPERTS)),

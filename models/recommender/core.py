@@ -1,0 +1,309 @@
+"""Step through a stream: predict, learn, checkpoint, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender.counting import units
+from models.recommender.merging import merge_tables
+from models.recommender.scoring import clear, gather
+from models.recommender.snapshot import (
+    META,
+    ROWS,
+    SnapshotError,
+    pack,
+    pack_rows,
+    row_chunk_name,
+    unpack,
+    unpack_rows,
+)
+from models.recommender.step import StepOutput, step_rows
+from models.recommender.tables import (
+    CHUNK_ROWS,
+    GLOBAL_ARRAYS,
+    Cell,
+    Config,
+    Flag,
+    Tables,
+    Total,
+    allocate,
+    grown,
+)
+from models.recommender.vocabulary import Vocabulary
+
+__all__ = ["RecommenderCore"]
+
+_FIRST_CAPACITY = 64 * CHUNK_ROWS
+_NOTHING: NDArray[np.int32] = np.zeros(0, np.int32)
+
+
+class RecommenderCore:
+    """What was learned, and steps through a stream whose histories the caller keeps.
+
+    Parameters
+    ----------
+    config
+        Sizes and rates; the defaults need no tuning.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self._parameters = self.config.parameters()
+        self.vocabulary = Vocabulary(self.config.max_items)
+        self._tables: Tables = allocate(self.config, self._first_capacity())
+        self._meta_dirty = False
+        self._last_ts = 0.0
+
+    def _first_capacity(self) -> int:
+        return min(_FIRST_CAPACITY, self._capacity_limit())
+
+    def _capacity_limit(self) -> int:
+        return -(-self.config.max_items // CHUNK_ROWS) * CHUNK_ROWS
+
+    # ---- vocabulary
+
+    @property
+    def n_items(self) -> int:
+        """Items seen engaged with so far."""
+        return int(self._tables.totals[Total.SEEN])
+
+    @property
+    def covered(self) -> int:
+        """Items that were ever in a top 10."""
+        return int(self._tables.totals[Total.COVERED])
+
+    @property
+    def dropped_items(self) -> int:
+        """Times that an item was refused because the vocabulary was full."""
+        return self.vocabulary.dropped
+
+    def item_index(self, item_id: str) -> int:
+        """Return the item's index, admitting it; -1 where the vocabulary is full."""
+        return int(self.item_indexes([item_id])[0])
+
+    def item_indexes(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
+        """Return the items' indexes, admitting new ones in order; -1 where there is no room."""
+        before, dropped = len(self.vocabulary), self.vocabulary.dropped
+        found = self.vocabulary.admit(item_ids)
+        after = len(self.vocabulary)
+        if after != before:
+            self._reserve(after)
+            self._tables.dirty[before // CHUNK_ROWS : (after - 1) // CHUNK_ROWS + 1] = 1
+        if after != before or self.vocabulary.dropped != dropped:
+            self._meta_dirty = True
+        return found
+
+    def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
+        """Return the ids of these indexes."""
+        return self.vocabulary.ids(indexes.tolist() if isinstance(indexes, np.ndarray) else indexes)
+
+    def _reserve(self, items: int) -> None:
+        capacity = len(self._tables.filled)
+        if items <= capacity:
+            return
+        while capacity < items:
+            capacity *= 2
+        self._tables = grown(self._tables, self.config, min(capacity, self._capacity_limit()))
+
+    # ---- the stepwise interface: histories belong to the caller
+
+    def step_many(
+        self,
+        hist_items: NDArray[np.int32],
+        hist_weights: NDArray[np.float32],
+        hist_len: NDArray[np.int32],
+        user: NDArray[np.int32],
+        item: NDArray[np.int32],
+        example: NDArray[np.int32],
+        ex_weight: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        ts: NDArray[np.float64],
+        kind: NDArray[np.int8],
+        learn: bool = True,
+    ) -> StepOutput:
+        """Predict, learn and push rows, strictly in order.
+
+        Parameters
+        ----------
+        hist_items, hist_weights, hist_len
+            Histories of the users in this batch, newest first: (u, HISTORY), (u, HISTORY), (u,).
+            Mutated in place.
+        user, item
+            Row of each event's user in the histories; index of its item (-1: not admitted).
+        example, ex_weight
+            Row of each event's example in ``ex_weight``, which holds the weight that was learned
+            for the example so far (-1: never pushed) and is mutated in place.
+        weight
+            Probability that the engagement was meant, in [0, 1]; for ``NEGATIVE`` how sure the
+            refusal is.
+        ts
+            Event time, seconds since the epoch.
+        kind
+            ``ENGAGE``: predict the item, learn it, push it on the history. ``CORRECT``: the
+            label of an engagement changed; learn the difference to ``ex_weight``. ``NEGATIVE``:
+            shown and not wanted; weakens its pairs, and its repeat for this user.
+        learn
+            False freezes the model: ranks and histories only.
+        """
+        _require_in_place(hist_items, np.int32, "hist_items")
+        _require_in_place(hist_weights, np.float32, "hist_weights")
+        _require_in_place(hist_len, np.int32, "hist_len")
+        _require_in_place(ex_weight, np.float64, "ex_weight")
+        n = len(user)
+        rank = np.empty(n, np.int32)
+        predicted = np.empty(n, np.float32)
+        novelty = np.empty(n, np.float32)
+        step_rows(
+            self._tables,
+            self._parameters,
+            hist_items,
+            hist_weights,
+            hist_len,
+            np.ascontiguousarray(user, np.int32),
+            np.ascontiguousarray(item, np.int32),
+            np.ascontiguousarray(example, np.int32),
+            ex_weight,
+            np.ascontiguousarray(weight, np.float64),
+            np.ascontiguousarray(ts, np.float64),
+            np.ascontiguousarray(kind, np.int8),
+            learn,
+            rank,
+            predicted,
+            novelty,
+        )
+        if learn and n:
+            self._meta_dirty = True
+        return StepOutput(rank, predicted, novelty, self.n_items)
+
+    def recommend_for(
+        self,
+        hist_items: NDArray[np.int32],
+        hist_weights: NDArray[np.float32],
+        hist_len: int,
+        k: int,
+        exclude: NDArray[np.int32] = _NOTHING,
+        ts: float = 0.0,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the k best items for a history and their scores, without the excluded ones.
+
+        ``ts`` before everything learned (as 0 is) means now, as far as the model knows.
+        """
+        t = self._tables
+        p = self._parameters
+        n = gather(t, p, hist_items, hist_weights, hist_len, ts, *units(t, p, ts))
+        candidates = t.touched[:n].copy()
+        scores = t.cells[candidates, Cell.SCORE]
+        clear(t, n)
+        usable = (scores > 0.0) & ((t.flags[candidates] & Flag.SEEN) != 0)
+        if len(exclude):
+            usable &= ~np.isin(candidates, exclude)
+        candidates, scores = candidates[usable], scores[usable]
+        if len(scores) > k:
+            # Ties at the edge are kept, and cut by index below.
+            near = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+            candidates, scores = candidates[near], scores[near]
+        order = np.lexsort((candidates, -scores))[:k]
+        return candidates[order], scores[order]
+
+    def merge(self, other: RecommenderCore) -> None:
+        """Add what the other learned from other events; ``other`` stays as it is.
+
+        Merging in another order gives the same sums, up to rounding and to which of equally
+        strong neighbours stay.
+        """
+        if other.config != self.config:
+            raise ValueError("recommenders of different configurations cannot be merged")
+        count = len(other.vocabulary)
+        target = self.item_indexes(other.vocabulary.part(0, count))
+        merge_tables(self._tables, other._tables, target, len(self.vocabulary), self.config)
+        self._last_ts = max(self._last_ts, other._last_ts)
+        self._meta_dirty = True
+
+    # ---- checkpoints
+
+    def dirty_chunks(self) -> dict[str, bytes]:
+        """Return what changed since `mark_clean`, by name of chunk."""
+        chunks = self._row_chunks(np.flatnonzero(self._tables.dirty).tolist())
+        if chunks or self._meta_dirty:
+            chunks[META] = self._meta()
+        return chunks
+
+    def all_chunks(self) -> dict[str, bytes]:
+        """Return everything learned, by name of chunk."""
+        chunks = self._row_chunks(range(len(self._tables.dirty)))
+        chunks[META] = self._meta()
+        return chunks
+
+    def _row_chunks(self, numbers: Iterable[int]) -> dict[str, bytes]:
+        chunks: dict[str, bytes] = {}
+        for chunk in numbers:
+            ids = self.vocabulary.part(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
+            if ids:
+                chunks[row_chunk_name(chunk)] = pack_rows(self._tables, chunk, ids)
+        return chunks
+
+    def mark_clean(self) -> None:
+        """Take note that what `dirty_chunks` returned is stored."""
+        self._tables.dirty[:] = 0
+        self._meta_dirty = False
+
+    def _meta(self) -> bytes:
+        t = self._tables
+        head = {
+            "config": self.config.as_dict(),
+            "items": len(self.vocabulary),
+            "dropped": self.vocabulary.dropped,
+            "last_ts": self._last_ts,
+        }
+        arrays: dict[str, NDArray[Any]] = {name: getattr(t, name) for name in GLOBAL_ARRAYS}
+        return pack(head, arrays)
+
+    def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
+        """Replace everything learned by the chunks, all of them together.
+
+        Sizes and rates stay as configured.
+
+        Raises
+        ------
+        SnapshotError
+            The chunks are damaged, incomplete, or (`NewerSnapshotError`) of a newer version.
+        """
+        if META not in chunks:
+            raise SnapshotError("the recommender's snapshot has no meta chunk")
+        head, arrays = unpack(chunks[META])
+        items = int(head["items"])
+        if items > self.config.max_items:
+            raise SnapshotError(
+                f"the snapshot holds {items} items, and max_items is {self.config.max_items}"
+            )
+        vocabulary = Vocabulary(self.config.max_items)
+        capacity = self._first_capacity()
+        while capacity < items:
+            capacity *= 2
+        t = allocate(self.config, min(capacity, self._capacity_limit()))
+        for name in sorted(name for name in chunks if name.startswith(ROWS)):
+            start, ids = unpack_rows(t, chunks[name])
+            if start != len(vocabulary):
+                raise SnapshotError(f"chunk {name} of the recommender's snapshot is out of place")
+            vocabulary.admit(ids)
+        if len(vocabulary) != items:
+            raise SnapshotError(f"the snapshot has {len(vocabulary)} of {items} items")
+        for name in GLOBAL_ARRAYS:
+            own = getattr(t, name)
+            if arrays[name].shape != own.shape:
+                raise SnapshotError(f"{name} of the recommender's snapshot has another size")
+            own[:] = arrays[name]
+        vocabulary.dropped = int(head["dropped"])
+        self._tables, self.vocabulary = t, vocabulary
+        self._last_ts = float(head["last_ts"])
+        self._meta_dirty = False
+
+
+def _require_in_place(array: NDArray[Any], dtype: type[np.generic], name: str) -> None:
+    """Refuse what compiled code could not mutate in place."""
+    if array.dtype != dtype or not array.flags.c_contiguous or not array.flags.writeable:
+        raise TypeError(f"{name} must be a writable C-contiguous array of {np.dtype(dtype)}")

@@ -1,0 +1,84 @@
+"""Snapshots: versioned, whole, and refused with words when they are not."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from models.recommender import Config, Recommender
+from models.recommender.snapshot import NewerSnapshotError, SnapshotError
+
+
+def small() -> Recommender:
+    model = Recommender()
+    model.learn_many(["a", "a", "b"], ["é", "y", "x" * 300], [1.0, 0.5, 0.25], [0.0, 9.0, 9.5])
+    return model
+
+
+def test_bytes_restore_every_bit() -> None:
+    model = small()
+    restored = Recommender.from_bytes(model.to_bytes())
+    assert restored.to_bytes() == model.to_bytes()
+    assert restored.recommend("a", 5) == model.recommend("a", 5)
+
+
+def test_empty_restores() -> None:
+    model = Recommender()
+    assert Recommender.from_bytes(model.to_bytes()).to_bytes() == model.to_bytes()
+
+
+def newer(data: bytes) -> bytes:
+    return data[:4] + struct.pack("<H", 999) + data[6:]
+
+
+def test_a_newer_version_is_refused() -> None:
+    data = small().to_bytes()
+    with pytest.raises(NewerSnapshotError, match="999"):
+        Recommender.from_bytes(newer(data))
+    chunks = small().all_chunks()
+    with pytest.raises(NewerSnapshotError, match="upgrade"):
+        Recommender().load_chunks({name: newer(chunk) for name, chunk in chunks.items()})
+
+
+@pytest.mark.parametrize("keep", [0, 3, 20, -1])
+def test_a_damaged_snapshot_is_refused(keep: int) -> None:
+    with pytest.raises(SnapshotError):
+        Recommender.from_bytes(small().to_bytes()[:keep])
+    with pytest.raises(SnapshotError):
+        Recommender.from_bytes(b"not a snapshot at all, but long enough to be read")
+
+
+def test_a_missing_chunk_is_refused() -> None:
+    model = Recommender()
+    model.learn_many(["a"] * 50, [f"i{x}" for x in range(50)])
+    chunks = model.all_chunks()
+    for name in ("meta", "rows/000001"):
+        with pytest.raises(SnapshotError):
+            Recommender().load_chunks({k: v for k, v in chunks.items() if k != name})
+
+
+def test_a_refused_snapshot_leaves_the_model_as_it_was() -> None:
+    model = small()
+    before = model.to_bytes()
+    broken = model.all_chunks()
+    del broken["rows/000000"]
+    with pytest.raises(SnapshotError):
+        model.load_chunks(broken)
+    assert model.to_bytes() == before
+
+
+def test_more_items_than_configured_are_refused() -> None:
+    with pytest.raises(SnapshotError, match="max_items"):
+        Recommender(Config(max_items=2)).load_chunks(small().all_chunks())
+
+
+def test_rows_longer_than_configured_keep_the_strongest() -> None:
+    model = Recommender()
+    for other in range(20):
+        for _ in range(20 - other):
+            model.learn_many([f"u{other}-{_}"] * 2, ["hub", f"i{other}"])
+    short = Recommender(Config(neighbours=4, min_neighbours=4))
+    short.load_chunks(model.all_chunks())
+    short.learn_one("new", "hub", True)
+    assert [item for item, _ in short.recommend("new", 4)] == ["i0", "i1", "i2", "i3"]
