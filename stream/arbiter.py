@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -23,8 +24,8 @@ __all__ = ["MAX_FUTURE_SKEW_S", "MAX_LINE_BYTES", "Arbiter", "Verdict"]
 MAX_LINE_BYTES: Final = 1_048_576
 MAX_FUTURE_SKEW_S: Final = 300.0
 
-_FIELDS: Final = Interaction.__struct_fields__
-_KNOWN: Final = frozenset(_FIELDS)
+_in_order: Final = attrgetter(*Interaction.__struct_fields__)
+_KNOWN: Final = frozenset(Interaction.__struct_fields__)
 _TICK_FIELDS: Final = frozenset({"tick"})
 
 
@@ -78,10 +79,12 @@ class Arbiter:
         if event.type not in self.types:
             raise Invalid("type", f"is unknown; found {event.type!r}, allowed: {self._allowed}")
         refuse_future("ts", event.ts, latest)
-        return Verdict(Interaction(*(getattr(event, name) for name in _FIELDS)), None, unknown)
+        return Verdict(Interaction(*_in_order(event)), None, unknown)
 
     def _take_unknown(self, document: dict[str, Any]) -> int:
         """Remove unknown fields, keeping those that ``context`` can hold if so configured."""
+        if document.keys() <= _KNOWN:
+            return 0
         names = document.keys() - _KNOWN
         context = document.get("context")
         for name in sorted(names):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Final
 
@@ -66,13 +66,13 @@ NOT_NUL: Final = r"^[^\x00]*$"
 Scalar = str | bool | int | float
 
 _RFC3339: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?"
-    r"(?:([Zz])|([+-])(\d\d):(\d\d))",
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(?:\.(\d+))?(?:[Zz]|[+-]\d\d:[0-5]\d)",
     re.ASCII,
 )
 _NO_ZONE: Final = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LEAP_SECOND: Final = 60
+_LEAP_SECOND: Final = "60"
+_MICROSECOND_DIGITS: Final = 6
 _TS_ALLOWED: Final = "seconds since the epoch, or an RFC 3339 string with a zone"
 
 
@@ -105,32 +105,26 @@ def _parse_rfc3339(text: str) -> float:
         if _NO_ZONE.fullmatch(text):
             raise PydanticCustomError("ts_zone", f"has no zone; allowed: {_TS_ALLOWED}")
         raise PydanticCustomError("ts_format", f"is no time; allowed: {_TS_ALLOWED}")
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    fraction, zulu, sign, zone_hours, zone_minutes = match.groups()[6:]
+    text = text.upper()
+    second, fraction = match.groups()
+    start, end = match.span(1)
     leap = second == _LEAP_SECOND
     try:
-        moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=UTC)
-        zone = timedelta(0)
-        if not zulu:
-            zone = timedelta(hours=_below(24, zone_hours), minutes=_below(60, zone_minutes))
-    except ValueError as error:
+        if leap or (fraction and len(fraction) > _MICROSECOND_DIGITS):
+            zone = text[end:].lstrip(".0123456789")
+            moment = datetime.fromisoformat(f"{text[:start]}{'59' if leap else second}{zone}")
+            whole = round((moment - _EPOCH).total_seconds()) + leap
+            # Rounded once, as a JSON number with the same digits would be.
+            ts = float(f"{whole}.{fraction or 0}") if whole >= 0 else float(whole)
+        else:
+            ts = (datetime.fromisoformat(text) - _EPOCH).total_seconds()
+    except (ValueError, OverflowError) as error:
         raise PydanticCustomError("ts_format", f"is no time; allowed: {_TS_ALLOWED}") from error
-    elapsed = moment - _EPOCH - (-zone if sign == "-" else zone)
-    whole = elapsed.days * 86_400 + elapsed.seconds + leap
-    # A decimal string is rounded once, as a JSON number with the same digits would be.
-    ts = float(f"{whole}.{fraction}") if fraction and whole >= 0 else float(whole)
     if ts < 0:
         raise PydanticCustomError(
             "ts_negative", f"is before the epoch (1970); allowed: {_TS_ALLOWED}"
         )
     return ts
-
-
-def _below(limit: int, digits: str) -> int:
-    number = int(digits)
-    if number >= limit:
-        raise ValueError(digits)
-    return number
 
 
 def _integral(value: object) -> object:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,9 @@ BAD = [
     ("a date", with_fields('"ts":"2020-01-01"'), "ts", "has no zone"),
     ("month 13", with_fields('"ts":"2020-13-01T00:00:00Z"'), "ts", "is no time"),
     ("zone +25", with_fields('"ts":"2020-01-01T00:00:00+25:00"'), "ts", "is no time"),
+    ("zone +01:75", with_fields('"ts":"2020-01-01T00:00:00+01:75"'), "ts", "is no time"),
+    ("second 61", with_fields('"ts":"2020-01-01T00:00:61Z"'), "ts", "is no time"),
+    ("before 1970 as text", with_fields('"ts":"1969-12-31T23:59:59.5Z"'), "ts", "before the epoch"),
     ("a number as string", with_fields('"ts":"1590884413"'), "ts", "is no time"),
     ("RFC 3339 of 3000", with_fields('"ts":"3000-01-01T00:00:00Z"'), "ts", "ahead of the log's"),
     ("a fraction as position", with_fields('"position":1.5'), "position", "integer"),
@@ -128,6 +132,8 @@ def test_a_bad_line_is_refused_alone_with_its_field(line: bytes, field: str, rea
         ('"ts":"2019-11-24T01:01:04.979+01:00"', "ts", 1574553664.979),
         ('"ts":"2019-11-23t19:01:04.979123456789-05:00"', "ts", 1574553664.979123456),
         ('"ts":"2016-12-31 23:59:60Z"', "ts", 1483228800.0),
+        ('"ts":"2016-12-31t23:59:60.5z"', "ts", 1483228800.5),
+        ('"ts":"2020-01-01T00:00:00z"', "ts", 1577836800.0),
         ('"ts":"junk","ts":7', "ts", 7.0),
         ('"position":3.0', "position", 3),
         ('"position":-1', "position", -1),
@@ -282,6 +288,19 @@ _contexts = st.lists(st.tuples(_strings, _scalars), max_size=3).map(
     lambda pairs: "{" + ",".join(f"{k}:{v}" for k, v in pairs) + "}"
 )
 _values = st.one_of(_scalars, _contexts, st.sampled_from(["[]", "{}", "[1]", '{"a":{}}']))
+_times = st.one_of(
+    st.builds(
+        lambda us, zone: datetime.fromtimestamp(us / 1e6, timezone(timedelta(minutes=zone))),
+        st.integers(-(10**14), 4 * 10**15),
+        st.integers(-1439, 1439),
+    ).map(lambda t: json.dumps(t.isoformat())),
+    st.from_regex(
+        r'"(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-6][0-9]'
+        r'(\.[0-9]{1,12})?(Z|z|[+-][0-2][0-9]:[0-9]{2})?"',
+        fullmatch=True,
+    ),
+)
+_deep = st.integers(195, 205).map(lambda n: "[" * n + "]" * n)
 _FIELDS = tuple(Event.model_fields)
 _plain = {name: '"x"' for name in ("event_id", "user_id", "item_id")} | {
     "type": '"click"',
@@ -294,12 +313,13 @@ def lines(draw: st.DrawFn) -> bytes:
     """Draw an event line, good or bad: most fields right, some drawn from anything."""
     fields = dict(_plain)
     for name in draw(st.lists(st.sampled_from(_FIELDS), max_size=4)):
-        fields[name] = draw(_contexts if name == "context" else _values)
+        fields[name] = draw({"context": _contexts, "ts": _times}.get(name, _values))
     if draw(st.booleans()):
         fields.pop(draw(st.sampled_from(_FIELDS)), None)
     pairs = list(fields.items())
-    if draw(st.integers(0, 9)) == 0:
-        pairs.append((draw(st.sampled_from([*_FIELDS, "unknown"])), draw(_values)))
+    if draw(st.integers(0, 3)) == 0:
+        name = draw(st.sampled_from([*_FIELDS, "new", "newer", "newest"]))
+        pairs.append((name, draw(st.one_of(_values, _deep))))
     space = draw(st.sampled_from(["", "", " ", "\t", "\r"]))
     text = "{" + ",".join(f'"{k}"{space}:{space}{v}' for k, v in pairs) + "}"
     line = text.encode("utf-8", "surrogatepass").replace(b"\n", b"")
