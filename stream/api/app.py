@@ -59,6 +59,8 @@ def create_app(
         summary="Send events, and learn from every one of them.",
         version=_own_version(),
         lifespan=lifespan,
+        # Spans and logged exceptions would carry paths and values, which hold ids of people.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     tokens = TokenTable.from_tokens(
         {token.token.get_secret_value(): token.roles for token in settings.api.tokens}

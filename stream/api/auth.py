@@ -7,11 +7,13 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +22,10 @@ from stream.api.problems import Problem
 __all__ = ["LoopbackOnly", "Role", "TokenTable", "is_loopback", "require"]
 
 _CHALLENGE: Final = 'Bearer realm="headrace"'
+_BEARER: Final = HTTPBearer(
+    auto_error=False,
+    description="Not needed on a service without tokens, which serves this machine only.",
+)
 
 
 class Role(StrEnum):
@@ -75,26 +81,27 @@ class TokenTable:
         return found
 
 
-def require(role: Role) -> Callable[[Request], Awaitable[None]]:
+def require(role: Role) -> Callable[..., Awaitable[None]]:
     """Return a dependency that lets a request pass if its token has the role, or is an admin's.
 
     The application keeps its `TokenTable` in ``app.state.tokens``; an empty one lets all pass,
     since `LoopbackOnly` has already refused whoever is not on this machine.
     """
 
-    async def authorise(request: Request) -> None:
+    async def authorise(
+        request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    ) -> None:
         tokens: TokenTable = request.app.state.tokens
         if not tokens:
             return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        if bearer is None or not bearer.credentials:
             raise Problem(
                 401,
                 "a token is needed: Authorization: Bearer <token>, with the role "
                 f"{role} or {Role.ADMIN}",
                 headers={"WWW-Authenticate": _CHALLENGE},
             )
-        roles = tokens.roles(token.strip())
+        roles = tokens.roles(bearer.credentials)
         if roles is None:
             raise Problem(
                 401,
@@ -108,6 +115,7 @@ def require(role: Role) -> Callable[[Request], Awaitable[None]]:
     return authorise
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address can only mean this machine.
 
