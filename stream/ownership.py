@@ -18,7 +18,7 @@ from faust.types import TP
 
 from stream.processor import Processor, ProcessorFactory
 from stream.records import Outgoing
-from stream.state import ClaimRefused, Epoch, NewerSchema, PartitionHead
+from stream.state import ClaimRefused, Epoch, PartitionHead
 from stream.store_calls import StoreCalls, WorkerStop
 
 __all__ = ["LogReader", "OwnedPartition", "Ownership"]
@@ -277,11 +277,6 @@ class Ownership:
         while True:
             try:
                 return await self._store.call(self._store.port.claim, partition, epoch)
-            except NewerSchema as error:
-                raise WorkerStop(
-                    f"partition {partition}: {error}. Run the version of Headrace that wrote this "
-                    "state, or a later one"
-                ) from error
             except ClaimRefused as error:
                 if time.monotonic() < deadline:
                     await asyncio.sleep(CLAIM_RETRY_S)

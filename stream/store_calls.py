@@ -19,7 +19,7 @@ A = ParamSpec("A")
 R = TypeVar("R")
 
 RETRY_S = 0.1
-DECISIONS = (Fenced, ClaimRefused, NewerSchema)
+DECISIONS = (Fenced, ClaimRefused)
 
 
 class WorkerStop(Exception):
@@ -47,10 +47,10 @@ class StoreCalls:
 
         Raises
         ------
-        Fenced, ClaimRefused, NewerSchema
+        Fenced, ClaimRefused
             The store decided; asking again would not change it.
         WorkerStop
-            The store was away for too long.
+            The store was away for too long, or was written by a newer version.
         """
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._patience_s
@@ -60,6 +60,8 @@ class StoreCalls:
                 return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
             except DECISIONS:
                 raise
+            except NewerSchema as error:
+                raise WorkerStop(str(error)) from error
             except (StoreError, OSError) as error:
                 if time.monotonic() > deadline:
                     raise WorkerStop(

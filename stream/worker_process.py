@@ -1,4 +1,4 @@
-"""A worker as an operating-system process: settings, signals, exit codes, and a loud end."""
+"""A worker as an operating-system process: signals, exit codes, and a loud end."""
 
 from __future__ import annotations
 
@@ -6,33 +6,22 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 
 from monitoring.metrics import Metrics
-from stream.assembly import pipeline_spec
-from stream.catalogue import Catalogue
-from stream.config import Settings, SettingsError, load_settings
-from stream.embedded import take_items_in
-from stream.events import ITEMS
 from stream.http_server import StartFailed
-from stream.kafka_clients import KafkaConnection
-from stream.metering import MeteredPipeline
 from stream.metrics_server import MetricsServer
-from stream.pipeline import PartitionPipeline
 from stream.processor import ProcessorFactory
 from stream.publishing import Publisher
 from stream.records import RecordBatch
-from stream.state import StateStore, StoreError
+from stream.state import StateStore
 from stream.store_calls import WorkerStop
-from stream.stores import open_store
-from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics
 from stream.worker import Worker
 from stream.worker_health import Health
-from stream.worker_options import WorkerOptions, redis_access, worker_options, worker_topics
+from stream.worker_options import WorkerOptions
 
-__all__ = ["BUG", "OK", "REFUSED", "run_worker", "serve"]
+__all__ = ["BUG", "OK", "REFUSED", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -42,44 +31,6 @@ REFUSED = 2
 """Something outside must change first; the message says what."""
 
 STOP_S = 15.0
-
-
-def run_worker(settings: Settings) -> int:
-    """Run the worker that the settings describe, and return the process's exit code.
-
-    Every refusal is logged with its remedy: topics that are missing or differ, a broker or a
-    store that does not answer.
-    """
-    connection = KafkaConnection.from_settings(settings)
-    try:
-        require_topics(connection, worker_topics(settings))
-        store = open_store(
-            settings.store.url,
-            instance=settings.store.instance,
-            access=redis_access(settings),
-            timeout_s=settings.redis.timeout_s,
-        )
-        store.ping()
-        spec = pipeline_spec(settings, timer=time.perf_counter)
-    except (BrokerUnreachable, TopicsUnfit, StoreError, SettingsError) as error:
-        log.critical("the worker does not start: %s", error)
-        return REFUSED
-    metrics = Metrics()
-    catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
-
-    def make_processor(partition: int) -> MeteredPipeline:
-        return MeteredPipeline(PartitionPipeline(spec, partition, items=catalogue), metrics)
-
-    try:
-        return serve(
-            worker_options(settings, connection),
-            store,
-            make_processor,
-            whole={ITEMS: lambda batch: take_items_in(catalogue, batch)},
-            metrics=metrics,
-        )
-    finally:
-        store.close()
 
 
 def serve(
@@ -168,20 +119,3 @@ async def _crashed(worker: Worker) -> BaseException:
     while not worker.app.crashed:
         await asyncio.sleep(0.2)
     return worker.app.crash_reason or RuntimeError("Faust crashed")
-
-
-def main() -> int:
-    """Run a worker from `headrace.toml` and the environment."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("aiokafka", "faust", "kafka", "mode"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        log.critical("%s", error)
-        return REFUSED
-    return run_worker(settings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,10 +12,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from faust.types import TP, Message
+
 from stream.kafka_clients import KafkaConnection
+from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
 from stream.publishing import KafkaPublisher
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, Epoch
@@ -55,6 +58,15 @@ class CrashingStore(RedisStore):
         self.crash.at("saved")
 
 
+class SilentConsumer(CheckpointedConsumer):
+    """A consumer that fetches, and delivers nothing."""
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        async for delivery in super().getmany(timeout):
+            if self.should_stop:
+                yield delivery
+
+
 class CrashingPublisher(KafkaPublisher):
     """The Kafka publisher, with a crash after effects were handed over."""
 
@@ -86,6 +98,9 @@ def main() -> int:
         crash.at("bug")
 
     hook: Callable[[RecordBatch], None] | None = before_process if "crash" in spec else None
+    if spec.get("hang"):
+        # A consumer that stops delivering without an error, as Faust's sometimes does.
+        CheckpointedTransport.Consumer = SilentConsumer
 
     def make(partition: int) -> CountingProcessor:
         return CountingProcessor(

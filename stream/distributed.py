@@ -1,0 +1,84 @@
+"""The distributed deployment: a worker process put together from the settings.
+
+The embedded counterpart is `stream.embedded`; both run the same pipeline.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from monitoring.metrics import Metrics
+from stream.assembly import pipeline_spec
+from stream.catalogue import Catalogue
+from stream.config import Settings, SettingsError, load_settings
+from stream.embedded import take_items_in
+from stream.events import ITEMS
+from stream.kafka_clients import KafkaConnection
+from stream.metering import MeteredPipeline
+from stream.pipeline import PartitionPipeline
+from stream.state import StoreError
+from stream.stores import open_store
+from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics
+from stream.worker_options import redis_access, worker_options, worker_topics
+from stream.worker_process import REFUSED, serve
+
+__all__ = ["run_worker"]
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings) -> int:
+    """Run the worker that the settings describe, and return the process's exit code.
+
+    Every refusal is logged with its remedy: topics that are missing or differ, a broker or a
+    store that does not answer.
+    """
+    connection = KafkaConnection.from_settings(settings)
+    try:
+        require_topics(connection, worker_topics(settings))
+        store = open_store(
+            settings.store.url,
+            instance=settings.store.instance,
+            access=redis_access(settings),
+            timeout_s=settings.redis.timeout_s,
+        )
+        store.ping()
+        spec = pipeline_spec(settings, timer=time.perf_counter)
+    except (BrokerUnreachable, TopicsUnfit, StoreError, SettingsError) as error:
+        log.critical("the worker does not start: %s", error)
+        return REFUSED
+    metrics = Metrics()
+    catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
+
+    def make_processor(partition: int) -> MeteredPipeline:
+        return MeteredPipeline(PartitionPipeline(spec, partition, items=catalogue), metrics)
+
+    try:
+        return serve(
+            worker_options(settings, connection),
+            store,
+            make_processor,
+            whole={ITEMS: lambda batch: take_items_in(catalogue, batch)},
+            metrics=metrics,
+        )
+    finally:
+        store.close()
+
+
+def main() -> int:
+    """Run a worker from `headrace.toml` and the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("aiokafka", "faust", "kafka", "mode"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        log.critical("%s", error)
+        return REFUSED
+    return run_worker(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
