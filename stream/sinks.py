@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
@@ -15,7 +14,6 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     UnknownTopicOrPartitionError,
 )
-from pydantic import SecretStr
 
 from stream.config import Settings
 from stream.kafka_clients import RECORD_MAX_BYTES, KafkaConnection
@@ -204,20 +202,8 @@ class KafkaSink:
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaSink:
         """Return a sink for the log that the settings name."""
-        kafka = settings.kafka
-        connection = KafkaConnection.from_url(
-            settings.log.url,
-            security_protocol=kafka.security_protocol,
-            ca_file=_path(kafka.ca_file),
-            cert_file=_path(kafka.cert_file),
-            key_file=_path(kafka.key_file),
-            key_password=_secret(kafka.key_password),
-            check_hostname=kafka.check_hostname,
-            sasl_mechanism=kafka.sasl_mechanism,
-            sasl_username=kafka.sasl_username,
-            sasl_password=_secret(kafka.sasl_password),
-        )
-        codec = kafka.compression
+        codec = settings.kafka.compression
+        connection = KafkaConnection.from_settings(settings)
         return cls(connection, compression=None if codec == "none" else codec)
 
     async def start(self) -> None:
@@ -335,14 +321,6 @@ class KafkaSink:
         if isinstance(error, TimeoutError | KafkaTimeoutError):
             return f"log.url: Kafka at {brokers} did not answer within {self.timeout_s:g} s"
         return f"log.url: Kafka at {brokers} refused: {str(error) or type(error).__name__}"
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _secret(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 def _error(future: asyncio.Future[Any]) -> BaseException | None:
