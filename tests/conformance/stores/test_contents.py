@@ -84,6 +84,13 @@ def test_due_times_are_exact(store: StateStore, due: float) -> None:
     assert store.claim(3, A).timers == [(ANN, due)]
 
 
+def test_timers_move_both_ways(store: StateStore) -> None:
+    store.claim(3, A)
+    for n, due in enumerate([5.0, 5.0, 2.0, 9.0, -1.0]):
+        store.save(step(n, {ANN: UserWrite(b"", due)}), A)
+        assert store.claim(3, A).timers == [(ANN, due)]
+
+
 def test_timer_due_at_no_time_is_refused(store: StateStore) -> None:
     store.claim(3, A)
     with pytest.raises(ValueError, match="NaN"):
