@@ -17,9 +17,9 @@ from stream.api.serving import ApiService
 from stream.assembly import open_state
 from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
+from stream.distributed import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
 from stream.sinks import EmbeddedSink, KafkaSink
-from stream.worker_process import run_worker
 
 __all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
 
