@@ -115,7 +115,7 @@ _COUNTERS: Final = (
     ("rebalances_total", "", 1, "Times the consumer group gave this process other partitions"),
     ("api_requests_total", "route code", 256, "HTTP requests answered, by route and status code"),
     ("api_events_total", "route outcome", 64, "Events offered over HTTP, by what became of them"),
-    ("api_received_bytes_total", "route", 32, "Bytes of HTTP request bodies as they arrived"),
+    ("api_received_bytes_total", "route", 32, "Bytes of HTTP request bodies, decompressed"),
     # labeling functions
     ("lf_votes_total", "lf label", 4096, "Votes of a labeling function, by class"),
     ("lf_abstains_total", "lf", 256, "Examples on which a labeling function abstained"),

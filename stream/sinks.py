@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -320,6 +321,11 @@ class KafkaSink:
             return f"topic {topic} does not exist on {brokers}: run `headrace topics`"
         if isinstance(error, TimeoutError | KafkaTimeoutError):
             return f"log.url: Kafka at {brokers} did not answer within {self.timeout_s:g} s"
+        if isinstance(error, KafkaConnectionError):
+            return (
+                f"log.url: Kafka at {brokers} cannot be reached; check that it runs and that the "
+                "address is right"
+            )
         return f"log.url: Kafka at {brokers} refused: {str(error) or type(error).__name__}"
 
 

@@ -637,7 +637,9 @@ def test_an_unreachable_broker_is_refused_at_start() -> None:
         sink = KafkaSink.from_settings(configured)
         sink.timeout_s = 1.0
         service = ApiService(configured, sink, Metrics())
-        with pytest.raises(AppendFailed, match=r"log\.url: Kafka at 127\.0\.0\.1:1 "):
+        with pytest.raises(
+            AppendFailed, match=r"log\.url: Kafka at 127\.0\.0\.1:1 cannot be reached"
+        ):
             await service.start()
 
     asyncio.run(run())
