@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,7 +36,7 @@ __all__ = [
     "topic_plan",
 ]
 
-CONNECT_MS: Final = 10_000
+CONNECT_S: Final = 10.0
 FOREVER: Final = -1
 
 _BY_USER: Final = (EVENTS, GOLD, DECISIONS, LABELS, ANNOTATION_REQUESTS, DEAD_LETTER)
@@ -259,20 +260,34 @@ def _status(spec: TopicSpec, partitions: int | None, config: Mapping[str, str]) 
 @contextlib.contextmanager
 def _admin(connection: KafkaConnection) -> Iterator[Any]:
     try:
+        _knock(connection.bootstrap)
         admin = KafkaAdminClient(
-            **connection.for_kafka_python(),
-            bootstrap_timeout_ms=CONNECT_MS,
+            **connection.for_kafka_python(), bootstrap_timeout_ms=int(CONNECT_S * 1000)
         )
     except (KafkaError, OSError) as error:
         raise BrokerUnreachable(
             f"log.url: no Kafka broker answers at {', '.join(connection.bootstrap)} "
-            f"({connection.security_protocol}): {_reason(error)}. Is it running, and is the "
-            "address reachable from here?"
+            f"({connection.security_protocol}): {_reason(error)}. Is it running, is the address "
+            "reachable from here, and do kafka.security_protocol and the credentials fit?"
         ) from error
     try:
         yield admin
     finally:
         admin.close()
+
+
+def _knock(addresses: Sequence[str]) -> None:
+    """Connect to any of the brokers: kafka-python would go on trying, and leak each socket."""
+    failures: list[OSError] = []
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+        except OSError as error:
+            failures.append(error)
+        else:
+            return
+    raise failures[-1]
 
 
 def _reason(error: BaseException) -> str:
