@@ -144,7 +144,8 @@ class EmbeddedSink:
                 records = [record for each, _ in group for record in each]
                 try:
                     await loop.run_in_executor(self._thread, self._log.append, records)
-                except Exception as error:  # noqa: BLE001 - each waiter gets it, as a refusal
+                except Exception as error:
+                    # Each waiter gets it, as a refusal.
                     for _, done in group:
                         if not done.cancelled():
                             done.set_exception(AppendFailed(str(error)))

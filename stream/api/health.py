@@ -72,7 +72,8 @@ class Readiness:
                 return {"ok": True, "detail": await check()}
         except TimeoutError:
             return {"ok": False, "detail": f"no answer within {self._timeout_s:g} s"}
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is why we are not ready
+        except Exception as error:
+            # Whatever it is, it is why we are not ready.
             return {"ok": False, "detail": str(error) or type(error).__name__}
 
 

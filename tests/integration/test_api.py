@@ -8,7 +8,7 @@ import signal
 import sys
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,6 @@ def stored(log: EmbeddedLog, topic: str = EVENTS) -> dict[int, list[bytes]]:
 
 def every_line(log: EmbeddedLog, topic: str = EVENTS) -> list[bytes]:
     return [line for lines in stored(log, topic).values() for line in lines]
-
-
-Scenario = Callable[..., Coroutine[Any, Any, None]]
 
 
 def test_accepted_events_lie_in_their_users_partitions_byte_for_byte(log: EmbeddedLog) -> None:
@@ -201,7 +198,9 @@ def test_a_very_bad_request_has_a_bounded_answer(log: EmbeddedLog) -> None:
 
 
 def test_items_have_a_record_each_under_their_own_key(log: EmbeddedLog) -> None:
-    items = [{"item_id": f"thing-{n}", "title": f"Thing {n}", "price": n} for n in range(9)]
+    items: list[dict[str, Any]] = [
+        {"item_id": f"thing-{n}", "title": f"Thing {n}", "price": n} for n in range(9)
+    ]
 
     async def run() -> None:
         async with serving(EmbeddedSink(log)) as (client, _, _):
@@ -216,7 +215,7 @@ def test_items_have_a_record_each_under_their_own_key(log: EmbeddedLog) -> None:
         for batch in batches
         for key, value in zip(batch.keys or (), batch.values, strict=True)
     }
-    assert keyed == {item["item_id"].encode(): item for item in items}  # type: ignore[attr-defined]
+    assert keyed == {item["item_id"].encode(): item for item in items}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
