@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
@@ -21,6 +20,7 @@ UNITS_S: Final[dict[str, float]] = {
 }
 """Seconds in each unit that a duration may be written in."""
 
+_ENDLESS_S: Final = 1e11
 _WRITTEN: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)\s*")
 _ALLOWED: Final = f'a number of seconds, or a string as "30m" with one of {", ".join(UNITS_S)}'
 
@@ -45,8 +45,8 @@ def parse_duration(value: object) -> object:
         number, unit = match.groups()
         if unit and unit not in UNITS_S:
             raise PydanticCustomError("duration_unit", f"has an unknown unit; allowed: {_ALLOWED}")
-        return float(number) * UNITS_S[unit or "s"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        value = float(number) * UNITS_S[unit or "s"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < _ENDLESS_S:
         raise PydanticCustomError("duration", f"should be a duration: {_ALLOWED}")
     return value
 

@@ -87,15 +87,19 @@ def parse_timestamp(value: object) -> object:
     """
     if isinstance(value, str):
         return _parse_rfc3339(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-        if value >= TS_LIMIT:
-            raise PydanticCustomError(
-                "ts_milliseconds", f"looks like milliseconds; allowed: {_TS_ALLOWED}"
-            )
-        if value < 0:
-            raise PydanticCustomError(
-                "ts_negative", f"is before the epoch (1970); allowed: {_TS_ALLOWED}"
-            )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if isinstance(value, float) and not isfinite(value):
+        return value
+    # An integer of JSON may be too large for a float: compare it, never convert it.
+    if value >= TS_LIMIT:
+        raise PydanticCustomError(
+            "ts_milliseconds", f"looks like milliseconds; allowed: {_TS_ALLOWED}"
+        )
+    if value < 0:
+        raise PydanticCustomError(
+            "ts_negative", f"is before the epoch (1970); allowed: {_TS_ALLOWED}"
+        )
     return value
 
 

@@ -5,20 +5,16 @@ import gzip
 import hashlib
 import json
 import os
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from stream.arbiter import Arbiter
 from stream.decode import Decoded, Decoder
 from stream.decode_records import RecordDecoder
-from stream.events import CONTROL, EVENTS, GOLD, ITEMS, TOPICS, Event, Item
+from stream.events import CONTROL, EVENTS, GOLD, ITEMS, TOPICS, Item
 from stream.records import RecordBatch
-from stream.rejection import KEPT_BYTES, WHOLE_LINE, Invalid, dead_letter
+from stream.rejection import KEPT_BYTES, WHOLE_LINE, dead_letter
 
 LOG_TIME = 1_600_000_000.0
 GOOD = b'{"event_id":"e","type":"click","ts":1,"user_id":"u","item_id":"i"}'
@@ -257,102 +253,6 @@ def test_shop_file_decodes_without_a_rejection() -> None:
     assert len(decoded.events) == len(lines) == 116_285
     assert decoded.rejected == []
     assert decoded.unknown_fields == 0
-
-
-# --- the fast path and the schema give one verdict ---------------------------------------------
-
-_numbers = st.one_of(
-    st.integers(-(2**70), 2**70).map(str),
-    st.floats().map(repr),
-    st.floats(allow_nan=False, allow_infinity=False).map(lambda x: f"{x:.25e}"),
-    st.decimals(allow_nan=False, allow_infinity=False, places=20).map(str),
-    st.sampled_from(
-        [
-            *("-0", "-0.0", "0.0", "1", "1.0", "1E0", "1e999", "-1e999", "NaN", "Infinity"),
-            *("1e11", "99999999999.99999", "99999999999.999999999", "1e-400", "5e-324"),
-            *("1.7976931348623157e308", "1.7976931348623159e308", "9223372036854775807"),
-            *("9223372036854775808", "-9223372036854775808", "-9223372036854775809"),
-            *("9007199254740993", "01", "+1", ".5", "1.", "0x1", "1_000", "9" * 40),
-        ]
-    ),
-)
-_strings = st.one_of(
-    st.text(max_size=6).map(json.dumps),
-    st.text(max_size=6).map(lambda s: json.dumps(s, ensure_ascii=False)),
-    st.integers(126, 130).map(lambda n: json.dumps("é" * n, ensure_ascii=False)),
-    st.integers(255, 258).map(lambda n: json.dumps("x" * n)),
-    st.sampled_from([r'"\u0000"', r'"\ud800"', r'"\\u0000"', '"a\tb"', '"click"', '"view"']),
-)
-_scalars = st.one_of(_numbers, _strings, st.sampled_from(["true", "false", "null"]))
-_contexts = st.lists(st.tuples(_strings, _scalars), max_size=3).map(
-    lambda pairs: "{" + ",".join(f"{k}:{v}" for k, v in pairs) + "}"
-)
-_values = st.one_of(_scalars, _contexts, st.sampled_from(["[]", "{}", "[1]", '{"a":{}}']))
-_times = st.one_of(
-    st.builds(
-        lambda us, zone: datetime.fromtimestamp(us / 1e6, timezone(timedelta(minutes=zone))),
-        st.integers(-(10**14), 4 * 10**15),
-        st.integers(-1439, 1439),
-    ).map(lambda t: json.dumps(t.isoformat())),
-    st.from_regex(
-        r'"(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-6][0-9]'
-        r'(\.[0-9]{1,12})?(Z|z|[+-][0-2][0-9]:[0-9]{2})?"',
-        fullmatch=True,
-    ),
-)
-_deep = st.integers(195, 205).map(lambda n: "[" * n + "]" * n)
-_FIELDS = tuple(Event.model_fields)
-_plain = {name: '"x"' for name in ("event_id", "user_id", "item_id")} | {
-    "type": '"click"',
-    "ts": "1",
-}
-
-
-@st.composite
-def lines(draw: st.DrawFn) -> bytes:
-    """Draw an event line, good or bad: most fields right, some drawn from anything."""
-    fields = dict(_plain)
-    for name in draw(st.lists(st.sampled_from(_FIELDS), max_size=4)):
-        fields[name] = draw({"context": _contexts, "ts": _times}.get(name, _values))
-    if draw(st.booleans()):
-        fields.pop(draw(st.sampled_from(_FIELDS)), None)
-    pairs = list(fields.items())
-    if draw(st.integers(0, 3)) == 0:
-        name = draw(st.sampled_from([*_FIELDS, "new", "newer", "newest"]))
-        pairs.append((name, draw(st.one_of(_values, _deep))))
-    space = draw(st.sampled_from(["", "", " ", "\t", "\r"]))
-    text = "{" + ",".join(f'"{k}"{space}:{space}{v}' for k, v in pairs) + "}"
-    line = text.encode("utf-8", "surrogatepass").replace(b"\n", b"")
-    cut = draw(st.integers(0, 30))
-    return line[:-cut] if 0 < cut < 3 else line
-
-
-def _judged(arbiter: Arbiter, line: bytes) -> tuple[str, int, str]:
-    """Return the schema's verdict, telling 1 from 1.0 and from True, and 0.0 from -0.0."""
-    if not line.strip():
-        return "", 0, ""
-    try:
-        verdict = arbiter.judge(line, LOG_TIME)
-    except Invalid as fault:
-        return "", 0, f"{fault.field}: {fault.reason}"
-    return repr(verdict.event), verdict.unknown_fields, ""
-
-
-@pytest.mark.parametrize("keep_unknown", [False, True])
-@given(drawn=st.lists(lines(), min_size=1, max_size=3))
-def test_the_fast_path_and_the_schema_give_one_verdict(
-    keep_unknown: bool, drawn: list[bytes]
-) -> None:
-    arbiter = Arbiter(keep_unknown=keep_unknown)
-    verdicts = [_judged(arbiter, line) for line in drawn]
-    for values in (drawn, [GOOD + b"\n" + b"\n".join(drawn)]):
-        decoded = decode(*values, decoder=Decoder(keep_unknown=keep_unknown))
-        events = decoded.events if values is drawn else decoded.events[1:]
-        assert [repr(event) for event in events] == [v[0] for v in verdicts if v[0]]
-        assert [f"{r.field}: {r.reason}" for r in decoded.rejected] == [
-            v[2] for v in verdicts if v[2]
-        ]
-        assert decoded.unknown_fields == sum(v[1] for v in verdicts)
 
 
 # --- dead letters -------------------------------------------------------------------------------
