@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import CROWD, LF, Config, FloatArray, Sums, Tables
+from models.label_layout import Config, FloatArray, Sums, Tables
+from models.label_tables import build_pairs, build_tables, pair_width
 
-__all__ = ["build_tables", "fold_evidence", "judge", "scale_sums", "start_block", "step_rows"]
+__all__ = ["fold_evidence", "judge", "scale_sums", "start_block", "step_rows"]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
@@ -317,177 +318,6 @@ def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> No
 
 
 @njit(cache=True)
-def _build_prior(own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray) -> None:
-    """Class balance: the configured prior until gold arrives; for crowds, learned."""
-    k_n = prior.shape[0]
-    h = config.half_lives.shape[0] - 1
-    size = own.gold_size[0] + other.gold_size[0]
-    square = own.gold_size[1] + other.gold_size[1]
-    effective = size * size / square if square > 0.0 else 0.0
-    total = 0.0
-    share = np.empty(k_n)
-    for k in range(k_n):
-        share[k] = config.prior_strength * prior[k]
-        if config.learn_balance:
-            share[k] += max(own.mass[h, k] + other.mass[h, k], 0.0)
-        total += share[k]
-    for k in range(k_n):
-        believed = share[k] / total * config.prior_strength
-        if size > 0.0:
-            believed += (own.gold_share[k] + other.gold_share[k]) / size * effective
-        tables.log_prior[k] = math.log(max(believed / (config.prior_strength + effective), TINY))
-
-
-@njit(cache=True)
-def build_tables(
-    own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray, forms: IntArray
-) -> None:
-    """Derive emissions, mixture weights and class balance from the sums."""
-    m = own.cast.shape[0]
-    h_n, k_n = own.mass.shape
-    _build_prior(own, other, tables, config, prior)
-    population = np.zeros((k_n, h_n, k_n))
-    for w in range(m):
-        if forms[w] == CROWD:
-            for label in range(k_n):
-                for h in range(h_n):
-                    for k in range(k_n):
-                        population[label, h, k] += max(
-                            own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0
-                        )
-    off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
-    for h in range(h_n):
-        for k in range(k_n):
-            total = 0.0
-            for label in range(k_n):
-                population[label, h, k] += config.crowd_strength * (
-                    config.crowd_accuracy if label == k else off
-                )
-                total += population[label, h, k]
-            for label in range(k_n):
-                population[label, h, k] = (
-                    config.population_strength * population[label, h, k] / total
-                    + config.crowd_strength * (config.crowd_accuracy if label == k else off)
-                )
-    mix = np.empty(h_n)
-    theta = np.empty((k_n, h_n, k_n))
-    lf_off = (1.0 - config.lf_accuracy) / max(k_n - 1, 1)
-    for w in range(m):
-        top = -np.inf
-        for h in range(h_n):
-            mix[h] = own.evidence[w, h] + other.evidence[w, h]
-            top = max(top, mix[h])
-        total = 0.0
-        for h in range(h_n):
-            mix[h] = math.exp(mix[h] - top)
-            total += mix[h]
-        for h in range(h_n):
-            mix[h] /= total
-        for h in range(h_n):
-            if forms[w] == LF:
-                examples = 0.0
-                for k in range(k_n):
-                    examples += max(
-                        own.mass[h, k]
-                        + other.mass[h, k]
-                        - own.before[w, h, k]
-                        - other.before[w, h, k],
-                        0.0,
-                    )
-                for label in range(k_n):
-                    cast = 0.0
-                    for k in range(k_n):
-                        cast += max(own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0)
-                    marginal = (cast + 1.0 / k_n) / (examples + 2.0)
-                    for k in range(k_n):
-                        start = (
-                            k_n * marginal * (config.lf_accuracy if label == k else lf_off)
-                        )
-                        here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
-                        base = (
-                            own.mass[h, k]
-                            + other.mass[h, k]
-                            - own.before[w, h, k]
-                            - other.before[w, h, k]
-                        )
-                        theta[label, h, k] = (
-                            max(here, 0.0) + config.lf_strength * start
-                        ) / (max(base, 0.0) + config.lf_strength)
-            else:
-                for k in range(k_n):
-                    total = 0.0
-                    for label in range(k_n):
-                        theta[label, h, k] = population[label, h, k] + max(
-                            own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0
-                        )
-                        total += theta[label, h, k]
-                    for label in range(k_n):
-                        theta[label, h, k] /= total
-        for k in range(k_n):
-            for label in range(k_n):
-                joint = 0.0
-                for h in range(h_n):
-                    joint += mix[h] * theta[label, h, k]
-                tables.log_like[w, label, k] = math.log(min(max(joint, 1e-9), 1.0))
-            for h in range(h_n):
-                total = 0.0
-                for label in range(k_n):
-                    total += theta[label, h, k]
-                for label in range(k_n):
-                    tables.bank[w, label, h, k] = theta[label, h, k] / total
-            for label in range(k_n):
-                given = 0.0
-                for h in range(h_n):
-                    given += mix[h] * tables.bank[w, label, h, k]
-                tables.given_vote[w, label, k] = given
-    _build_temperature(own, other, tables, config)
-
-
-@njit(cache=True)
-def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -> None:
-    """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1."""
-    size = own.gold_size[0] + other.gold_size[0]
-    tables.scalars[0] = 1.0
-    if size <= 0.0:
-        return
-    effective = size * size / (own.gold_size[1] + other.gold_size[1])
-    least = np.inf
-    for j in range(config.temperatures.shape[0]):
-        loss = effective * (own.gold_loss[j] + other.gold_loss[j]) / size
-        loss += config.temperature_strength * math.log(config.temperatures[j]) ** 2
-        if loss < least - 1e-9:
-            least = loss
-            tables.scalars[0] = config.temperatures[j]
-
-
-@njit(cache=True)
-def build_pairs(own: Sums, other: Sums, tables: Tables, config: Config, limit: int) -> None:
-    """Derive the agreement expected of each pair, and the excess that is significant."""
-    k_n = tables.log_prior.shape[0]
-    found = 0.0
-    for v in range(1, limit):
-        first = v * (v - 1) // 2
-        for w in range(v):
-            p = first + w
-            for k in range(k_n):
-                total = 0.0
-                for label in range(k_n):
-                    total += tables.given_vote[w, label, k] * tables.given_vote[v, label, k]
-                tables.agree[p, k] = total
-            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
-            room = own.pairs[p, 2] + other.pairs[p, 2]
-            spread = own.pairs[p, 3] + other.pairs[p, 3]
-            rho = min(max(excess / (room + config.pair_shrinkage), 0.0), 1.0)
-            if rho < config.pair_floor or excess < config.pair_z * math.sqrt(spread + 1.0):
-                rho = 0.0
-            else:
-                found = 1.0
-            tables.rho[w, v] = rho
-            tables.rho[v, w] = rho
-    tables.scalars[2] = found
-
-
-@njit(cache=True)
 def start_block(
     own: Sums,
     other: Sums,
@@ -504,13 +334,7 @@ def start_block(
     tables.weight[:] = 1.0
     build_tables(own, other, tables, config, prior, forms)
     if config.use_pairs:
-        build_pairs(own, other, tables, config, min(forms.shape[0], pair_width(own)))
-
-
-@njit(cache=True)
-def pair_width(sums: Sums) -> int:
-    """Return how many columns have pairwise statistics."""
-    return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
+        build_pairs(own, other, tables, config, forms, pair_width(own))
 
 
 @njit(cache=True)

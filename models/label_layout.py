@@ -29,7 +29,7 @@ LF = 0
 CROWD = 1
 """Conditional form: P(vote | class, voted), for annotators whose choice of items says nothing."""
 
-PAIR_LIMIT = 128
+PAIR_LIMIT = 512
 """Columns beyond this number are left out of the pairwise statistics, which grow as m²."""
 
 TEMPERATURES: FloatArray = np.exp(np.linspace(np.log(0.5), np.log(8.0), 25))
@@ -47,6 +47,9 @@ class Config(NamedTuple):
     crowd_accuracy: float
     crowd_strength: float
     population_strength: float
+    coin_strength: float
+    crowd_shrinkage: float
+    vote_share: float
     evidence_half_life: float
     pair_half_life: float
     pair_shrinkage: float

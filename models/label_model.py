@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.base import ABSTAIN
 from models.label_gold import learn_gold_row
-from models.label_kernels import build_tables, fold_evidence, scale_sums, start_block, step_rows
+from models.label_kernels import fold_evidence, scale_sums, step_rows
 from models.label_layout import (
     CROWD,
     LF,
@@ -24,6 +24,7 @@ from models.label_layout import (
     widen_sums,
 )
 from models.label_snapshot import pack, pack_arrays, unpack, unpack_arrays
+from models.label_tables import build_pairs, build_tables, pair_width
 from models.label_stats import (
     Contribution,
     age_evidence,
@@ -64,6 +65,9 @@ def _config(*, learn_balance: bool, correlations: bool, half_lives: Sequence[flo
         crowd_accuracy=0.7,
         crowd_strength=4.0,
         population_strength=4.0,
+        coin_strength=0.5,
+        crowd_shrinkage=20.0,
+        vote_share=0.5,
         evidence_half_life=200.0,
         pair_half_life=5000.0,
         pair_shrinkage=10.0,
@@ -383,8 +387,10 @@ class LabelModel:
         self._rebuild()
 
     def _rebuild(self) -> None:
-        build_tables(
-            self._own, self._other, self._tables, self._config, self._prior, self._forms
+        """Derive the tables anew, without moving the clock or the block under way."""
+        build_tables(self._own, self._other, self._tables, self._config, self._prior, self._forms)
+        build_pairs(
+            self._own, self._other, self._tables, self._config, self._forms, pair_width(self._own)
         )
 
     # Partitions -------------------------------------------------------------------------------
@@ -437,7 +443,7 @@ class LabelModel:
         if data is None:
             self._others_count = 0
             self._other = new_sums(m, self.n_classes, len(self._half_lives))
-            self._rebuild_all()
+            self._rebuild()
             return
         theirs = decode(data)
         where = {name: j for j, name in enumerate(theirs.lfs)}
@@ -456,18 +462,7 @@ class LabelModel:
         self._other = other
         self._others_count = theirs.count
         self._counters[1] = now
-        self._rebuild_all()
-
-    def _rebuild_all(self) -> None:
-        start_block(
-            self._own,
-            self._other,
-            self._tables,
-            self._config,
-            self._prior,
-            self._forms,
-            0.0,
-        )
+        self._rebuild()
 
     def merge(self, other: LabelModel) -> Self:
         """Add what ``other`` learned itself, at the later of both clocks; return this model."""
@@ -493,7 +488,7 @@ class LabelModel:
         fresh = new_tables(len(self.lf_names), self.n_classes, len(self._half_lives))
         self._tables = fresh
         self._counters[:3] = (both.count, both.clock, 0)
-        self._rebuild_all()
+        self._rebuild()
         return self
 
     # Snapshots and summary --------------------------------------------------------------------
