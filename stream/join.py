@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
-from typing import Final
+from typing import Final, NamedTuple
 
 from monitoring.counts import JoinCounts
 from stream.events import Interaction
@@ -127,42 +127,61 @@ class JoinRules:
         return max([self.exposure_window_s, *windows])
 
 
-class Rows:
-    """Examples as they stood when something happened to them, in order, as parallel lists."""
+class RowColumns(NamedTuple):
+    """Rows as columns, each (n,): slots of example and user, stage, reason, task, event time."""
 
-    __slots__ = ("evidence", "example", "kind", "reason", "stage", "touched", "ts", "user", "users")
+    example: tuple[int, ...]
+    user: tuple[int, ...]
+    stage: tuple[int, ...]
+    reason: tuple[int, ...]
+    kind: tuple[int, ...]
+    ts: tuple[float, ...]
+
+
+class Rows:
+    """Examples as they stood when something happened to them, in order.
+
+    Attributes
+    ----------
+    evidence
+        Their evidence, one row after the other.
+    touched, users
+        Each example and each person once; a row names them by slot.
+    """
+
+    __slots__ = ("_columns", "_rows", "evidence", "touched", "users")
 
     def __init__(self) -> None:
         self.evidence: list[float] = []
-        self.example: list[int] = []
-        self.stage: list[int] = []
-        self.reason: list[int] = []
-        self.kind: list[int] = []
-        self.ts: list[float] = []
-        self.user: list[int] = []
         self.touched: list[Example] = []
         self.users: list[UserState] = []
+        self._rows: list[tuple[int, int, int, int, int, float]] = []
+        self._columns: RowColumns | None = None
 
     def __len__(self) -> int:
-        return len(self.ts)
+        return len(self._rows)
+
+    @property
+    def columns(self) -> RowColumns:
+        """The rows as columns; no row may be added any more."""
+        if self._columns is None:
+            self._columns = RowColumns(*zip(*self._rows, strict=True))
+        return self._columns
 
     def add(
         self, user: UserState, example: Example, stage: int, reason: int, kind: int, ts: float
     ) -> None:
         """Append the example as it stands."""
-        if example.slot < 0:
-            example.slot = len(self.touched)
+        slot = example.slot
+        if slot < 0:
+            slot = example.slot = len(self.touched)
             self.touched.append(example)
-        if user.slot < 0:
-            user.slot = len(self.users)
+        who = user.slot
+        if who < 0:
+            who = user.slot = len(self.users)
             self.users.append(user)
-        self.evidence.extend(example.evidence)
-        self.example.append(example.slot)
-        self.stage.append(stage)
-        self.reason.append(reason)
-        self.kind.append(kind)
-        self.ts.append(ts)
-        self.user.append(user.slot)
+        self.evidence += example.evidence
+        self._rows.append((slot, who, stage, reason, kind, ts))
 
 
 class Join:

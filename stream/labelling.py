@@ -164,14 +164,14 @@ class Labelling:
 
         Returns the probability of ``weight_task``'s last class for each row, shape (n,).
         """
-        n, touched = len(rows), rows.touched
-        example = np.asarray(rows.example, dtype=np.int32)
-        stage = np.asarray(rows.stage, dtype=np.int8)
+        n, touched, columns = len(rows), rows.touched, rows.columns
+        example = np.asarray(columns.example, dtype=np.int32)
+        stage = np.asarray(columns.stage, dtype=np.int8)
         batch = self._batch(rows)
         published = np.flatnonzero(stage >= self._first_stage)
         revisions: list[int] = []
         for row in published.tolist():
-            of = touched[rows.example[row]]
+            of = touched[columns.example[row]]
             revisions.append(of.revision)
             of.revision += 1
         weight = np.ones(n)
@@ -300,7 +300,7 @@ class Labelling:
 
     def _batch(self, rows: Rows) -> ExampleBatch:
         evidence = np.array(rows.evidence, dtype=np.float64).reshape(len(rows), len(COLUMNS))
-        examples = [rows.touched[slot] for slot in rows.example]
+        examples = [rows.touched[slot] for slot in rows.columns.example]
         return ExampleBatch(
             evidence,
             [example.item_id for example in examples],
@@ -320,8 +320,9 @@ class Labelling:
         result: StepResult,
     ) -> LabelBlock:
         at = published.tolist()
-        examples = [rows.touched[rows.example[row]] for row in at]
-        users = [rows.users[rows.user[row]] for row in at]
+        columns = rows.columns
+        examples = [rows.touched[columns.example[row]] for row in at]
+        users = [rows.users[columns.user[row]] for row in at]
         spec = task.spec
         return LabelBlock(
             spec.name,
@@ -333,13 +334,13 @@ class Labelling:
             [user.key for user in users],
             [example.hash for example in examples],
             [example.item_id for example in examples],
-            [rows.stage[row] - 1 for row in at],
+            [columns.stage[row] - 1 for row in at],
             revisions,
-            [rows.ts[row] for row in at],
+            [columns.ts[row] for row in at],
             proba[published],
             votes[published],
             result.weights[published],
-            [REASONS[rows.reason[row]] for row in at],
+            [REASONS[columns.reason[row]] for row in at],
         )
 
     def _count(

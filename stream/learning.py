@@ -37,12 +37,13 @@ class Learning:
         self, rows: Rows, table: NDArray[np.void], weight: NDArray[np.float64], learn: bool
     ) -> None:
         """Predict and learn the rows that ask for it, (n,) weights, in order."""
-        kind = np.asarray(rows.kind, dtype=np.int8)
+        columns = rows.columns
+        kind = np.asarray(columns.kind, dtype=np.int8)
         chosen = np.flatnonzero(kind >= 0)
         if not len(chosen):
             return
         touched, users = rows.touched, rows.users
-        example = np.asarray(rows.example, dtype=np.int32)[chosen]
+        example = np.asarray(columns.example, dtype=np.int32)[chosen]
         kind, weight = kind[chosen], weight[chosen]
         # What speaks against a thing is told by how sure it is.
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
@@ -56,12 +57,12 @@ class Learning:
             hist_items,
             hist_weights,
             hist_len,
-            np.asarray(rows.user, dtype=np.int32)[chosen],
+            np.asarray(columns.user, dtype=np.int32)[chosen],
             items,
             example,
             ex_weight,
             weight,
-            np.asarray(rows.ts)[chosen],
+            np.asarray(columns.ts)[chosen],
             kind,
             learn,
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import log, log2
+from math import log
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelQuality"]
+__all__ = ["LabelQuality", "entropy_bits"]
 
 _BINS = 10
 _GRID = 2.0**20
@@ -122,8 +122,8 @@ class LabelQuality:
         return made
 
 
-def entropy_bits(proba: NDArray[np.float64]) -> list[float]:
+def entropy_bits(proba: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropy of each row (n, K), on a grid of 2⁻²⁰ bits so that sums are exact."""
-    return [
-        round(-sum(p * log2(p) for p in row if p > 0.0) * _GRID) / _GRID for row in proba.tolist()
-    ]
+    safe = np.maximum(proba, _FLOOR)
+    bits: NDArray[np.float64] = np.rint(-(safe * np.log2(safe)).sum(axis=1) * _GRID) / _GRID
+    return bits
