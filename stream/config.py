@@ -193,6 +193,10 @@ def load_settings(
     file, from_file = _read_file(Path(named or DEFAULT_FILE), required=named is not None)
     from_environment, faults = read_environment(Settings, environment)
     data = _merged(_merged(from_file, from_environment), overrides or {})
+    for name in [name for name in data if name.startswith("_")]:
+        # The library would take these for options of its own.
+        faults.append(f"{name}: {_unknown(name)}")
+        del data[name]
     try:
         settings = Settings(**data)
     except ValidationError as error:

@@ -194,6 +194,7 @@ def test_outcomes_and_tasks_add_to_the_defaults(tmp_path: Path) -> None:
     [
         ("[log]\nurll = 'x'", ["log.urll", "no such setting; did you mean log.url?"]),
         ("[logg]\nurl = 'x'", ["logg", "did you mean log?"]),
+        ("_env_file = 'x'", ["_env_file", "no such setting"]),
         ("lern = true", ["lern", "did you mean learn?"]),
         ("[log]\nzzz = 1", ["log.zzz", "allowed here: url, partitions"]),
         (

@@ -138,8 +138,17 @@ def lines(draw: st.DrawFn) -> bytes:
     return line[:-cut] if 0 < cut < 3 else line
 
 
+_bytes = st.binary(max_size=20).map(lambda data: data.replace(b"\n", b""))
+_damaged = st.builds(
+    lambda at, length, junk: GOOD[:at] + junk + GOOD[at + length :],
+    st.integers(0, len(GOOD)),
+    st.integers(0, 2),
+    st.one_of(_bytes, st.sampled_from([b"{", b"}", b'"', b":", b",", b"\\", b"\xff", b"0"])),
+)
+
+
 @pytest.mark.parametrize("keep_unknown", [False, True])
-@given(drawn=st.lists(lines(), min_size=1, max_size=3))
+@given(drawn=st.lists(st.one_of(lines(), _damaged, _bytes), min_size=1, max_size=3))
 def test_on_anything_drawn_in_any_batch(keep_unknown: bool, drawn: list[bytes]) -> None:
     arbiter = Arbiter(keep_unknown=keep_unknown)
     verdicts = [_judged(arbiter, line) for line in drawn]
