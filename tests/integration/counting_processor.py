@@ -7,6 +7,7 @@ it saw and the sum of their numbers; a lost or doubled event changes one of them
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,7 +79,7 @@ class CountingProcessor:
             for line in value.split(b"\n"):
                 if batch.topic == self._events and line:
                     event = orjson.loads(line)
-                    events.append((offset, event["user_id"], event["event_id"]))
+                    events.append((offset, event["user_id"], _number(event["event_id"])))
                     needed.add(event["user_id"].encode())
         missing = [key for key in sorted(needed) if key not in self.users and key not in self.dirty]
         return CountedBatch(batch, events, missing)
@@ -143,3 +144,7 @@ class CountingProcessor:
     def tick(self, idle_s: float) -> Outgoing | None:
         value = orjson.dumps({"event_id": 0, "user_id": "", "idle_s": idle_s})
         return Outgoing(self._events, None, value)
+
+
+def _number(event_id: int | str) -> int:
+    return event_id if isinstance(event_id, int) else zlib.crc32(event_id.encode())
