@@ -15,11 +15,14 @@ COPY monitoring monitoring
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:${PYTHON}-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/headrace headrace
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/headrace headrace \
+    && install -d -o headrace /var/cache/headrace
 COPY --from=build /opt/headrace /opt/headrace
-ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1 \
-    NUMBA_CACHE_DIR=/var/lib/headrace/.numba
+ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/var/cache/headrace
 USER headrace
+# Compile the kernels now: it takes half a minute, in which a worker would miss its heartbeats. On
+# another kind of processor than the builder's they are compiled anew at the start.
+RUN headrace demo --exit --events 500 --rate 100000
 # Where headrace.toml is looked for, and where the embedded deployment keeps its database.
 WORKDIR /var/lib/headrace
 VOLUME /var/lib/headrace

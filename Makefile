@@ -66,9 +66,11 @@ format: dev-env ## format, and mend what can be mended without judgement
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: dev-env ## run the benchmarks, each beside its peer
-	@for file in $$(cd bench && ls *.py | grep -v '^_'); do \
-		echo "== bench.$${file%.py}"; $(BIN)/python -m bench.$${file%.py} $(ARGS) || exit 1; done
+# A file of bench/ that can be run says so in its last lines; the others serve those.
+BENCH ?= $(patsubst bench/%.py,%,$(shell grep -l '__name__ == "__main__"' bench/*.py))
+bench: dev-env ## run the benchmarks, each beside its peer; BENCH=worker ARGS=... runs one
+	@for name in $(BENCH); do \
+		echo "== python -m bench.$$name $(ARGS)"; $(BIN)/python -m bench.$$name $(ARGS) || exit 1; done
 
 # Locks name versions and hashes, no host; see docs/adr/0001-lock-files.md.
 LOCK := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
