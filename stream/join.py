@@ -469,27 +469,36 @@ class Join:
             self.restore_timers(self.due)
 
     def _fire(self, user: UserState, watermark: float, rows: Rows) -> None:
+        """Close what is due, give early labels, forget what is past correction.
+
+        Only what is open has a timer of its own. What is closed is forgotten on the way, or when
+        the last of it may be: one timer a visit instead of one an example.
+        """
         self.dirty[user.key] = user
         rules = self.rules
         early_after_s = rules.early_after_s
-        next_due = _NEVER
+        open_due, closed_until = _NEVER, 0.0
         for example in list(user.examples.values()):
-            if example.stage < FINAL and example.deadline <= watermark:
-                closed_at = example.deadline
-                self._close(user, example, closed_at, _CLOSED, rows)
-                example.deadline = closed_at + rules.lateness_horizon_s
-            if example.deadline <= watermark:
+            deadline = example.deadline
+            if example.stage < FINAL:
+                if deadline > watermark:
+                    open_due = min(open_due, deadline)
+                    if example.stage == OPENED and early_after_s is not None:
+                        early = example.evidence[_C_OPENED] + early_after_s
+                        if early <= watermark:
+                            example.stage = PROVISIONAL
+                            rows.add(user, example, PROVISIONAL, _EARLY, NOTHING, early)
+                        else:
+                            open_due = min(open_due, early)
+                    continue
+                self._close(user, example, deadline, _CLOSED, rows)
+                deadline = example.deadline = deadline + rules.lateness_horizon_s
+            if deadline <= watermark:
                 self._forget(user, example)
-                continue
-            if example.stage == OPENED and early_after_s is not None:
-                early = example.evidence[_C_OPENED] + early_after_s
-                if early <= watermark:
-                    example.stage = PROVISIONAL
-                    rows.add(user, example, PROVISIONAL, _EARLY, NOTHING, early)
-                elif early < next_due:
-                    next_due = early
-            next_due = min(next_due, example.deadline)
-        if next_due == _NEVER:
+            else:
+                closed_until = max(closed_until, deadline)
+        next_due = open_due if open_due != _NEVER else closed_until
+        if not next_due:
             next_due = user.last_ts + rules.user_horizon_s
             if next_due <= watermark:
                 self._drop(user)
