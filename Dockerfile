@@ -23,9 +23,9 @@ USER headrace
 # Compile the kernels now: it takes half a minute, in which a worker would miss its heartbeats. On
 # another kind of processor than the builder's they are compiled anew at the start.
 RUN headrace demo --exit --events 500 --rate 100000
-# Where headrace.toml is looked for, and where the embedded deployment keeps its database.
+# Where headrace.toml is looked for, and where the embedded deployment keeps its database: mount a
+# volume there for `headrace up`.
 WORKDIR /var/lib/headrace
-VOLUME /var/lib/headrace
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["headrace"]
 CMD ["--help"]

@@ -6,6 +6,7 @@ in place of their names in the Compose network.
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 import urllib.error
@@ -24,7 +25,8 @@ from tests.services.ports import PortLease
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
-START_S = 60.0
+# Two workers may have to compile the kernels first, on a busy machine.
+START_S = 150.0
 HEADRACE = "from stream.cli import main; main()"
 # Where the broker listens and keeps its data is the tests' own choice.
 ADDRESSES = ("listener", "advertised", "quorum", "node.id", "process.roles", "log.dirs")
@@ -48,13 +50,31 @@ def broker_settings() -> dict[str, str]:
     }
 
 
+class _Ports(dict[tuple[str, str], int]):
+    """A free port for each port of each container, leased when first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._leases: list[PortLease] = []
+
+    def __missing__(self, key: tuple[str, str]) -> int:
+        lease = PortLease()
+        self._leases.append(lease)
+        self[key] = lease.port
+        return lease.port
+
+    def release(self) -> None:
+        for lease in self._leases:
+            lease.release()
+
+
 class Deployment:
     """The Compose file's own services, as processes."""
 
-    def __init__(self, broker: KafkaBroker, redis: RedisServer, folder: Path, port: int) -> None:
+    def __init__(self, broker: KafkaBroker, redis: RedisServer, folder: Path) -> None:
         self.bootstrap = broker.bootstrap
         self.folder = folder
-        self.port = port
+        self.ports = _Ports()
         self._redis_url = redis.url
         # The settings file that the containers mount.
         shutil.copy(ROOT / "headrace.toml", folder)
@@ -72,8 +92,9 @@ class Deployment:
         if tokens is not None:
             before, _, after = tokens.partition("${")
             environment["HEADRACE_API__TOKENS"] = before + TOKEN + after.partition("}")[2]
-            environment["HEADRACE_API__PORT"] = str(self.port)
-        environment |= {"HEADRACE_WORKER__METRICS_PORT": "0", "PATH": "/usr/bin:/bin"}
+        ports = {"HEADRACE_API__PORT": "8080", "HEADRACE_WORKER__METRICS_PORT": "9108"}
+        environment |= {variable: str(self.ports[name, port]) for variable, port in ports.items()}
+        environment["PATH"] = "/usr/bin:/bin"
         return OwnedProcess(
             [sys.executable, "-c", HEADRACE, *described["command"]],
             output=self.folder / f"{name}.log",
@@ -81,9 +102,19 @@ class Deployment:
             cwd=self.folder,
         )
 
+    def healthy(self, service: str, name: str) -> bool:
+        """Run the health check of a service against one of its processes."""
+        how, program, *arguments = compose()[service]["healthcheck"]["test"]
+        assert (how, program) == ("CMD", "python")
+        for port in ("8080", "9108"):
+            arguments = [text.replace(port, str(self.ports[name, port])) for text in arguments]
+        check = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        return check.returncode == 0
+
     def request(self, path: str, body: bytes | None = None, token: str | None = TOKEN) -> int:
         """Give the status of an answer of the API, 0 if there is none."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body)
+        url = f"http://127.0.0.1:{self.ports['serve', '8080']}{path}"
+        request = urllib.request.Request(url, data=body)
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         if body is not None:
@@ -115,9 +146,9 @@ def deployment(
     redis_factory: Callable[[], RedisServer],
     tmp_path: Path,
 ) -> Iterator[Deployment]:
-    lease = PortLease()
-    yield Deployment(kafka_factory(broker_settings()), redis_factory(), tmp_path, lease.port)
-    lease.release()
+    deployed = Deployment(kafka_factory(broker_settings()), redis_factory(), tmp_path)
+    yield deployed
+    deployed.ports.release()
 
 
 def labels(bootstrap: str) -> list[dict[str, Any]]:
@@ -137,16 +168,22 @@ def labels(bootstrap: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_events_posted_to_serve_come_back_as_labels_of_the_workers(deployment: Deployment) -> None:
     with deployment.process("topics", "topics") as topics:
         assert topics.wait(timeout_s=START_S) == 0, topics.tail()
     with ExitStack() as stack:
+        names = {"one": "worker", "two": "worker", "serve": "serve"}
         processes = [
             stack.enter_context(deployment.process(service, name))
-            for service, name in (("worker", "one"), ("worker", "two"), ("serve", "serve"))
+            for name, service in names.items()
         ]
         wait_for(lambda: deployment.request("/readyz") == 200, processes, "serve is not ready")
+        wait_for(
+            lambda: all(deployment.healthy(service, name) for name, service in names.items()),
+            processes,
+            "the health checks fail",
+        )
         now = time.time()
         events = [
             {
