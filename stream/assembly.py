@@ -100,6 +100,7 @@ def pipeline_spec(
         recommender=RecommenderSpec(recommender.task, config),
         n_partitions=partitions if partitions is not None else settings.log.partitions,
         secret=settings.privacy.hash_key.get_secret_value().encode(),
+        pseudonymise=settings.privacy.pseudonymise,
         learn=settings.learn,
         cached_users=settings.worker.cached_users,
         provisional=settings.labels.provisional,

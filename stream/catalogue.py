@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
+from stream.decode import MAX_LINE_BYTES
+from stream.decode_records import RecordDecoder
 from stream.events import Item
-from stream.rejection import Invalid, explain, parse_object, refuse_long
+from stream.records import RecordBatch
+from stream.rejection import Rejected
 
 __all__ = ["Catalogue"]
 
@@ -21,9 +24,9 @@ class Catalogue:
     *State* — one entry an item, as the items topic holds after compaction.
     """
 
-    def __init__(self, *, max_line_bytes: int = 1_048_576) -> None:
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._items: dict[str, Mapping[str, Any]] = {}
-        self._max_line_bytes = max_line_bytes
+        self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -32,23 +35,24 @@ class Catalogue:
         """Return an item's entry, empty if there is none."""
         return self._items.get(item_id, _EMPTY)
 
-    def apply(self, lines: Iterable[bytes]) -> list[tuple[int, Invalid]]:
-        """Take entries in; return (position, fault) of the lines that are none."""
-        faults = []
-        for position, line in enumerate(lines):
-            if not line.strip():
-                continue
-            try:
-                refuse_long(line, self._max_line_bytes)
-                item = Item.model_validate(parse_object(line))
-            except ValidationError as error:
-                faults.append((position, explain(error)))
-            except Invalid as fault:
-                faults.append((position, fault))
-            else:
-                self._items[item.item_id] = item.model_dump(exclude_none=True)
-        return faults
+    def take_in(self, batch: RecordBatch) -> None:
+        """Take a batch in; what is no item is left out."""
+        self.apply(batch)
 
-    def forget(self, item_id: str) -> None:
-        """Remove an item: its record in the log is a tombstone."""
-        self._items.pop(item_id, None)
+    def apply(self, batch: RecordBatch) -> list[Rejected]:
+        """Take a batch of the items topic in; return the lines that are no items.
+
+        A record without a value is a tombstone: the item of its key is forgotten.
+        """
+        decoded = self._decoder.decode(batch)
+        tombstones = iter([*decoded.tombstones, (len(decoded.records) + 1, b"")])
+        position, key = next(tombstones)
+        for number, item in enumerate(decoded.records):
+            while position <= number:
+                self._items.pop(key.decode("utf-8", "replace"), None)
+                position, key = next(tombstones)
+            self._items[item.item_id] = item.model_dump(exclude_none=True)
+        while position <= len(decoded.records):
+            self._items.pop(key.decode("utf-8", "replace"), None)
+            position, key = next(tombstones)
+        return decoded.rejected

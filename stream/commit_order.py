@@ -80,7 +80,7 @@ class Checkpointer:
         cuts: list[tuple[OwnedPartition, Checkpoint]] = []
         for owned in partitions:
             async with owned.lock:
-                if owned.unsaved_records and not owned.saving:
+                if owned.unsaved_records and not owned.saving and not owned.broken:
                     checkpoint = owned.processor.cut()  # 1
                     owned.unsaved_records = 0
                     owned.saving = True

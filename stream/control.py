@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel
 
+from stream.decode_records import RecordDecoder
 from stream.events import CONTROL, TOPICS, LfSwitch
 from stream.records import RecordBatch
-from stream.rejection import Invalid, Origin, Rejected, explain, parse_object, split_lines
+from stream.rejection import Rejected
 
 __all__ = ["Switches"]
 
 _ANY_TASK = ""
 _ANY_VERSION = 0
+_DECODER: RecordDecoder[BaseModel] = RecordDecoder(TOPICS[CONTROL])
 
 
 class Switches:
@@ -42,25 +44,9 @@ class Switches:
 
         Orders of other kinds are for others to obey.
         """
-        orders: list[LfSwitch] = []
-        rejected: list[Rejected] = []
-        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
-            for number, line in enumerate(split_lines(value), 1):
-                if not line.strip():
-                    continue
-                try:
-                    order = TOPICS[CONTROL].validate_python(parse_object(line))
-                except ValidationError as error:
-                    fault = explain(error)
-                except Invalid as error:
-                    fault = error
-                else:
-                    if isinstance(order, LfSwitch):
-                        orders.append(order)
-                    continue
-                origin = Origin(offset, number, time)
-                rejected.append(Rejected(*origin, fault.field, fault.reason, line))
-        return orders, rejected
+        decoded = _DECODER.decode(batch)
+        orders = [order for order in decoded.records if isinstance(order, LfSwitch)]
+        return orders, decoded.rejected
 
     def apply(self, order: LfSwitch) -> None:
         """Obey an order; it replaces every earlier one that it covers."""

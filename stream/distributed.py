@@ -13,11 +13,11 @@ from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError, load_settings
-from stream.embedded import take_items_in
 from stream.events import ITEMS
 from stream.kafka_clients import KafkaConnection
 from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline
+from stream.readiness import get_ready
 from stream.state import StoreError
 from stream.stores import open_store
 from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics
@@ -46,6 +46,7 @@ def run_worker(settings: Settings) -> int:
         )
         store.ping()
         spec = pipeline_spec(settings, timer=time.perf_counter)
+        get_ready(spec)
     except (BrokerUnreachable, TopicsUnfit, StoreError, SettingsError) as error:
         log.critical("the worker does not start: %s", error)
         return REFUSED
@@ -60,7 +61,7 @@ def run_worker(settings: Settings) -> int:
             worker_options(settings, connection),
             store,
             make_processor,
-            whole={ITEMS: lambda batch: take_items_in(catalogue, batch)},
+            whole={ITEMS: catalogue.take_in},
             metrics=metrics,
         )
     finally:

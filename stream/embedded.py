@@ -20,7 +20,7 @@ from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, EVENTS, GOLD, ITEMS
 from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline, PipelineSpec
-from stream.records import RecordBatch
+from stream.readiness import get_ready
 from stream.runner import PartitionRunner
 from stream.state import Epoch, StateStore
 
@@ -98,7 +98,9 @@ class EmbeddedEngine:
         self.batch_records = _MAX_RECORDS
         self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
         self._items_offsets: dict[int, int] = {}
+        self._known: dict[tuple[int, str], int] = {}
         spec = pipeline_spec(settings, timer=time.perf_counter)
+        get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
         self._partitions = [
             _Partition(number, spec, store, owner, metrics, self.catalogue)
@@ -208,8 +210,8 @@ class EmbeddedEngine:
     def _exchange(self) -> None:
         if len(self._partitions) == 1:
             return
-        known: dict[tuple[int, str], int] = {}
-        chunks = self._store.shared("share/labels/", known)
+        chunks = self._store.shared("share/labels/", self._known)
+        self._known |= {(chunk.partition, chunk.name): chunk.version for chunk in chunks}
         for partition in self._partitions:
             partition.metered.take_in(chunks)
 
@@ -247,18 +249,8 @@ class EmbeddedEngine:
                 batch = self.log.read(ITEMS, number, offset)
                 if not len(batch):
                     break
-                take_items_in(self.catalogue, batch)
+                self.catalogue.apply(batch)
                 self._items_offsets[number] = batch.offsets[-1] + 1
-
-
-def take_items_in(catalogue: Catalogue, batch: RecordBatch) -> None:
-    """Apply records of the items topic; an empty value is a tombstone of its key."""
-    for position, value in enumerate(batch.values):
-        key = batch.keys[position] if batch.keys is not None else None
-        if not value and key is not None:
-            catalogue.forget(key.decode("utf-8", "replace"))
-        else:
-            catalogue.apply(value.split(b"\n"))
 
 
 class _Partition:

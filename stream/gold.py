@@ -6,18 +6,20 @@ import heapq
 from typing import Final
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
+from stream.decode_records import RecordDecoder
 from stream.events import Gold
 from stream.ids import KEY_BYTES
 from stream.records import RecordBatch
-from stream.rejection import Invalid, Origin, Rejected, explain, parse_object, split_lines
+from stream.rejection import Invalid, Origin, Rejected
 
 __all__ = ["GoldAnswer", "GoldQueue"]
 
 _NEVER: Final = float("inf")
 _KEY_HEX: Final = 2 * KEY_BYTES
 _ID_HEX: Final = _KEY_HEX + 16
+_DECODER: Final = RecordDecoder(TypeAdapter(Gold))
 
 
 class GoldAnswer(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
@@ -78,17 +80,15 @@ class GoldQueue:
 
     def decode(self, batch: RecordBatch) -> tuple[list[GoldAnswer], list[Rejected]]:
         """Return the answers of a batch of records, and the lines that are none."""
+        decoded = _DECODER.decode(batch)
         answers: list[GoldAnswer] = []
-        rejected: list[Rejected] = []
-        for offset, value, time in zip(batch.offsets, batch.values, batch.times, strict=True):
-            for number, line in enumerate(split_lines(value), 1):
-                if line.strip():
-                    try:
-                        answers.append(_answer(line, offset, number))
-                    except Invalid as fault:
-                        origin = Origin(offset, number, time)
-                        rejected.append(Rejected(*origin, fault.field, fault.reason, line))
-        return answers, rejected
+        for gold, origin in zip(decoded.records, decoded.origins, strict=True):
+            try:
+                answers.append(_answer(gold, origin))
+            except Invalid as fault:
+                raw = gold.model_dump_json().encode()
+                decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, raw))
+        return answers, decoded.rejected
 
     def to_bytes(self) -> bytes:
         """Return the answers that wait."""
@@ -100,11 +100,7 @@ class GoldQueue:
         heapq.heapify(self._heap)
 
 
-def _answer(line: bytes, offset: int, number: int) -> GoldAnswer:
-    try:
-        gold = Gold.model_validate(parse_object(line))
-    except ValidationError as error:
-        raise explain(error) from error
+def _answer(gold: Gold, origin: Origin) -> GoldAnswer:
     name = gold.example_id
     try:
         if len(name) != _ID_HEX:
@@ -114,4 +110,6 @@ def _answer(line: bytes, offset: int, number: int) -> GoldAnswer:
         raise Invalid(
             "example_id", f"found {name[:60]!r}, allowed: {_ID_HEX} hexadecimal digits"
         ) from error
-    return GoldAnswer(gold.ts, offset, number, key, half, gold.task, gold.label, gold.inclusion)
+    return GoldAnswer(
+        gold.ts, origin.offset, origin.line, key, half, gold.task, gold.label, gold.inclusion
+    )

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from faust.types import TP
 
 from stream.processor import Processor, ProcessorFactory
-from stream.records import Outgoing
+from stream.records import Outgoing, RecordBatch
 from stream.state import ClaimRefused, Epoch, PartitionHead
 from stream.store_calls import StoreCalls, WorkerStop
 
@@ -26,6 +26,7 @@ __all__ = ["LogReader", "OwnedPartition", "Ownership"]
 log = logging.getLogger(__name__)
 
 CLAIM_RETRY_S = 0.1
+INBOX_BATCHES = 2
 
 
 class LogReader(Protocol):
@@ -51,7 +52,8 @@ class OwnedPartition:
     ``positions`` are the next offsets to read of each topic, ``saved`` those in the store,
     ``committed`` those in Kafka; ``reached`` is the log's time of the last record applied.
     ``lock`` is held while the processor prepares, processes or
-    cuts; ``live`` turns False when the partition is given up, and nothing is applied after that.
+    cuts; ``live`` turns False when the partition is given up, and nothing is applied after that;
+    ``broken`` turns True when a bug left the state half applied, and nothing is saved after that.
     """
 
     partition: int
@@ -65,11 +67,22 @@ class OwnedPartition:
     acks: list[asyncio.Future[Any]] = field(default_factory=list)
     saving: bool = False
     live: bool = True
+    broken: bool = False
+    inbox: asyncio.Queue[RecordBatch | None] = field(
+        default_factory=lambda: asyncio.Queue(INBOX_BATCHES)
+    )
     unsaved_records: int = 0
     moved_at: float = field(default_factory=time.monotonic)
     gap_at: dict[str, int] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def retire(self) -> None:
+        """Apply nothing from here on, and let whoever delivers or waits for a batch go."""
+        self.live = False
+        while not self.inbox.empty():
+            self.inbox.get_nowait()
+        self.inbox.put_nowait(None)
 
 
 class Ownership:
@@ -158,7 +171,7 @@ class Ownership:
         self.forfeited.clear()
         leaving = self.live()
         for owned in leaving:
-            owned.live = False
+            owned.retire()
         self.owned.clear()
         return leaving
 
@@ -176,7 +189,7 @@ class Ownership:
         async with self._claiming:
             if self.owned.get(fenced.partition) is not fenced:
                 return
-            fenced.live = False
+            fenced.retire()
             del self.owned[fenced.partition]
             committed: dict[TP, int | None] = {
                 TP(topic, fenced.partition): fenced.committed.get(topic) for topic in self._topics

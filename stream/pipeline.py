@@ -20,6 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ from stream.checkpointing import Snapshot
 from stream.control import Switches
 from stream.decode import Decoded, Decoder, TickAt
 from stream.effects import Effects
-from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, LfSwitch
+from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwitch
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join, JoinRules, Rows
@@ -37,12 +38,15 @@ from stream.labelling import Labelling, TaskSpec
 from stream.learning import Learning, RecommenderSpec
 from stream.numbers import Layout
 from stream.partitioning import partition_for
+from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
-from stream.rejection import Rejected, dead_letter
+from stream.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 from stream.user_state import UserState
 
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
+
+_FIELDS: Final = frozenset({WHOLE_LINE, "tick", *Event.model_fields, *Gold.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class PipelineSpec:
         Number of partitions of the events topic.
     secret
         Keys the hash of user ids; empty: unkeyed.
+    pseudonymise
+        Whether raw user ids are replaced by their keyed hash: such an event is published anew.
     learn
         False freezes every learner.
     cached_users
@@ -81,6 +87,7 @@ class PipelineSpec:
     recommender: RecommenderSpec
     n_partitions: int = 1
     secret: bytes = b""
+    pseudonymise: bool = False
     learn: bool = True
     cached_users: int = 50_000
     provisional: bool = True
@@ -278,6 +285,10 @@ class PartitionPipeline:
             if user is not None:
                 user.touched = self._round
                 continue
+            if spec.pseudonymise and pseudonym(user_id, spec.secret) != user_id:
+                # Published anew under the pseudonym before anybody owns it.
+                prepared.misplaced.add(user_id)
+                continue
             if (
                 spec.n_partitions > 1
                 and partition_for(user_id.encode(), spec.n_partitions) != self.partition
@@ -303,7 +314,9 @@ class PartitionPipeline:
 
     def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
         """Send a refused line to the dead letters."""
-        self.counts.rejected[topic, rejected.field.partition(".")[0]] += 1
+        name = rejected.field.partition(".")[0]
+        # Names outside the schema are made by whoever sends: they must not grow the state.
+        self.counts.rejected[topic, name if name in _FIELDS else "other"] += 1
         letter = dead_letter(rejected, topic, self.partition)
         effects.dead_letters.append(
             Outgoing(DEAD_LETTER, letter.id.encode(), letter.model_dump_json().encode())
@@ -347,8 +360,11 @@ class PartitionPipeline:
                 kept.events.append(event)
                 continue
             self.counts.misplaced += 1
-            line = msgspec.json.encode(event)
-            effects.misplaced.append(Outgoing(EVENTS, event.user_id.encode(), line))
+            owner = event.user_id
+            if self.spec.pseudonymise:
+                owner = pseudonym(owner, self.spec.secret)
+            line = msgspec.json.encode(msgspec.structs.replace(event, user_id=owner))
+            effects.misplaced.append(Outgoing(EVENTS, owner.encode(), line))
         while tick.position <= len(decoded.events):
             kept.ticks.append(tick._replace(position=len(kept.events)))
             tick = next(ticks)

@@ -20,7 +20,7 @@ import orjson
 from stream.catalogue import Catalogue
 from stream.effects import Effects
 from stream.event_files import Lines, read_merged
-from stream.events import EVENTS, GOLD
+from stream.events import EVENTS, GOLD, ITEMS
 from stream.partitioning import partition_for
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
@@ -97,11 +97,13 @@ class Replay:
 
     def read_items(self, path: Path) -> None:
         """Take a file of items in; lines that are none become problems."""
-        number = 0
+        now, number = time.time(), 0
         for block in read_merged([path], _BLOCK, self.progress):
-            for position, fault in self.catalogue.apply(block.lines):
-                self._refuse(Problem(str(path), number + position + 1, fault.field, fault.reason))
-            number += len(block.lines)
+            n = len(block.lines)
+            batch = RecordBatch(ITEMS, 0, range(number, number + n), block.lines, [now] * n)
+            for refused in self.catalogue.apply(batch):
+                self._refuse(Problem(str(path), refused.offset + 1, refused.field, refused.reason))
+            number += n
 
     def read_gold(self, path: Path) -> None:
         """Take a file of gold answers in; each waits for its event time."""

@@ -6,7 +6,6 @@ What survives a crash is decided in one place, `stream.commit_order.Checkpointer
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,7 +15,8 @@ from faust.types import TP, StreamT
 from mode.supervisors import CrashingSupervisor
 
 from monitoring.metrics import Metrics
-from stream.batching import BatchScheduler, BatchSchema, Pacer
+from stream.applying import Applier
+from stream.batching import BatchScheduler, BatchSchema
 from stream.broadcast import BroadcastReader
 from stream.commit_order import Checkpointer
 from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
@@ -87,7 +87,14 @@ class Worker:
             options.kafka, compression=options.compression, timeout_s=options.publish_timeout_s
         )
         self.checkpointer = Checkpointer(self.store, self.publisher, self._commit, self.metrics)
-        self.broadcast = BroadcastReader(options, whole or {}, self.apply)
+        self._wake = asyncio.Event()
+        self.applier = Applier(
+            self.checkpointer,
+            slice_s=options.slice_s,
+            checkpoint_records=options.checkpoint_records,
+            wake_checkpoint=self._wake.set,
+        )
+        self.broadcast = BroadcastReader(options, whole or {}, self.applier.apply)
         self.ownership = Ownership(
             self.store,
             make_processor,
@@ -95,11 +102,7 @@ class Worker:
             patience_s=options.session_timeout_s,
             on_claimed=self._on_claimed,
         )
-        self.pacer = Pacer(options.slice_s)
-        self.records = 0
-        self.busy_s = 0.0
-        self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self.app = self._make_app()
 
     @property
@@ -126,7 +129,7 @@ class Worker:
     async def abandon(self) -> None:
         """Leave the group with nothing saved: the way out after a failure."""
         self.ownership.close()
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         await self.app.stop()
         await self.broadcast.stop()
@@ -138,33 +141,6 @@ class Worker:
         self.ownership.close()
         if not self.failure.done():
             self.failure.set_exception(error)
-
-    async def apply(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        """Apply a batch in slices, and hand over its effects."""
-        for part, size in self.pacer.slices(batch):
-            async with owned.lock:
-                prepared = owned.processor.prepare(part)
-                missing = prepared.missing
-                loaded = await self.checkpointer.load(owned, missing) if missing else {}
-                if not owned.live:
-                    return
-                # This thread's own time: neighbours on the machine must not shrink slices.
-                began = time.thread_time()
-                effects = owned.processor.process(prepared, loaded)
-                elapsed = time.thread_time() - began
-                owned.outbox += effects.outgoing()
-                if part.topic in owned.positions:
-                    owned.positions[part.topic] = part.offsets[-1] + 1
-                    owned.reached[part.topic] = part.times[-1]
-                owned.unsaved_records += len(part)
-                owned.moved_at = time.monotonic()
-            self.pacer.observe(size, elapsed)
-            self.busy_s += elapsed
-            self.records += len(part)
-            if owned.unsaved_records >= self.options.checkpoint_records:
-                self._wake.set()
-            await self.checkpointer.publish(owned)
-            await asyncio.sleep(0)
 
     def _make_app(self) -> faust.App:
         options = self.options
@@ -202,7 +178,7 @@ class Worker:
         return app
 
     async def consume(self, batches: StreamT[RecordBatch]) -> None:
-        """Apply what Faust delivers; the agent of the app."""
+        """Hand what Faust delivers to its partition; the agent of the app."""
         try:
             async for batch in batches:
                 await self._deliver(batch)
@@ -212,16 +188,26 @@ class Worker:
 
     async def _deliver(self, batch: RecordBatch) -> None:
         owned = self.ownership.owned.get(batch.partition)
-        if owned is None:
-            if batch.partition not in self.ownership.forfeited:
-                raise RuntimeError(f"partition {batch.partition} was delivered but not claimed")
-        elif await self.ownership.continues(self.consumer, owned, batch.topic, batch.offsets[0]):
-            await self.apply(owned, batch)
+        if owned is not None:
+            await owned.inbox.put(batch)
+        elif batch.partition not in self.ownership.forfeited:
+            raise RuntimeError(f"partition {batch.partition} was delivered but not claimed")
+
+    async def _work(self, owned: OwnedPartition) -> None:
+        """Apply a partition's batches; while one waits for the store, another computes."""
+        while owned.live:
+            batch = await owned.inbox.get()
+            if batch is not None and await self.ownership.continues(
+                self.consumer, owned, batch.topic, batch.offsets[0]
+            ):
+                await self.applier.apply(owned, batch)
 
     async def _on_claimed(self, claimed: Sequence[OwnedPartition]) -> None:
         self.metrics.add("rebalances_total")
         await self.checkpointer.greet(claimed)
         await self.broadcast.catch_up(claimed, self.ownership.live())
+        for owned in claimed:
+            self._run(self._work(owned))
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         await self.checkpointer.leave(self.ownership.revoke())
@@ -250,9 +236,10 @@ class Worker:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
-        self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)

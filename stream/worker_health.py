@@ -93,8 +93,8 @@ class Health:
         return started, {
             "status": "ok" if started else "stopping",
             "group": self._options.group,
-            "records": worker.records,
-            "busy_s": round(worker.busy_s, 3),
+            "records": worker.applier.records,
+            "busy_s": round(worker.applier.busy_s, 3),
             "partitions": partitions,
         }
 

@@ -15,6 +15,7 @@ from stream.assembly import pipeline_spec
 from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
 from stream.config import load_settings
 from stream.effects import Effects
+from stream.readiness import get_ready
 from stream.replay import Replay
 
 __all__ = ["replay"]
@@ -46,6 +47,7 @@ def replay(
     labels.
     """
     spec = pipeline_spec(load_settings(config), partitions=partitions, timer=time.perf_counter)
+    get_ready(spec)
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
         if not path.is_file():
             raise Refused(f"{path}: there is no such file")

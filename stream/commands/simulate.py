@@ -43,7 +43,8 @@ def simulate(
         Path | None, typer.Argument(help="Folder to write to; made if it is not there.")
     ] = None,
     events: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many events, whatever --days says.")
+        int | None,
+        typer.Option(min=1, help="Exactly so many events; --days then sets how fast they come."),
     ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="Users, bots included.")] = None,
     items: Annotated[int | None, typer.Option(min=2, help="Items, later ones included.")] = None,

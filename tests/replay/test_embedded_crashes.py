@@ -30,7 +30,7 @@ class Crash(Exception):
 def settings_for(folder: Path) -> Settings:
     return Settings(
         log={"url": f"sqlite:///{folder / 'headrace.db'}", "partitions": 2},
-        checkpoint={"interval_s": 0.01},
+        checkpoint={"interval_s": 1e-6},
         ticks={"enabled": False},
         learn=False,
         events={"max_future_skew_s": 1e9},
@@ -51,7 +51,7 @@ def run(settings: Settings, after_step: Callable[[str], None] | None = None) -> 
     """Run the engine until everything is applied, or until it crashes."""
     log, store = open_embedded(settings)
     engine = EmbeddedEngine(settings, log, store, Metrics(process=False), after_step=after_step)
-    engine.batch_records = 40
+    engine.batch_records = 20
     try:
         engine.start()
         while not engine.drained() and engine.failure is None:
