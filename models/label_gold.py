@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_kernels import add_counts, find_votes, judge
 from models.label_layout import Config, FloatArray, Sums, Tables
+from models.label_rows import add_counts, find_votes, judge
 from models.label_tables import build_tables
 
 __all__ = ["learn_gold_row"]

@@ -1,4 +1,4 @@
-"""Compiled loops of the label model: judge a row, learn it, derive the next block's tables."""
+"""Compiled loop of the label model: rows judged and learned in order, cut into blocks."""
 
 from __future__ import annotations
 
@@ -8,269 +8,22 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import Config, FloatArray, Sums, Tables
+from models.label_layout import Config, FloatArray, Recent, Sums, Tables
+from models.label_replay import find_recent, replay_start
+from models.label_rows import (
+    add_counts,
+    find_votes,
+    judge,
+    learn_evidence,
+    learn_pairs,
+    publish,
+)
 from models.label_tables import build_pairs, build_tables, pair_width
 
-__all__ = ["fold_evidence", "judge", "scale_sums", "start_block", "step_rows"]
+__all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_rows"]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
-
-TINY = 1e-12
-"""Least probability of a class: a posterior of exactly 0 marks a gold answer instead."""
-FOLD_BELOW = 1e-150
-
-
-@njit(cache=True)
-def _softmax(score: FloatArray, out: FloatArray) -> None:
-    """Write the softmax of ``score``, floored at TINY, into ``out``."""
-    k_n = score.shape[0]
-    top = score[0]
-    for k in range(1, k_n):
-        top = max(top, score[k])
-    total = 0.0
-    for k in range(k_n):
-        out[k] = math.exp(score[k] - top) + TINY
-        total += out[k]
-    for k in range(k_n):
-        out[k] /= total
-
-
-@njit(cache=True)
-def find_votes(
-    row: VoteArray, n_classes: int, tables: Tables, columns: IntArray, shares: FloatArray
-) -> int:
-    """List the columns that voted and each one's share (1 / (1 + Σ rho)); return how many."""
-    n = 0
-    for w in range(row.shape[0]):
-        if 0 <= row[w] < n_classes:
-            columns[n] = w
-            n += 1
-    if tables.scalars[2] > 0.0:
-        for a in range(n):
-            total = 1.0
-            for b in range(n):
-                total += tables.rho[columns[a], columns[b]]
-            shares[a] = 1.0 / total
-    else:
-        for a in range(n):
-            shares[a] = 1.0
-    return n
-
-
-@njit(cache=True)
-def judge(
-    row: VoteArray,
-    n: int,
-    columns: IntArray,
-    shares: FloatArray,
-    tables: Tables,
-    score: FloatArray,
-    posterior: FloatArray,
-) -> None:
-    """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``."""
-    k_n = score.shape[0]
-    for k in range(k_n):
-        score[k] = tables.log_prior[k]
-    for a in range(n):
-        w = columns[a]
-        label = row[w]
-        for k in range(k_n):
-            score[k] += shares[a] * tables.log_like[w, label, k]
-    _softmax(score, posterior)
-
-
-@njit(cache=True)
-def publish(
-    row: VoteArray,
-    n: int,
-    columns: IntArray,
-    shares: FloatArray,
-    tables: Tables,
-    score: FloatArray,
-    proba: FloatArray,
-    weights: FloatArray,
-) -> None:
-    """Write calibrated probabilities, and each vote's weight in log-odds for the chosen class.
-
-    The weights and the prior's log-odds sum to the posterior's. With more than two classes the
-    gain in log-odds is split along the straight path from the prior (Aumann-Shapley).
-    """
-    k_n = score.shape[0]
-    temper = 1.0 / tables.scalars[0]
-    corrected = tables.scalars[1] > 0.0
-    final = np.empty(k_n)
-    for k in range(k_n):
-        final[k] = tables.log_prior[k] + (score[k] - tables.log_prior[k]) * temper
-        if corrected:
-            final[k] += tables.corrector[0, k]
-            for a in range(n):
-                w = columns[a]
-                final[k] += tables.corrector[1 + w * k_n + row[w], k]
-    _softmax(final, proba)
-    best = 0
-    for k in range(1, k_n):
-        if proba[k] > proba[best]:
-            best = k
-    weights[:] = 0.0
-    if k_n == 1 or n == 0:
-        return
-    base = np.empty(k_n)
-    for k in range(k_n):
-        base[k] = tables.log_prior[k]
-    mix = np.zeros(k_n)
-    if k_n == 2:
-        mix[1 - best] = 1.0
-    else:
-        other = np.empty(k_n)
-        for step in range(3):
-            at = (0.1127016653792583, 0.5, 0.8872983346207417)[step]
-            share = (5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0)[step]
-            top = -np.inf
-            for k in range(k_n):
-                other[k] = base[k] + at * (final[k] - base[k])
-                if k != best:
-                    top = max(top, other[k])
-            total = 0.0
-            for k in range(k_n):
-                if k != best:
-                    total += math.exp(other[k] - top)
-            for k in range(k_n):
-                if k != best:
-                    mix[k] += share * math.exp(other[k] - top) / total
-    explained = 0.0
-    for a in range(n):
-        w = columns[a]
-        label = row[w]
-        gain = 0.0
-        for k in range(k_n):
-            part = shares[a] * tables.log_like[w, label, k] * temper
-            if corrected:
-                part += tables.corrector[1 + w * k_n + label, k]
-            gain += part if k == best else -mix[k] * part
-        weights[w] = gain
-        explained += gain
-    rest = _log_odds(final, best) - _log_odds(base, best) - explained
-    for a in range(n):
-        weights[columns[a]] += rest / n
-
-
-@njit(cache=True)
-def _log_odds(score: FloatArray, best: int) -> float:
-    """Return log(p / (1 − p)) of class ``best`` under unnormalised log-probabilities."""
-    top = -np.inf
-    for k in range(score.shape[0]):
-        if k != best:
-            top = max(top, score[k])
-    total = 0.0
-    for k in range(score.shape[0]):
-        if k != best:
-            total += math.exp(score[k] - top)
-    return score[best] - top - math.log(total)
-
-
-@njit(cache=True)
-def _fold_row(w: int, sums: Sums, tables: Tables) -> None:
-    for h in range(tables.product.shape[1]):
-        sums.evidence[w, h] += math.log(tables.product[w, h])
-        tables.product[w, h] = 1.0
-
-
-@njit(cache=True)
-def _learn_evidence(
-    row: VoteArray,
-    label_of: VoteArray,
-    n: int,
-    columns: IntArray,
-    shares: FloatArray,
-    posterior: FloatArray,
-    sums: Sums,
-    tables: Tables,
-    leave: FloatArray,
-) -> None:
-    """Score each half-life's prediction of a vote by the posterior without that vote.
-
-    ``label_of`` holds the votes already learned: those are not scored again.
-    """
-    m_k, h_n = posterior.shape[0], tables.weight.shape[0]
-    for a in range(n):
-        w = columns[a]
-        label = row[w]
-        if label_of[w] >= 0:
-            continue
-        total = 0.0
-        for k in range(m_k):
-            leave[k] = posterior[k] * math.exp(-shares[a] * tables.log_like[w, label, k])
-            total += leave[k]
-        low = 1.0
-        for h in range(h_n):
-            p = 0.0
-            for k in range(m_k):
-                p += leave[k] * tables.bank[w, label, h, k]
-            tables.product[w, h] *= max(p / total, 1e-6)
-            low = min(low, tables.product[w, h])
-        tables.voted[w] += 1.0
-        sums.cast[w] += 1.0
-        if low < FOLD_BELOW:
-            _fold_row(w, sums, tables)
-
-
-@njit(cache=True)
-def _learn_pairs(
-    row: VoteArray,
-    n: int,
-    columns: IntArray,
-    shares: FloatArray,
-    posterior: FloatArray,
-    sums: Sums,
-    tables: Tables,
-    limit: int,
-    inverse: FloatArray,
-) -> None:
-    """Compare each pair's agreement with what its accuracies explain, leaving both out."""
-    k_n = posterior.shape[0]
-    for a in range(n):
-        w = columns[a]
-        for k in range(k_n):
-            inverse[a, k] = math.exp(
-                -shares[a] * (tables.log_like[w, row[w], k] - tables.log_like[w, row[w], 0])
-            )
-    for b in range(1, n):
-        v = columns[b]
-        if v >= limit:
-            break
-        first = v * (v - 1) // 2
-        for a in range(b):
-            w = columns[a]
-            total = 0.0
-            expected = 0.0
-            for k in range(k_n):
-                r = posterior[k] * inverse[a, k] * inverse[b, k]
-                total += r
-                expected += r * tables.agree[first + w, k]
-            expected /= total
-            if row[w] == row[v]:
-                sums.pairs[first + w, 0] += 1.0
-            sums.pairs[first + w, 1] += expected
-            sums.pairs[first + w, 2] += 1.0 - expected
-            sums.pairs[first + w, 3] += expected * (1.0 - expected)
-
-
-@njit(cache=True)
-def add_counts(
-    row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums
-) -> None:
-    """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
-    k_n, h_n = posterior.shape[0], factor.shape[0]
-    for w in range(row.shape[0]):
-        label = row[w]
-        if 0 <= label < k_n:
-            for h in range(h_n):
-                for k in range(k_n):
-                    sums.counts[w, label, h, k] += factor[h] * posterior[k]
-    for h in range(h_n):
-        for k in range(k_n):
-            sums.mass[h, k] += factor[h] * posterior[k]
 
 
 @njit(cache=True)
@@ -338,6 +91,17 @@ def start_block(
 
 
 @njit(cache=True)
+def block_length(own: int, clock: int, block: int) -> int:
+    """Return the own examples that make up a block of the whole stream, an eighth of it at least.
+
+    A partition that sees a quarter of the stream learns after a quarter of a block, so that all
+    follow a change at the same speed.
+    """
+    share = block * own // clock if clock > 0 else block
+    return max(min(share, block), max(block // 8, 1))
+
+
+@njit(cache=True)
 def step_rows(
     first: int,
     votes: VoteArray,
@@ -348,6 +112,7 @@ def step_rows(
     ex_clock: IntArray,
     learn: bool,
     counters: IntArray,
+    recent: Recent,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -361,7 +126,8 @@ def step_rows(
     """Judge rows in order, learn those that are emitted; return the first row not processed.
 
     Stops early after a block start when ``counters[4]`` says that other partitions' sums wait.
-    Counters: own examples, stream clock, examples in this block, block size, sums waiting.
+    Counters: own examples, stream clock, examples in this block, block size, whether others'
+    sums wait, length of this block, examples at hand for a second look.
     """
     n, m = votes.shape
     h_n, k_n = own.mass.shape
@@ -397,6 +163,10 @@ def step_rows(
                 ex_proba[e] = posterior
             continue
         if known:
+            place = find_recent(recent, counters[6], ex_clock[e])
+            if place >= 0:
+                ex_votes[e] = recent.votes[place]
+                ex_proba[e] = recent.posterior[place]
             age = counters[1] - ex_clock[e]
             for h in range(h_n):
                 factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
@@ -404,31 +174,44 @@ def step_rows(
             for h in range(h_n):
                 factor[h] = -factor[h]
             add_counts(row, posterior, factor, own)
-            _learn_evidence(
+            learn_evidence(
                 row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
             )
-        else:
-            ex_votes[e] = -1
-            for h in range(h_n):
-                tables.weight[h] *= config.growth[h]
-            add_counts(row, posterior, tables.weight, own)
-            _learn_evidence(
-                row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
-            )
-            if config.use_pairs:
-                _learn_pairs(
-                    row, n_votes, columns, shares, posterior, own, tables, limit, inverse
-                )
-            counters[0] += 1
-            counters[1] += 1
-            counters[2] += 1
-            ex_clock[e] = counters[1]
-            clock[i] = counters[1]
+            ex_votes[e] = row
+            ex_proba[e] = posterior
+            if place >= 0:
+                recent.votes[place] = row
+                recent.posterior[place] = posterior
+            continue
+        ex_votes[e] = -1
+        for h in range(h_n):
+            tables.weight[h] *= config.growth[h]
+        add_counts(row, posterior, tables.weight, own)
+        learn_evidence(row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave)
+        if config.use_pairs:
+            learn_pairs(row, n_votes, columns, shares, posterior, own, tables, limit, inverse)
+        counters[0] += 1
+        counters[1] += 1
+        counters[2] += 1
+        ex_clock[e] = counters[1]
+        clock[i] = counters[1]
         ex_votes[e] = row
         ex_proba[e] = posterior
-        if not known and counters[2] >= counters[3]:
+        at_hand = counters[0] == counters[6] + 1 and counters[6] < recent.clock.shape[0]
+        if at_hand:
+            recent.votes[counters[6]] = row
+            recent.posterior[counters[6]] = posterior
+            recent.clock[counters[6]] = counters[1]
+            counters[6] += 1
+        early = at_hand and (counters[0] == 8 or counters[0] == 16)  # noqa: PLR1714, PLR2004
+        if early or counters[2] >= counters[5]:
             start_block(own, other, tables, config, prior, forms, float(counters[2]))
             counters[2] = 0
+            counters[5] = block_length(counters[0], counters[1], counters[3])
+            if at_hand:
+                replay_start(
+                    counters[6], counters[1], recent, own, other, tables, config, prior, forms
+                )
             if counters[4] > 0:
                 return i + 1
     return n

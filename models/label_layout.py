@@ -11,11 +11,14 @@ __all__ = [
     "CROWD",
     "LF",
     "PAIR_LIMIT",
+    "REPLAY_SIZE",
     "TEMPERATURES",
     "Config",
+    "Recent",
     "FloatArray",
     "Sums",
     "Tables",
+    "new_recent",
     "new_sums",
     "new_tables",
     "pair_count",
@@ -31,6 +34,9 @@ CROWD = 1
 
 PAIR_LIMIT = 512
 """Columns beyond this number are left out of the pairwise statistics, which grow as m²."""
+
+REPLAY_SIZE = 128
+"""First examples that get a second look."""
 
 TEMPERATURES: FloatArray = np.exp(np.linspace(np.log(0.5), np.log(8.0), 25))
 """Grid of temperatures, log-spaced; T = 1 is its seventh value."""
@@ -61,6 +67,7 @@ class Config(NamedTuple):
     temperature_strength: float
     corrector_variance: float
     learn_balance: bool
+    replay_passes: int
     use_pairs: bool
 
 
@@ -97,6 +104,14 @@ class Tables(NamedTuple):
     weight: FloatArray  # (H,) weight of the next example relative to the block start
     product: FloatArray  # (m, H) product of predictive probabilities in this block
     voted: FloatArray  # (m,) votes in this block
+
+
+class Recent(NamedTuple):
+    """The first examples, kept for a second look: memory of a fixed size."""
+
+    votes: npt.NDArray[np.int8]  # (R, m)
+    posterior: FloatArray  # (R, K) what the sums hold
+    clock: npt.NDArray[np.int64]  # (R,)
 
 
 def pair_count(m: int) -> int:
@@ -138,6 +153,15 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         weight=np.ones(h),
         product=np.ones((m, h)),
         voted=np.zeros(m),
+    )
+
+
+def new_recent(m: int, n_classes: int) -> Recent:
+    """Return room for the first examples."""
+    return Recent(
+        votes=np.full((REPLAY_SIZE, m), -1, dtype=np.int8),
+        posterior=np.zeros((REPLAY_SIZE, n_classes)),
+        clock=np.zeros(REPLAY_SIZE, dtype=np.int64),
     )
 
 

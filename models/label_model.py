@@ -19,10 +19,13 @@ from models.label_layout import (
     FloatArray,
     Sums,
     Tables,
+    Recent,
+    new_recent,
     new_sums,
     new_tables,
     widen_sums,
 )
+from models.label_replay import find_recent
 from models.label_snapshot import pack, pack_arrays, unpack, unpack_arrays
 from models.label_tables import build_pairs, build_tables, pair_width
 from models.label_stats import (
@@ -71,14 +74,15 @@ def _config(*, learn_balance: bool, correlations: bool, half_lives: Sequence[flo
         evidence_half_life=200.0,
         pair_half_life=5000.0,
         pair_shrinkage=10.0,
-        pair_z=4.0,
-        pair_floor=0.15,
+        pair_z=4.5,
+        pair_floor=0.25,
         gold_half_life=float("inf"),
         gold_boost=5.0,
         prior_strength=10.0,
         temperature_strength=10.0,
         corrector_variance=0.25,
         learn_balance=learn_balance,
+        replay_passes=8,
         use_pairs=correlations,
     )
 
@@ -152,13 +156,14 @@ class LabelModel:
         )
         self._prior = self._read_prior(prior)
         self._forms = np.zeros(0, dtype=np.int64)
-        # Own examples, stream clock, examples in this block, block size, others' sums waiting.
-        self._counters = np.array([0, 0, 0, block, 0], dtype=np.int64)
+        # See `step_rows` for their meaning.
+        self._counters = np.array([0, 0, 0, block, 0, block, 0], dtype=np.int64)
         self._others_count = 0
         self._waiting: bytes | None = None
         self._own = new_sums(0, self.n_classes, len(self._half_lives))
         self._other = new_sums(0, self.n_classes, len(self._half_lives))
         self._tables = new_tables(0, self.n_classes, len(self._half_lives))
+        self._recent = new_recent(0, self.n_classes)
         self._append(list(lfs), [(forms or {}).get(name, form) for name in lfs])
 
     @property
@@ -211,6 +216,7 @@ class LabelModel:
                 ex_clock,
                 learn,
                 self._counters,
+                self._recent,
                 self._own,
                 self._other,
                 self._tables,
@@ -325,6 +331,9 @@ class LabelModel:
         believed = np.array(ex_proba, dtype=np.float64)
         known = ex_clock >= 0
         age = float(self.clock - ex_clock) if known else 0.0
+        place = find_recent(self._recent, int(self._counters[6]), int(ex_clock))
+        if place >= 0:
+            believed = self._recent.posterior[place].copy()
         self._gold(
             np.ascontiguousarray(votes, dtype=np.int8),
             int(label),
@@ -333,6 +342,8 @@ class LabelModel:
             age=age,
             chance=inclusion,
         )
+        if place >= 0:
+            self._recent.posterior[place] = believed
         return believed
 
     def _gold(
@@ -381,6 +392,11 @@ class LabelModel:
         self._forms = np.concatenate([self._forms, np.array(codes, dtype=np.int64)])
         self._own = widen_sums(self._own, m)
         self._other = widen_sums(self._other, m)
+        recent = new_recent(m, self.n_classes)
+        recent.votes[:, : self._recent.votes.shape[1]] = self._recent.votes
+        self._recent = recent._replace(
+            posterior=self._recent.posterior, clock=self._recent.clock
+        )
         weight = self._tables.weight
         self._tables = new_tables(m, self.n_classes, len(self._half_lives))
         self._tables.weight[:] = weight
@@ -488,6 +504,8 @@ class LabelModel:
         fresh = new_tables(len(self.lf_names), self.n_classes, len(self._half_lives))
         self._tables = fresh
         self._counters[:3] = (both.count, both.clock, 0)
+        # What was learned elsewhere is not at hand: no second look at part of it.
+        self._counters[6] = 0
         self._rebuild()
         return self
 
@@ -511,6 +529,7 @@ class LabelModel:
                 "own": pack_arrays(self._own._asdict()),
                 "other": pack_arrays(self._other._asdict()),
                 "tables": pack_arrays(self._tables._asdict()),
+                "recent": pack_arrays(self._recent._asdict()),
             },
         )
 
@@ -537,6 +556,7 @@ class LabelModel:
         model._own = Sums(**unpack_arrays(state["own"]))
         model._other = Sums(**unpack_arrays(state["other"]))
         model._tables = Tables(**unpack_arrays(state["tables"]))
+        model._recent = Recent(**unpack_arrays(state["recent"]))
         return model
 
     def summary(self) -> dict[str, Any]:

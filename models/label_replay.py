@@ -1,0 +1,82 @@
+"""Compiled second look at the first examples, whose posteriors knew least."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from models.label_layout import Config, FloatArray, Recent, Sums, Tables
+from models.label_rows import add_counts, find_votes, judge, learn_pairs
+from models.label_tables import build_pairs, build_tables, pair_width
+
+__all__ = ["find_recent", "replay_start"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@njit(cache=True)
+def find_recent(recent: Recent, size: int, clock: int) -> int:
+    """Return the place of the example learned at ``clock``, or -1."""
+    low = 0
+    high = size
+    while low < high:
+        middle = (low + high) // 2
+        if recent.clock[middle] < clock:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < size and recent.clock[low] == clock else -1
+
+
+@njit(cache=True)
+def replay_start(
+    size: int,
+    now: int,
+    recent: Recent,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    prior: FloatArray,
+    forms: IntArray,
+) -> None:
+    """Run EM over the examples learned so far, all of which are at hand.
+
+    Each pass judges them with the present tables and learns the difference to what the sums
+    hold of them, so that the sums stay what one would get by learning them afresh.
+    """
+    m = forms.shape[0]
+    h_n, k_n = own.mass.shape
+    columns = np.empty(m, np.int64)
+    shares = np.empty(m)
+    score = np.empty(k_n)
+    posterior = np.empty(k_n)
+    change = np.empty(k_n)
+    inverse = np.empty((m, k_n))
+    factor = np.empty(h_n)
+    width = min(m, pair_width(own))
+    for _ in range(config.replay_passes):
+        own.pairs[:, :] = 0.0
+        for i in range(size):
+            row = recent.votes[i]
+            n = find_votes(row, k_n, tables, columns, shares)
+            judge(row, n, columns, shares, tables, score, posterior)
+            answered = False
+            for k in range(k_n):
+                answered = answered or recent.posterior[i, k] == 0.0
+            if answered:
+                posterior[:] = recent.posterior[i]
+            else:
+                for k in range(k_n):
+                    change[k] = posterior[k] - recent.posterior[i, k]
+                    recent.posterior[i, k] = posterior[k]
+                for h in range(h_n):
+                    age = now - recent.clock[i]
+                    factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
+                add_counts(row, change, factor, own)
+            if config.use_pairs:
+                learn_pairs(row, n, columns, shares, posterior, own, tables, width, inverse)
+        build_tables(own, other, tables, config, prior, forms)
+        if config.use_pairs:
+            build_pairs(own, other, tables, config, forms, width)
