@@ -161,6 +161,13 @@ class Replay:
             loaded = self.store.load_users(pipeline.partition, absent)
             self._hand_on(pipeline.answer_rest(loaded))
 
+    def checkpoint(self) -> None:
+        """Save every partition's state to the store."""
+        self._since_checkpoint = 0
+        self._saved = True
+        for runner in self._runners:
+            runner.checkpoint()
+
     def report(self) -> dict[str, Any]:
         """Return the report of everything so far."""
         return report(self.pipelines, seconds=self._seconds, peak_rss_bytes=peak_rss_bytes())
@@ -244,10 +251,7 @@ class Replay:
             limit = self.spec.cached_users
             due = any(len(p.join.resident) > limit for p in self.pipelines)
         if due:
-            self._since_checkpoint = 0
-            self._saved = True
-            for runner in self._runners:
-                runner.checkpoint()
+            self.checkpoint()
 
 
 def peak_rss_bytes() -> int:

@@ -1,0 +1,102 @@
+"""Real clicks and impressions through `headrace replay`: exact counts, and nothing learned twice.
+
+The files are not part of the repository: these tests skip where they are absent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from stream.assembly import pipeline_spec
+from stream.cli import app
+from stream.config import Settings
+from stream.effects import Effects
+from stream.replay import Replay
+from stream.state import Epoch
+from stream.stores.memory import MemoryStore
+
+SHARED = Path(
+    os.environ.get("HEADRACE_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+)
+SHOP = SHARED / "clicks" / "shop.events.ndjson.gz"
+BANDIT = [
+    SHARED / "bandit" / f"{policy}-{campaign}.events.ndjson.gz"
+    for policy in ("random", "bts")
+    for campaign in ("men", "women")
+]
+DAY_S = 86_400.0
+
+pytestmark = pytest.mark.skipif(
+    not SHOP.is_file(), reason=f"{SHARED} is absent (HEADRACE_SHARED_DATA names another place)"
+)
+
+
+def test_every_click_of_the_shop_is_accepted(tmp_path: Path) -> None:
+    target = tmp_path / "r.json"
+    result = CliRunner().invoke(app, ["replay", str(SHOP), "--report", str(target)])
+    assert result.exit_code == 0, result.output
+    report = orjson.loads(target.read_bytes())
+    assert (report["events"], report["rejected"], report["duplicates"]) == (116_285, 0, 0)
+    assert report["recommender"]["prequential"]["n"] == 116_285
+    assert report["recommender"]["prequential"]["hit@10"] > 0.4
+
+
+def test_every_click_of_the_bandit_files_meets_its_impression(tmp_path: Path) -> None:
+    target = tmp_path / "r.json"
+    files = [str(path) for path in BANDIT]
+    result = CliRunner().invoke(app, ["replay", *files, "--report", str(target)])
+    assert result.exit_code == 0, result.output
+    report = orjson.loads(target.read_bytes())
+    assert (report["events"], report["rejected"]) == (40_207, 0)
+    assert (report["join"]["matched"], report["join"]["organic"]) == (207, 0)
+
+
+def outcome(path: Path) -> tuple[str, int, dict[str, object], int]:
+    """Return a hash of all effects, duplicates, the state, and the number of events."""
+    settings = Settings(
+        events={"dedup_horizon_s": 32 * DAY_S},
+        join={"user_horizon_s": 90 * DAY_S},
+    )
+    digest = hashlib.sha256()
+
+    def take(effects: Effects) -> None:
+        for record in effects.outgoing():
+            digest.update(record.value)
+
+    store = MemoryStore()
+    replay = Replay(
+        pipeline_spec(settings, partitions=1), store, on_effects=take, checkpoint_every=10**9
+    )
+    replay.read_events([path])
+    replay.checkpoint()
+    head = store.claim(0, Epoch(0, "replay"))
+    counted = {"own/clock", "share/counts"}
+    state = {
+        "timers": sorted(head.timers),
+        "users": store.load_users(0, [key for key, _ in head.timers]),
+        "chunks": {name: data for name, data in head.chunks.items() if name not in counted},
+    }
+    report = replay.report()
+    return digest.hexdigest(), report["duplicates"], state, report["events"]
+
+
+def test_the_shop_sent_twice_is_learned_once(tmp_path: Path) -> None:
+    lines = gzip.decompress(SHOP.read_bytes()).splitlines()
+    once, each, again = (tmp_path / name for name in ("once", "each", "again"))
+    once.write_bytes(b"\n".join(lines))
+    each.write_bytes(b"\n".join(line for line in lines for _ in range(2)))
+    again.write_bytes(b"\n".join(lines + lines))
+    effects, duplicates, state, events = outcome(once)
+    assert (duplicates, events) == (0, 116_285)
+    for repeated in (each, again):
+        effects_again, duplicates, state_again, events = outcome(repeated)
+        assert (duplicates, events) == (116_285, 116_285)
+        assert effects_again == effects
+        assert state_again == state
