@@ -25,6 +25,9 @@ __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_r
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
 
+EARLY_BLOCK = 8
+"""Longest block among the first examples: what is learned from them is learned soon."""
+
 
 @njit(cache=True)
 def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> None:
@@ -203,8 +206,7 @@ def step_rows(
             recent.posterior[counters[6]] = posterior
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
-        early = at_hand and (counters[0] == 8 or counters[0] == 16)  # noqa: PLR1714, PLR2004
-        if early or counters[2] >= counters[5]:
+        if counters[2] >= (min(counters[5], EARLY_BLOCK) if at_hand else counters[5]):
             start_block(own, other, tables, config, prior, forms, float(counters[2]))
             counters[2] = 0
             counters[5] = block_length(counters[0], counters[1], counters[3])

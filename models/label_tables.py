@@ -183,7 +183,7 @@ def _build_balance(
     """Class balance: the configured prior, gold's share, and for a crowd what it votes.
 
     Learned from posteriors alone, balance and confusion matrices talk each other into a
-    collapse; half of it is therefore the plain share of votes.
+    collapse while examples are few: the plain share of votes stands in as pseudo-examples.
     """
     k_n = prior.shape[0]
     last = config.half_lives.shape[0] - 1
@@ -198,13 +198,9 @@ def _build_balance(
                         share[label] += max(here, 0.0)
         votes = share.sum()
         if votes > 0.0:
-            examples = 0.0
             for k in range(k_n):
-                examples += max(own.mass[last, k] + other.mass[last, k], 0.0)
-            for k in range(k_n):
-                mass = max(own.mass[last, k] + other.mass[last, k], 0.0)
-                believed[k] += (1.0 - config.vote_share) * mass
-                believed[k] += config.vote_share * examples * share[k] / votes
+                believed[k] += max(own.mass[last, k] + other.mass[last, k], 0.0)
+                believed[k] += config.vote_share * share[k] / votes
     believed *= config.prior_strength / believed.sum()
     size = own.gold_size[0] + other.gold_size[0]
     effective = 0.0
