@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.counting import units
+from models.recommender.entry import add, score_history, step_through
 from models.recommender.merging import merge_tables
-from models.recommender.scoring import clear, gather
 from models.recommender.snapshot import (
     META,
     ROWS,
@@ -21,7 +20,7 @@ from models.recommender.snapshot import (
     unpack,
     unpack_rows,
 )
-from models.recommender.step import StepOutput, step_rows
+from models.recommender.step import StepOutput
 from models.recommender.tables import (
     CHUNK_ROWS,
     GLOBAL_ARRAYS,
@@ -157,7 +156,7 @@ class RecommenderCore:
         rank = np.empty(n, np.int32)
         predicted = np.empty(n, np.float32)
         novelty = np.empty(n, np.float32)
-        step_rows(
+        step_through(
             self._tables,
             self._parameters,
             hist_items,
@@ -194,10 +193,10 @@ class RecommenderCore:
         """
         t = self._tables
         p = self._parameters
-        n = gather(t, p, hist_items, hist_weights, hist_len, ts, *units(t, p, ts))
+        n = score_history(t, p, hist_items, hist_weights, hist_len, ts)
         candidates = t.touched[:n].copy()
         scores = t.cells[candidates, Cell.SCORE]
-        clear(t, n)
+        t.cells[candidates, Cell.MARK] = 0.0
         usable = (scores > 0.0) & ((t.flags[candidates] & Flag.SEEN) != 0)
         if len(exclude):
             usable &= ~np.isin(candidates, exclude)
@@ -219,7 +218,7 @@ class RecommenderCore:
             raise ValueError("recommenders of different configurations cannot be merged")
         count = len(other.vocabulary)
         target = self.item_indexes(other.vocabulary.part(0, count))
-        merge_tables(self._tables, other._tables, target, len(self.vocabulary), self.config)
+        merge_tables(self._tables, other._tables, target, len(self.vocabulary), self.config, add)
         self._last_ts = max(self._last_ts, other._last_ts)
         self._meta_dirty = True
 

@@ -31,6 +31,7 @@ _COUNT = Total.COUNT
 _FRESH_TOTAL = Total.FRESH
 _SEEN_TOTAL = Total.SEEN
 _LOWEST = Total.LOWEST_FRESH
+_LATEST_UNIT = Total.LATEST_UNIT
 _N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
 _SEEN = Flag.SEEN
 _LISTED = Total.LISTED_FRESH
@@ -44,7 +45,7 @@ _MIN_AGE = -64.0
 _MAX_ROW_AGE = 16.0
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def context_of(length: int) -> int:
     """Return which mixture a history of this length uses."""
     if length == 0:
@@ -56,7 +57,17 @@ def context_of(length: int) -> int:
     return 3 if length < 20 else 4  # noqa: PLR2004
 
 
-@numba.njit(cache=True)
+@numba.njit()
+def step_back(step: float, decay: float, weight: float) -> float:
+    """Return the factor of the item that lies one behind an item of this weight.
+
+    What was perhaps no engagement perhaps took no step.
+    """
+    back: float = step * decay if weight >= 1.0 else step * decay**weight
+    return back
+
+
+@numba.njit()
 def inflation(ts: float, epoch: float, half_life: float) -> float:
     """Return what one event at ``ts`` weighs in the units of ``epoch``."""
     age = (ts - epoch) / half_life
@@ -67,7 +78,7 @@ def inflation(ts: float, epoch: float, half_life: float) -> float:
     return unit
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def units(t: Tables, p: Parameters, ts: float) -> tuple[float, float]:
     """Return what one event at ``ts`` weighs in slow and in fast counts."""
     return (
@@ -76,13 +87,13 @@ def units(t: Tables, p: Parameters, ts: float) -> tuple[float, float]:
     )
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _scale(values: NDArray[np.float64], factor: float) -> None:
     for x in range(values.size):
         values[x] *= factor
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def rescale(t: Tables, p: Parameters, ts: float) -> None:
     """Move the epochs forward when ``ts`` is far from them (hundreds of half-lives)."""
     totals = t.totals
@@ -97,11 +108,13 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         totals[_COUNT_EPOCH] += whole * p.half_life_s
         totals[_COUNT] *= factor
         totals[_LOWEST + 1] *= factor
+        totals[_LATEST_UNIT] *= factor
         _scale(t.cells[:, _N], factor)
         _scale(t.lag_hits.reshape(-1), factor)
         _scale(t.lag_seen.reshape(-1), factor)
         _scale(t.lag_expected, factor)
         _scale(t.evidence.reshape(-1), factor)
+        _scale(t.gains.reshape(-1), factor)
         for i in range(t.filled.size):
             n = t.cells[i, _N]
             t.cells[i, _INVERSE] = n**-p.target_power if n > 0.0 else 0.0
@@ -117,7 +130,7 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         t.dirty[:] = 1
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _list_popular(t: Tables, which: int, i: int, value: float) -> None:
     """Let the item into a list of popular ones if it is more so than the last of them.
 
@@ -154,7 +167,7 @@ def _list_popular(t: Tables, which: int, i: int, value: float) -> None:
         flags[i] |= flag
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def learn_item(
     t: Tables, p: Parameters, i: int, amount: float, unit: float, fresh_unit: float
 ) -> None:
@@ -177,7 +190,7 @@ def learn_item(
     _list_popular(t, 1, i, count)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def learn_pair(
     neighbour: NDArray[np.int32],
     strength: NDArray[np.float32],
@@ -239,8 +252,15 @@ def learn_pair(
     row[at] = b
 
 
-@numba.njit(cache=True)
-def learn_repeats(t: Tables, items: NDArray[np.int32], length: int, item: int, unit: float) -> None:
+@numba.njit()
+def learn_repeats(
+    t: Tables,
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    length: int,
+    item: int,
+    unit: float,
+) -> None:
     """Count at which lag of the history, if any, the new item stands.
 
     ``unit`` is what one such event weighs, ``lag_near`` what the last scoring gave to each lag.
@@ -249,9 +269,10 @@ def learn_repeats(t: Tables, items: NDArray[np.int32], length: int, item: int, u
     seen, seen_here = t.lag_seen[CONTEXTS], t.lag_seen[here]
     expected, near = t.lag_expected, t.lag_near
     for k in range(length):
-        seen[k] += unit
-        seen_here[k] += unit
-        expected[k] += unit * near[k]
+        # What stands there by mistake has no chance to be repeated.
+        seen[k] += unit * weights[k]
+        seen_here[k] += unit * weights[k]
+        expected[k] += unit * weights[k] * near[k]
         if items[k] == item:
             t.lag_hits[CONTEXTS, k] += unit
             t.lag_hits[here, k] += unit

@@ -6,20 +6,22 @@ neighbours add up too and keep the strongest. Lists of the popular are drawn up 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.tables import Cell, Config, Flag, Tables, Total
 
-__all__ = ["merge_tables"]
+__all__ = ["add_rows", "merge_tables"]
 
 _N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
 _SCORE, _MARK = Cell.SCORE, Cell.MARK
 
 
-@numba.njit(cache=True)
-def _merge_rows(own: Tables, other: Tables, target: NDArray[np.int32], half_life: float) -> None:
+@numba.njit()
+def add_rows(own: Tables, other: Tables, target: NDArray[np.int32], half_life: float) -> None:
     """Add every row of ``other`` to own row ``target[row]``, -1 for rows that have no place."""
     cells, touched = own.cells, own.touched
     values = np.empty(own.neighbour.shape[1] + other.neighbour.shape[1], np.float32)
@@ -89,9 +91,17 @@ def _list_anew(tables: Tables, which: int, items: int) -> None:
 
 
 def merge_tables(
-    own: Tables, other: Tables, target: NDArray[np.int32], items: int, config: Config
+    own: Tables,
+    other: Tables,
+    target: NDArray[np.int32],
+    items: int,
+    config: Config,
+    add: Callable[[Tables, Tables, NDArray[np.int32], float], object],
 ) -> None:
-    """Add ``other`` to ``own``; its item ``o`` is own item ``target[o]``, or has no place (-1)."""
+    """Add ``other`` to ``own``; its item ``o`` is own item ``target[o]``, or has no place (-1).
+
+    ``add`` is `add_rows`, compiled.
+    """
     if np.isnan(other.totals[Total.COUNT_EPOCH]):
         return
     if np.isnan(own.totals[Total.COUNT_EPOCH]):
@@ -104,7 +114,7 @@ def merge_tables(
     fresh_epoch, fresh_ours, fresh_theirs = _meet(
         totals[Total.FRESH_EPOCH], other.totals[Total.FRESH_EPOCH], config.fresh_half_life_s
     )
-    _merge_rows(own, other, target, config.half_life_s)
+    add(own, other, target, config.half_life_s)
     placed = target >= 0
     rows = target[placed]
     source = other.cells[: len(target)][placed]
@@ -117,13 +127,16 @@ def merge_tables(
         counts > 0.0, np.maximum(counts, np.finfo(float).tiny) ** -config.target_power, 0.0
     )
     own.flags[rows] |= other.flags[: len(target)][placed] & np.uint8(Flag.SEEN | Flag.IN_TOP)
+    totals[Total.LATEST_UNIT] = max(
+        totals[Total.LATEST_UNIT] * ours, other.totals[Total.LATEST_UNIT] * theirs
+    )
     totals[Total.COUNT_EPOCH] = epoch
     totals[Total.FRESH_EPOCH] = fresh_epoch
     totals[Total.COUNT] = own.cells[:items, _N].sum()
     totals[Total.FRESH] = own.cells[:items, _FRESH].sum()
     totals[Total.SEEN] = np.count_nonzero(own.flags[:items] & Flag.SEEN)
     totals[Total.COVERED] = np.count_nonzero(own.flags[:items] & Flag.IN_TOP)
-    for name in ("lag_hits", "lag_seen", "lag_expected", "evidence"):
+    for name in ("lag_hits", "lag_seen", "lag_expected", "evidence", "gains"):
         values = getattr(own, name)
         values *= ours
         values += getattr(other, name) * theirs

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.core import RecommenderCore
-from models.recommender.counting import units
+from models.recommender.entry import score_history
 from models.recommender.histories import Histories
-from models.recommender.scoring import clear, gather
 from models.recommender.snapshot import META, SnapshotError, frame, pack, unframe, unpack
 from models.recommender.step import ENGAGE, NEGATIVE, StepOutput
 from models.recommender.tables import Cell, Config
@@ -151,10 +150,9 @@ class Recommender(RecommenderCore):
         ts = self._last_ts if x is None or "ts" not in x else float(x["ts"])
         items, weights, length = self.histories.find(user)
         t = self._tables
-        p = self._parameters
-        n = gather(t, p, items, weights, length, ts, *units(t, p, ts))
+        n = score_history(t, self._parameters, items, weights, length, ts)
         score = float(t.cells[index, Cell.SCORE]) if t.cells[index, Cell.MARK] else 0.0
-        clear(t, n)
+        t.cells[t.touched[:n], Cell.MARK] = 0.0
         return score
 
     def rank(

@@ -19,7 +19,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.counting import context_of
+from models.recommender.counting import context_of, step_back
+from models.recommender.guard import blend
 from models.recommender.tables import (
     CHUNK_ROWS,
     CONTEXTS,
@@ -53,7 +54,7 @@ _MOST_REPEATS = 0.95
 _MIN_SLOTS = 8
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _gather_neighbours(
     t: Tables,
     p: Parameters,
@@ -94,12 +95,12 @@ def _gather_neighbours(
                 else:
                     cells[c, _NEAR] += near_source * gain
                     cells[c, _FAR] += far_source * gain
-        near_step *= p.near_decay
-        far_step *= p.far_decay
+        near_step = step_back(near_step, p.near_decay, weights[k])
+        far_step = step_back(far_step, p.far_decay, weights[k])
     return n
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def gather(
     t: Tables,
     p: Parameters,
@@ -113,9 +114,11 @@ def gather(
     """Score every candidate for this history; return how many stand in ``touched``.
 
     Call `clear` with the result before the next one. ``mixture`` is left holding the factor of
-    each expert, ``lag_near`` what co-visitation gave to each item of the history.
+    each expert in the mixture, ``single`` its factor alone, ``lag_near`` what co-visitation gave
+    to each item of the history.
     """
-    cells, touched, totals, mixture = t.cells, t.touched, t.totals, t.mixture
+    cells, touched, totals = t.cells, t.touched, t.totals
+    mixture, single = t.mixture, t.single
     n = _gather_neighbours(t, p, items, weights, length, ts, unit)
     for which in range(2):
         listed = t.listed[which]
@@ -161,12 +164,12 @@ def gather(
         mixture[1] = far_mass = 0.0
     for x in range(mixture.size):
         total += mixture[x]
-    total = max(total, 1e-300)
+    whole = 1.0 / total if total > 0.0 else 0.0
+    single[0] = 1.0 / near_mass if near_mass > 0.0 else 0.0
+    single[1] = 1.0 / far_mass if far_mass > 0.0 else 0.0
     # Popularity keeps a little for what nobody has seen yet.
-    mixture[0] = mixture[0] / (total * near_mass) if near_mass > 0.0 else 0.0
-    mixture[1] = mixture[1] / (total * far_mass) if far_mass > 0.0 else 0.0
-    mixture[2] /= total * max(fresh_mass, fresh_unit)
-    mixture[3] /= total * max(steady_mass, unit)
+    single[2] = 1.0 / max(fresh_mass, fresh_unit)
+    single[3] = 1.0 / max(steady_mass, unit)
     # Chances of repeats.
     repeats = 0.0
     for k in range(length):
@@ -184,8 +187,10 @@ def gather(
             cells[items[k], _SCORE] *= _MOST_REPEATS / repeats
         repeats = _MOST_REPEATS
     for x in range(mixture.size):
-        mixture[x] *= 1.0 - repeats
-    m0, m1, m2, m3 = mixture[0], mixture[1], mixture[2], mixture[3]
+        single[x] *= (1.0 - repeats) * (t.prior[x] > 0.0)
+        mixture[x] *= whole * single[x]
+    blend(t, length, unit)
+    m0, m1, m2, m3 = t.blend[0], t.blend[1], t.blend[2], t.blend[3]
     for x in range(n):
         c = touched[x]
         if cells[c, _MARK] == _CANDIDATE:
@@ -198,7 +203,7 @@ def gather(
     return n
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def clear(t: Tables, n: int) -> None:
     """Forget the candidates of the last `gather`."""
     cells, touched = t.cells, t.touched
@@ -206,12 +211,12 @@ def clear(t: Tables, n: int) -> None:
         cells[touched[x], _MARK] = 0.0
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def learn_mixture(t: Tables, length: int, item: int, unit: float) -> None:
     """Credit the experts with the item that came, each by its share in the prediction.
 
-    ``unit`` is what this event weighs.
-    Call between `gather` and `clear`, before the item is learned. Repeats teach nothing here.
+    ``unit`` is what this event weighs. Call between `gather` and `clear`, before the item is
+    learned. Repeats teach nothing here.
     """
     if t.cells[item, _MARK] == _OWN:
         return
@@ -231,7 +236,7 @@ def learn_mixture(t: Tables, length: int, item: int, unit: float) -> None:
         evidence[3] += steady * unit
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def top(t: Tables, n: int, best: NDArray[np.int32], mark: bool) -> float:
     """Put the best candidates into ``best``; return their mean self-information in bits.
 

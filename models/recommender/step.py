@@ -9,7 +9,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.counting import learn_item, learn_pair, learn_repeats, rescale, units
+from models.recommender.counting import (
+    learn_item,
+    learn_pair,
+    learn_repeats,
+    rescale,
+    step_back,
+    units,
+)
+from models.recommender.guard import learn_guard
 from models.recommender.scoring import clear, gather, learn_mixture, top
 from models.recommender.tables import CHUNK_ROWS, Cell, Flag, Parameters, Tables
 
@@ -41,7 +49,7 @@ class StepOutput(NamedTuple):
     n_items: int
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _rank(t: Tables, n: int, item: int) -> tuple[int, float]:
     """Return the item's rank among the candidates and its probability."""
     cells, touched = t.cells, t.touched
@@ -57,7 +65,7 @@ def _rank(t: Tables, n: int, item: int) -> tuple[int, float]:
     return (before if before < RANKED else MISS), target
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _position(items: NDArray[np.int32], length: int, item: int) -> int:
     for k in range(length):
         if items[k] == item:
@@ -65,7 +73,7 @@ def _position(items: NDArray[np.int32], length: int, item: int) -> int:
     return -1
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _pair(t: Tables, p: Parameters, a: int, b: int, amount: float, ts: float) -> None:
     """Learn the pair in both directions."""
     neighbour, strength, filled, cells = t.neighbour, t.strength, t.filled, t.cells
@@ -75,7 +83,7 @@ def _pair(t: Tables, p: Parameters, a: int, b: int, amount: float, ts: float) ->
     t.dirty[b // CHUNK_ROWS] = 1
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _refuse(t: Tables, a: int, b: int, part: float) -> None:
     """Take ``part`` of the strength of ``b`` among a's neighbours away."""
     row, value = t.neighbour[a], t.strength[a]
@@ -93,7 +101,7 @@ def _refuse(t: Tables, a: int, b: int, part: float) -> None:
     t.dirty[a // CHUNK_ROWS] = 1
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _learn_engagement(
     t: Tables,
     p: Parameters,
@@ -110,10 +118,10 @@ def _learn_engagement(
         amount = step * weights[k]
         if j != item and amount > 0.0:
             _pair(t, p, j, item, amount, ts)
-        step *= p.pair_decay
+        step = step_back(step, p.pair_decay, weights[k])
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _learn_correction(
     t: Tables,
     p: Parameters,
@@ -145,7 +153,7 @@ def _learn_correction(
             k += direction
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _learn_refusal(
     t: Tables, p: Parameters, items: NDArray[np.int32], length: int, item: int, w: float
 ) -> None:
@@ -156,7 +164,7 @@ def _learn_refusal(
         part *= p.pair_decay
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _push(
     items: NDArray[np.int32], weights: NDArray[np.float32], length: int, item: int, w: float
 ) -> int:
@@ -173,7 +181,7 @@ def _push(
     return length
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def step_rows(
     t: Tables,
     p: Parameters,
@@ -222,9 +230,10 @@ def step_rows(
             novelty[r] = top(t, n, best, learn)
             if learn:
                 learn_mixture(t, length, i, w * unit)
+                learn_guard(t, n, length, i, w, unit)
             clear(t, n)
             if learn:
-                learn_repeats(t, items, length, i, w * unit)
+                learn_repeats(t, items, weights, length, i, w * unit)
                 learn_item(t, p, i, w, unit, fresh_unit)
                 _learn_engagement(t, p, items, weights, length, i, w, now)
             hist_len[user[r]] = _push(items, weights, length, i, w)

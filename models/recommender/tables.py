@@ -87,7 +87,8 @@ class Total:
     LISTED_STEADY = 7
     LOWEST_FRESH = 8
     LOWEST_STEADY = 9
-    SIZE = 10
+    LATEST_UNIT = 10
+    SIZE = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,8 @@ class Tables(NamedTuple):
     ``cells`` (items, `Cell`). ``listed`` (2, popular): items popular lately, and over long.
     ``lag_hits``, ``lag_seen`` (contexts + all, lag): how often the next item was the one ``lag``
     steps back; ``lag_expected``: what co-visitation gave it. ``evidence`` (contexts, experts):
-    events for which each expert was responsible.
+    events for which each expert was responsible. ``gains`` (contexts, mixture + experts): what
+    the guard goes by.
     """
 
     neighbour: NDArray[np.int32]
@@ -217,10 +219,13 @@ class Tables(NamedTuple):
     lag_seen: NDArray[np.float64]
     lag_expected: NDArray[np.float64]
     evidence: NDArray[np.float64]
+    gains: NDArray[np.float64]
     prior: NDArray[np.float64]
     totals: NDArray[np.float64]
     lag_near: NDArray[np.float64]
     mixture: NDArray[np.float64]
+    single: NDArray[np.float64]
+    blend: NDArray[np.float64]
     touched: NDArray[np.int32]
 
 
@@ -242,17 +247,20 @@ def allocate(config: Config, capacity: int) -> Tables:
         lag_seen=np.zeros((CONTEXTS + 1, HISTORY)),
         lag_expected=np.zeros(HISTORY),
         evidence=np.zeros((CONTEXTS, len(EXPERTS))),
+        gains=np.zeros((CONTEXTS, 1 + len(EXPERTS))),
         prior=np.array([_PRIOR[x] * (EXPERTS[x] in config.experts) for x in range(len(EXPERTS))]),
         totals=totals,
         lag_near=np.zeros(HISTORY),
         mixture=np.zeros(len(EXPERTS)),
+        single=np.zeros(len(EXPERTS)),
+        blend=np.zeros(len(EXPERTS)),
         touched=np.zeros(capacity, np.int32),
     )
 
 
 _PER_ITEM = ("filled", "cells", "flags", "dirty")
 
-GLOBAL_ARRAYS = ("listed", "lag_hits", "lag_seen", "lag_expected", "evidence", "totals")
+GLOBAL_ARRAYS = ("listed", "lag_hits", "lag_seen", "lag_expected", "evidence", "gains", "totals")
 """Arrays that belong to no item, in the order in which they are written."""
 
 
