@@ -200,7 +200,11 @@ def step_rows(
         clock[i] = counters[1]
         ex_votes[e] = row
         ex_proba[e] = posterior
-        at_hand = counters[0] == counters[6] + 1 and counters[6] < recent.clock.shape[0]
+        at_hand = (
+            config.learn_balance
+            and counters[0] == counters[6] + 1
+            and counters[6] < recent.clock.shape[0]
+        )
         if at_hand:
             recent.votes[counters[6]] = row
             recent.posterior[counters[6]] = posterior

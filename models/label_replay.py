@@ -43,6 +43,9 @@ def replay_start(
 ) -> None:
     """Run EM over the examples learned so far, all of which are at hand.
 
+    For annotators only: many vote on few items each. Where labeling functions copy each other,
+    EM on few examples would believe the copies before they can be told apart.
+
     Each pass judges them with the present tables and learns the difference to what the sums
     hold of them, so that the sums stay what one would get by learning them afresh.
     """
