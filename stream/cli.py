@@ -26,6 +26,7 @@ from stream.http_server import StartFailed
 from stream.sinks import AppendFailed
 from stream.state import StoreError
 from stream.store_calls import WorkerStop
+from stream.topics import BrokerUnreachable, TopicsUnfit
 
 __all__ = ["app", "main"]
 
@@ -38,6 +39,8 @@ _EXPECTED: Final = (
     StartFailed,
     AppendFailed,
     WorkerStop,
+    BrokerUnreachable,
+    TopicsUnfit,
     Problem,
 )
 """Errors whose text says what must change; anything else is a bug, and shows its traceback."""

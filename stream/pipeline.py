@@ -241,9 +241,8 @@ class PartitionPipeline:
 
         Returns the keys of users to load, and what to call with their stored state.
         """
-        last = max(self.join.due.values(), default=self.max_ts)
-        horizon = self.spec.rules
-        end = min(last, self.max_ts + horizon.longest_window_s) + horizon.disorder_s
+        rules = self.spec.rules
+        end = self.max_ts + rules.longest_window_s + rules.disorder_s
         missing = [key for key in self.join.due_by(end) if key not in self.join.by_key]
 
         def finish(loaded: Mapping[bytes, bytes]) -> Effects:
