@@ -39,6 +39,7 @@ from stream.kafka_clients import KafkaConnection
 from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline, Prepared
 from stream.publishing import KafkaPublisher
+from stream.readiness import get_ready
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, Epoch
 from stream.stores.redis import RedisStore
@@ -176,6 +177,7 @@ def consume(kind: str, total: int) -> int:
     store.stages = stages
     metrics = Metrics()
     spec = pipeline_spec(settings)
+    get_ready(spec)
     catalogue = Catalogue()
 
     def make(partition: int) -> Any:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from monitoring.metrics import Metrics
@@ -62,7 +63,12 @@ class Checkpointer:
         async with owned.publishing:
             if owned.outbox:
                 records, owned.outbox = owned.outbox, []
-                owned.acks += await self._publisher.send(records)
+                try:
+                    owned.acks += await self._publisher.send(records)
+                except KafkaError as error:
+                    # Some of them may be lost: nothing that depends on them may be saved.
+                    owned.broken = True
+                    raise WorkerStop(_unpublished(error)) from error
 
     async def save(self, partitions: Sequence[OwnedPartition]) -> list[OwnedPartition]:
         """Save partitions, and return those whose save the store refused.
@@ -96,12 +102,13 @@ class Checkpointer:
             except Fenced as error:
                 log.warning("partition %d: %s", owned.partition, error)
                 self._metrics.add("checkpoints_total", ("refused",))
+                owned.broken = True
                 refused.append(owned)
             else:
                 owned.processor.saved()
                 owned.saved = dict(checkpoint.next_offsets)
-                owned.saving = False
                 self._told(owned, time.perf_counter() - began)
+            owned.saving = False
         return refused
 
     async def commit_saved(self, partitions: Sequence[OwnedPartition]) -> bool:
@@ -173,10 +180,7 @@ class Checkpointer:
             try:
                 await asyncio.gather(*acks)
             except Exception as error:
-                raise WorkerStop(
-                    f"effects could not be published ({error!r}); nothing was saved that depends "
-                    "on them: check the brokers, then start the worker again"
-                ) from error
+                raise WorkerStop(_unpublished(error)) from error
 
 
 async def _take_in(partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]) -> None:
@@ -185,3 +189,10 @@ async def _take_in(partitions: Sequence[OwnedPartition], chunks: Sequence[Shared
         if others:
             async with owned.lock:
                 owned.processor.take_in(others)
+
+
+def _unpublished(error: Exception) -> str:
+    return (
+        f"effects could not be published ({error!r}); nothing was saved that depends on them: "
+        "check the brokers, then start the worker again"
+    )

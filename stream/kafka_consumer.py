@@ -24,6 +24,11 @@ class CheckpointedConsumer(driver.Consumer):
     linger_s: float = 0.0
     _thin: bool = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Offset behind the last record that was fetched, by partition.
+        self.fetched: dict[TP, int] = {}
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Claim the assigned partitions and seek to their checkpoints.
 
@@ -45,8 +50,12 @@ class CheckpointedConsumer(driver.Consumer):
             # Little came last time: let some more arrive, or each record costs a fetch.
             await asyncio.sleep(self.linger_s)
         records = await super()._getmany(active_partitions, timeout)
-        fetched = sum(map(len, records.values()))
-        self._thin = 0 < fetched < self.THIN_RECORDS
+        count = 0
+        for tp, batch in records.items():
+            count += len(batch)
+            if batch:
+                self.fetched[tp] = batch[-1].offset + 1
+        self._thin = 0 < count < self.THIN_RECORDS
         return records
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from stream.processor import Processor, ProcessorFactory
@@ -67,6 +68,7 @@ class OwnedPartition:
     acks: list[asyncio.Future[Any]] = field(default_factory=list)
     saving: bool = False
     live: bool = True
+    working: bool = False
     broken: bool = False
     inbox: asyncio.Queue[RecordBatch | None] = field(
         default_factory=lambda: asyncio.Queue(INBOX_BATCHES)
@@ -83,6 +85,11 @@ class OwnedPartition:
         while not self.inbox.empty():
             self.inbox.get_nowait()
         self.inbox.put_nowait(None)
+
+    def discard(self) -> None:
+        """Forget the partition with all that is not saved."""
+        self.retire()
+        self.processor.close()
 
 
 class Ownership:
@@ -127,7 +134,8 @@ class Ownership:
 
     def live(self) -> list[OwnedPartition]:
         """Return the partitions that are processed now, in order."""
-        return [self.owned[partition] for partition in sorted(self.owned)]
+        found = (self.owned[partition] for partition in sorted(self.owned))
+        return [owned for owned in found if owned.live]
 
     async def assign(
         self, reader: LogReader, generation: int, committed: Mapping[TP, int | None]
@@ -152,17 +160,20 @@ class Ownership:
                 await self._on_claimed(claimed)
                 # A rebalance may have begun while the claims were under way.
                 if generation > self._revoked_generation and not self._closed:
-                    self.owned.update({owned.partition: owned for owned in claimed})
-                    for partition in new:
-                        self.forfeited.pop(partition, None)
+                    for owned in claimed:
+                        self.owned[owned.partition] = owned
+                        self.forfeited.pop(owned.partition, None)
+                else:
+                    for owned in claimed:
+                        owned.discard()
             offsets: dict[TP, int] = {}
             for partition in partitions:
-                owned = self.owned.get(partition)
-                if owned is not None:
+                mine = self.owned.get(partition)
+                if mine is not None:
                     offsets |= {
-                        TP(topic, partition): owned.positions[topic] for topic in self._topics
+                        TP(topic, partition): mine.positions[topic] for topic in self._topics
                     }
-            await reader.seek_wait(offsets)
+            await self._seek(reader, offsets, still=lambda: generation > self._revoked_generation)
             return offsets
 
     def revoke(self) -> list[OwnedPartition]:
@@ -189,8 +200,9 @@ class Ownership:
         async with self._claiming:
             if self.owned.get(fenced.partition) is not fenced:
                 return
-            fenced.retire()
-            del self.owned[fenced.partition]
+            # It stays in the books until it is replaced; what is delivered meanwhile is dropped,
+            # and read again after the seek.
+            fenced.discard()
             committed: dict[TP, int | None] = {
                 TP(topic, fenced.partition): fenced.committed.get(topic) for topic in self._topics
             }
@@ -199,6 +211,7 @@ class Ownership:
                     self._store.port.claim, fenced.partition, fenced.epoch
                 )
             except ClaimRefused:
+                del self.owned[fenced.partition]
                 self.forfeited[fenced.partition] = time.monotonic()
                 log.warning(
                     "partition %d has a newer owner; its unsaved work here is dropped",
@@ -214,9 +227,10 @@ class Ownership:
                     fenced.partition,
                     dict(head.next_offsets),
                 )
-                await reader.seek_wait(
-                    {TP(topic, head.partition): at for topic, at in owned.positions.items()}
-                )
+                offsets = {TP(topic, head.partition): at for topic, at in owned.positions.items()}
+                await self._seek(reader, offsets, still=lambda: owned.live)
+            else:
+                owned.discard()
 
     async def continues(
         self, reader: LogReader, owned: OwnedPartition, topic: str, first: int
@@ -239,7 +253,7 @@ class Ownership:
         suspected = owned.gap_at.get(topic)
         if suspected is None:
             owned.gap_at[topic] = first
-            await reader.seek_wait({tp: expected})
+            await self._seek(reader, {tp: expected}, still=lambda: owned.live)
             return False
         if first > suspected:
             return False
@@ -248,6 +262,16 @@ class Ownership:
             raise WorkerStop(_retention_message(tp, expected, earliest))
         del owned.gap_at[topic]
         return True
+
+    async def _seek(
+        self, reader: LogReader, offsets: Mapping[TP, int], still: Callable[[], bool]
+    ) -> None:
+        try:
+            await reader.seek_wait(offsets)
+        except IllegalStateError:
+            # Taken away in the meantime: the next assignment seeks again.
+            if still():
+                raise
 
     def _co_assigned(self, committed: Mapping[TP, int | None]) -> list[int]:
         partitions = sorted({tp.partition for tp in committed if tp.topic in self._topics})

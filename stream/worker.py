@@ -189,7 +189,11 @@ class Worker:
     async def _deliver(self, batch: RecordBatch) -> None:
         owned = self.ownership.owned.get(batch.partition)
         if owned is not None:
-            await owned.inbox.put(batch)
+            if not owned.working:
+                owned.working = True
+                self._run(self._work(owned))
+            if owned.live:
+                await owned.inbox.put(batch)
         elif batch.partition not in self.ownership.forfeited:
             raise RuntimeError(f"partition {batch.partition} was delivered but not claimed")
 
@@ -206,8 +210,6 @@ class Worker:
         self.metrics.add("rebalances_total")
         await self.checkpointer.greet(claimed)
         await self.broadcast.catch_up(claimed, self.ownership.live())
-        for owned in claimed:
-            self._run(self._work(owned))
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         await self.checkpointer.leave(self.ownership.revoke())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Health"]
 
+log = logging.getLogger(__name__)
+
 LOOK_S = 0.25
+LATE_S = 5.0
+REST_S = 1.0
 
 
 class Health:
@@ -39,9 +44,16 @@ class Health:
             Records wait and nothing is applied, or a partition was taken from us without the
             group telling so.
         """
+        looked_at = awake_since = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
+            if now - looked_at > LATE_S:
+                # The process itself stood still (suspended, starved, compiling): nothing can be
+                # said about the consumer before it had its time again.
+                log.warning("the process stood still for %.1f s", now - looked_at)
+                awake_since = now
+            looked_at = now
             self._tell_lag()
             for partition, since in self._worker.ownership.forfeited.items():
                 if now - since > self._options.session_timeout_s + self._options.heartbeat_s:
@@ -56,7 +68,9 @@ class Health:
                 if lags is None:
                     continue
                 lag = sum(lags.values())
-                if lag > 0 and idle_s > self._options.stall_s:
+                if lag > 0 and idle_s > REST_S and await self._at_rest(owned):
+                    lag = 0
+                if lag > 0 and min(idle_s, now - awake_since) > self._options.stall_s:
                     raise WorkerStop(
                         f"partition {owned.partition} has {lag} records to read and none was "
                         f"applied for {idle_s:.0f} s: the consumer has stalled. Starting the "
@@ -64,6 +78,18 @@ class Health:
                     )
                 if lag == 0:
                     await self._tick(owned, idle_s)
+
+    async def _at_rest(self, owned: OwnedPartition) -> bool:
+        """Tell whether all that is left are offsets without records, as transactions leave."""
+        consumer = self._worker.consumer
+        for topic, position in owned.positions.items():
+            tp = TP(topic, owned.partition)
+            if consumer.fetched.get(tp, position) > position:
+                return False
+            reading_at = await consumer.position(tp)
+            if reading_at is None or reading_at < consumer.highwater(tp):
+                return False
+        return True
 
     def lags(self, owned: OwnedPartition) -> dict[str, int] | None:
         """Return how many records wait, by topic; None before the broker told."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
+
+from mode.threads import WorkerThread
 
 from monitoring.metrics import Metrics
 from stream.http_server import StartFailed
@@ -31,6 +35,7 @@ REFUSED = 2
 """Something outside must change first; the message says what."""
 
 STOP_S = 15.0
+JOIN_S = 5.0
 
 
 def serve(
@@ -49,7 +54,16 @@ def serve(
             options, store, make_processor, whole=whole, publisher=publisher, metrics=metrics
         )
 
-    return asyncio.run(_serve(options, make_worker))
+    code = asyncio.run(_serve(options, make_worker))
+    for thread in threading.enumerate():
+        if isinstance(thread, WorkerThread):
+            # Faust's thread would keep the process alive for ever if it hangs on a dead broker.
+            thread.join(JOIN_S)
+            if thread.is_alive():
+                log.critical("the consumer does not end; leaving it behind")
+                logging.shutdown()
+                os._exit(code)
+    return code
 
 
 async def _serve(options: WorkerOptions, make_worker: Callable[[], Worker]) -> int:
@@ -96,6 +110,9 @@ async def _serve(options: WorkerOptions, make_worker: Callable[[], Worker]) -> i
 
 
 async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting}, timeout=1.0)
     if not worker.failure.done():
         began = time.monotonic()
         with contextlib.suppress(TimeoutError):

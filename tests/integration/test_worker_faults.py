@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from tests.integration.worker_harness import Feed, group, wait_until
+from tests.integration.worker_harness import Feed, event, expected_users, group, wait_until
 
 TOTAL = 12_000
 RATE = 3000.0
@@ -145,3 +148,82 @@ def test_redis_restart(kafka: Any, redis_factory: Callable[..., Any], tmp_path: 
         workers.wait_saved(TOTAL * 2, 90)
         workers.assert_exact(TOTAL * 2)
         assert all(worker.running for worker in workers.workers), workers.logs()
+
+
+def test_store_rolled_back_under_a_running_worker(
+    kafka: Any, redis_server: Any, tmp_path: Path
+) -> None:
+    """A Redis that lost its last second: state and offsets go back together, and on from there."""
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        worker = workers.start_worker()
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        earlier = workers.dump()
+        time.sleep(1.5)
+        workers.restore(earlier)
+        feed.finish()
+        workers.wait_saved(TOTAL * 2)
+        workers.assert_exact(TOTAL * 2)
+        assert worker.running
+        assert "the store refused a checkpoint" in worker.output.read_text()
+
+
+def test_static_member_returns_quickly(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        for name in ("a", "b"):
+            workers.start_worker(options={"instance_id": name, "session_timeout_s": 15.0})
+        feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
+        feed.start()
+        workers.wait_saved(TOTAL // 4)
+        workers.workers[0].kill()
+        workers.start_worker(options={"instance_id": "a", "session_timeout_s": 15.0})
+        feed.finish()
+        # Well below the session timeout: the name was taken up again, nothing had to expire.
+        workers.wait_saved(TOTAL * 2, 10)
+        workers.assert_exact(TOTAL * 2)
+
+
+def test_transactions_leave_gaps_and_the_worker_comes_to_rest(
+    kafka: Any, redis_server: Any, tmp_path: Path
+) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        asyncio.run(produce_in_transactions(kafka.bootstrap, workers.events, 600, 50))
+        worker = workers.start_worker(options={"tick_idle_s": 1.5, "stall_s": 4.0})
+        wait_until(lambda: workers.users() == expected_users(600), 30, workers.logs)
+        time.sleep(6)
+        assert worker.running, worker.tail()
+        assert any(tick["user_id"] == "" for tick in workers.events_in_log())
+
+
+async def produce_in_transactions(bootstrap: str, topic: str, total: int, each: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
+    await producer.start()
+    for first in range(0, total, each):
+        async with producer.transaction():
+            for number in range(first, first + each):
+                record = event(number)
+                await producer.send(topic, record.value, key=record.key)
+    await producer.stop()
+
+
+@pytest.mark.parametrize("after_s", [0.5, 2.0, 3.0, 4.0])
+def test_sigterm_while_starting(
+    kafka: Any, redis_server: Any, tmp_path: Path, after_s: float
+) -> None:
+    with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
+        workers.create_topics()
+        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        worker = workers.start_worker()
+        time.sleep(after_s)
+        began = time.monotonic()
+        worker.terminate()
+        assert time.monotonic() - began < 8.0
+        # Before Python has read our code, the signal ends it by itself.
+        assert worker.returncode in (0, -signal.SIGTERM), worker.tail()
+        workers.start_worker()
+        workers.wait_saved(TOTAL)
+        workers.assert_exact(TOTAL)

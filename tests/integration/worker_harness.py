@@ -199,6 +199,25 @@ class Group:
             if topic == self.events:
                 assert offset <= saved[partition]
 
+    def events_in_log(self) -> list[dict[str, Any]]:
+        """Return every record of the events topic."""
+        return asyncio.run(read_all(self.bootstrap, self.events))
+
+    def dump(self) -> dict[bytes, bytes]:
+        """Return the whole state of the instance at one moment."""
+        keys = [key for key in self.redis.scan_iter(f"*{self.tag}*")]
+        with self.redis.pipeline() as together:
+            for key in keys:
+                together.dump(key)
+            return dict(zip(keys, together.execute(), strict=True))
+
+    def restore(self, dumped: dict[bytes, bytes]) -> None:
+        """Put the whole state back at one moment."""
+        with self.redis.pipeline() as together:
+            for key, data in dumped.items():
+                together.restore(key, 0, data, replace=True)
+            together.execute()
+
     def logs(self) -> str:
         return "\n".join(f"--- {worker.output.name}\n{worker.tail(25)}" for worker in self.workers)
 
