@@ -8,33 +8,45 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import Config, FloatArray, Sums, Tables
+from models.label_corrector import correct, fit_corrector
+from models.label_layout import Answers, Config, FloatArray, Sums, Tables
 from models.label_rows import add_counts, find_votes, judge
 from models.label_tables import build_tables
 
 __all__ = ["learn_gold_row"]
 
+IntArray = npt.NDArray[np.int64]
+VoteArray = npt.NDArray[np.int8]
+
+WORST = -20.0
+"""Least log-probability that one answer can add to a loss."""
+FEW_ANSWERS = 32
+REFIT_EVERY = 8
+
 
 @njit(cache=True)
 def learn_gold_row(
-    row: npt.NDArray[np.int8],
+    row: VoteArray,
     label: int,
     believed: FloatArray,
     known: bool,
     age: float,
     inclusion: float,
+    now: int,
+    answers: Answers,
     own: Sums,
     other: Sums,
     tables: Tables,
     config: Config,
     prior: FloatArray,
-    forms: npt.NDArray[np.int64],
+    forms: IntArray,
 ) -> None:
     """Replace an example's posterior by its answer, and count the answer ``gold_boost`` times.
 
     ``believed`` is the posterior that the sums hold of it, if ``known``; else the present one
     takes its place. An answer whose inclusion probability is unknown (0 or NaN) was chosen for
-    its votes: it replaces the posterior, which is fair given the votes, and moves nothing else.
+    its votes: it replaces the posterior, which is fair given the votes, and moves nothing else
+    but the corrector, which is a regression on those votes.
     """
     m = row.shape[0]
     h_n, k_n = own.mass.shape
@@ -46,39 +58,58 @@ def learn_gold_row(
     judge(row, n, columns, shares, tables, score, posterior)
     if not known:
         believed[:] = posterior
+    change = -believed
+    change[label] += 1.0
+    if inclusion > 0.0:
+        _score_answer(row, label, 1.0 / inclusion, change, score, n, columns, own, tables, config)
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
-    change = -believed
-    change[label] += 1.0
     add_counts(row, change, factor, own)
     if inclusion > 0.0:
-        weight = 1.0 / inclusion
-        _score_answer(row, label, weight, score, n, columns, own, tables, config)
         size = own.gold_size[0] + other.gold_size[0]
         number = own.gold_size[2] + other.gold_size[2]
         change[:] = 0.0
-        change[label] = config.gold_boost * weight * number / size
+        change[label] = config.gold_boost / inclusion * number / size
         add_counts(row, change, factor, own)
     believed[:] = 0.0
     believed[label] = 1.0
+    place = answers.count[0] % answers.label.shape[0]
+    answers.votes[place] = row
+    answers.label[place] = label
+    answers.clock[place] = now
+    answers.count[0] += 1
     build_tables(own, other, tables, config, prior, forms)
+    if answers.count[0] <= FEW_ANSWERS or answers.count[0] % REFIT_EVERY == 0:
+        fit_corrector(answers, min(answers.count[0], answers.label.shape[0]), tables, config)
+
+
+@njit(cache=True)
+def _log_chance(score: FloatArray, label: int) -> float:
+    top = score.max()
+    total = 0.0
+    for k in range(score.shape[0]):
+        total += math.exp(score[k] - top)
+    return max(score[label] - top - math.log(total), WORST)
 
 
 @njit(cache=True)
 def _score_answer(
-    row: npt.NDArray[np.int8],
+    row: VoteArray,
     label: int,
     weight: float,
+    change: FloatArray,
     score: FloatArray,
     n: int,
-    columns: npt.NDArray[np.int64],
+    columns: IntArray,
     own: Sums,
     tables: Tables,
     config: Config,
 ) -> None:
     """Record what the answer says of balance, temperature and votes, before it is learned."""
-    own.gold_share[label] += weight
+    k_n = score.shape[0]
+    for k in range(k_n):
+        own.gold_share[k] += weight * change[k]
     own.gold_size[0] += weight
     own.gold_size[1] += weight * weight
     own.gold_size[2] += 1.0
@@ -87,16 +118,19 @@ def _score_answer(
         own.gold_hits[w, 1] += weight
         if row[w] == label:
             own.gold_hits[w, 0] += weight
-    k_n = score.shape[0]
+    tempered = np.empty(k_n)
     for j in range(config.temperatures.shape[0]):
-        top = -np.inf
         for k in range(k_n):
             base = tables.log_prior[k]
-            top = max(top, base + (score[k] - base) / config.temperatures[j])
-        total = 0.0
-        for k in range(k_n):
-            base = tables.log_prior[k]
-            total += math.exp(base + (score[k] - base) / config.temperatures[j] - top)
-        base = tables.log_prior[label]
-        truth = base + (score[label] - base) / config.temperatures[j] - top - math.log(total)
-        own.gold_loss[j] -= weight * max(truth, -20.0)
+            tempered[k] = base + (score[k] - base) / config.temperatures[j]
+        own.gold_loss[j] -= weight * _log_chance(tempered, label)
+    for k in range(k_n):
+        base = tables.log_prior[k]
+        tempered[k] = base + (score[k] - base) / tables.scalars[0]
+    corrected = np.empty(k_n)
+    correct(row, n, columns, tables.corrector, tempered, corrected)
+    gain = weight * (_log_chance(corrected, label) - _log_chance(tempered, label))
+    own.gate[0] += weight
+    own.gate[1] += gain
+    own.gate[2] += gain * gain
+    own.gate[3] += 1.0

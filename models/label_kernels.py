@@ -11,6 +11,7 @@ from numba import njit
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
 from models.label_replay import find_recent, replay_start
 from models.label_rows import (
+    add_belief,
     add_counts,
     find_votes,
     judge,
@@ -53,6 +54,7 @@ def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> No
             continue
         for k in range(k_n):
             sums.mass[h, k] *= keep
+            sums.belief[h, k] *= keep
         for w in range(m):
             for k in range(k_n):
                 sums.before[w, h, k] *= keep
@@ -174,9 +176,11 @@ def step_rows(
             for h in range(h_n):
                 factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
             add_counts(ex_votes[e], ex_proba[e], factor, own)
+            add_belief(ex_proba[e], factor, own)
             for h in range(h_n):
                 factor[h] = -factor[h]
             add_counts(row, posterior, factor, own)
+            add_belief(posterior, factor, own)
             learn_evidence(
                 row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
             )
@@ -190,6 +194,7 @@ def step_rows(
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
         add_counts(row, posterior, tables.weight, own)
+        add_belief(posterior, tables.weight, own)
         learn_evidence(row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave)
         if config.use_pairs:
             learn_pairs(row, n_votes, columns, shares, posterior, own, tables, limit, inverse)

@@ -8,16 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ANSWER_SIZE",
     "CROWD",
     "LF",
     "PAIR_LIMIT",
     "REPLAY_SIZE",
     "TEMPERATURES",
+    "Answers",
     "Config",
     "Recent",
     "FloatArray",
     "Sums",
     "Tables",
+    "new_answers",
     "new_recent",
     "new_sums",
     "new_tables",
@@ -34,6 +37,9 @@ CROWD = 1
 
 PAIR_LIMIT = 512
 """Columns beyond this number are left out of the pairwise statistics, which grow as m²."""
+
+ANSWER_SIZE = 512
+"""Latest gold answers that the corrector is fitted to."""
 
 REPLAY_SIZE = 128
 """First examples that get a second look."""
@@ -79,11 +85,12 @@ class Sums(NamedTuple):
 
     counts: FloatArray  # (m, K, H, K) posterior mass of votes, [w, l, h, k]
     mass: FloatArray  # (H, K) posterior mass of all examples
+    belief: FloatArray  # (H, K) the same as judged by votes, gold left out
     before: FloatArray  # (m, H, K) mass of the examples before column w appeared
     evidence: FloatArray  # (m, H) predictive log-likelihood of each half-life
     cast: FloatArray  # (m,) votes cast: the clock by which evidence decays
     pairs: FloatArray  # (p, 4) agreements, expected, 1 − expected, variance
-    gold_share: FloatArray  # (K,) gold answers by class, weighted by 1 / inclusion
+    gold_share: FloatArray  # (K,) Σ (answer − posterior) / inclusion
     gold_size: FloatArray  # (3,) Σ weight, Σ weight², number
     gold_loss: FloatArray  # (J,) weighted log-loss at each temperature
     gate: FloatArray  # (4,) corrector against posterior: Σ weight, Σ gain, Σ gain², number
@@ -114,6 +121,15 @@ class Recent(NamedTuple):
     clock: npt.NDArray[np.int64]  # (R,)
 
 
+class Answers(NamedTuple):
+    """The latest gold answers at hand, which the corrector is fitted to; a ring of fixed size."""
+
+    votes: npt.NDArray[np.int8]  # (G, m)
+    label: npt.NDArray[np.int64]  # (G,)
+    clock: npt.NDArray[np.int64]  # (G,) stream clock at which each arrived
+    count: npt.NDArray[np.int64]  # (1,) answers ever taken in
+
+
 def pair_count(m: int) -> int:
     """Return the number of column pairs whose agreement is followed."""
     width = min(m, PAIR_LIMIT)
@@ -126,6 +142,7 @@ def new_sums(m: int, n_classes: int, n_bank: int) -> Sums:
     return Sums(
         counts=np.zeros((m, k, h, k)),
         mass=np.zeros((h, k)),
+        belief=np.zeros((h, k)),
         before=np.zeros((m, h, k)),
         evidence=np.zeros((m, h)),
         cast=np.zeros(m),
@@ -165,13 +182,23 @@ def new_recent(m: int, n_classes: int) -> Recent:
     )
 
 
+def new_answers(m: int) -> Answers:
+    """Return room for gold answers."""
+    return Answers(
+        votes=np.full((ANSWER_SIZE, m), -1, dtype=np.int8),
+        label=np.zeros(ANSWER_SIZE, dtype=np.int64),
+        clock=np.zeros(ANSWER_SIZE, dtype=np.int64),
+        count=np.zeros(1, dtype=np.int64),
+    )
+
+
 def widen_sums(sums: Sums, m: int) -> Sums:
     """Return the same sums with room for ``m`` columns; new columns start now, with no votes."""
     old = sums.counts.shape[0]
     wide = new_sums(m, sums.counts.shape[1], sums.counts.shape[2])
     for name in ("counts", "before", "evidence", "cast", "gold_hits", "pairs"):
         getattr(wide, name)[: len(getattr(sums, name))] = getattr(sums, name)
-    for name in ("mass", "gold_share", "gold_size", "gold_loss", "gate"):
+    for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate"):
         getattr(wide, name)[...] = getattr(sums, name)
     wide.before[old:] = sums.mass
     return wide

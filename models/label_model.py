@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.base import ABSTAIN
+from models.label_corrector import fit_corrector
 from models.label_gold import learn_gold_row
 from models.label_kernels import fold_evidence, scale_sums, step_rows
 from models.label_layout import (
@@ -19,7 +20,9 @@ from models.label_layout import (
     FloatArray,
     Sums,
     Tables,
+    Answers,
     Recent,
+    new_answers,
     new_recent,
     new_sums,
     new_tables,
@@ -164,6 +167,7 @@ class LabelModel:
         self._other = new_sums(0, self.n_classes, len(self._half_lives))
         self._tables = new_tables(0, self.n_classes, len(self._half_lives))
         self._recent = new_recent(0, self.n_classes)
+        self._answers = new_answers(0)
         self._append(list(lfs), [(forms or {}).get(name, form) for name in lfs])
 
     @property
@@ -366,6 +370,8 @@ class LabelModel:
             known,
             max(age, 0.0),
             chance,
+            self.clock,
+            self._answers,
             self._own,
             self._other,
             self._tables,
@@ -397,6 +403,11 @@ class LabelModel:
         self._recent = recent._replace(
             posterior=self._recent.posterior, clock=self._recent.clock
         )
+        answers = new_answers(m)
+        answers.votes[:, : self._answers.votes.shape[1]] = self._answers.votes
+        self._answers = answers._replace(
+            label=self._answers.label, clock=self._answers.clock, count=self._answers.count
+        )
         weight = self._tables.weight
         self._tables = new_tables(m, self.n_classes, len(self._half_lives))
         self._tables.weight[:] = weight
@@ -408,6 +419,8 @@ class LabelModel:
         build_pairs(
             self._own, self._other, self._tables, self._config, self._forms, pair_width(self._own)
         )
+        size = min(int(self._answers.count[0]), len(self._answers.label))
+        fit_corrector(self._answers, size, self._tables, self._config)
 
     # Partitions -------------------------------------------------------------------------------
 
@@ -530,6 +543,7 @@ class LabelModel:
                 "other": pack_arrays(self._other._asdict()),
                 "tables": pack_arrays(self._tables._asdict()),
                 "recent": pack_arrays(self._recent._asdict()),
+                "answers": pack_arrays(self._answers._asdict()),
             },
         )
 
@@ -557,6 +571,7 @@ class LabelModel:
         model._other = Sums(**unpack_arrays(state["other"]))
         model._tables = Tables(**unpack_arrays(state["tables"]))
         model._recent = Recent(**unpack_arrays(state["recent"]))
+        model._answers = Answers(**unpack_arrays(state["answers"]))
         return model
 
     def summary(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_rows import add_counts, find_votes, judge, learn_pairs
+from models.label_rows import add_belief, add_counts, find_votes, judge, learn_pairs
 from models.label_tables import build_pairs, build_tables, pair_width
 
 __all__ = ["find_recent", "replay_start"]
@@ -78,6 +78,7 @@ def replay_start(
                     age = now - recent.clock[i]
                     factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
                 add_counts(row, change, factor, own)
+                add_belief(change, factor, own)
             if config.use_pairs:
                 learn_pairs(row, n, columns, shares, posterior, own, tables, width, inverse)
         build_tables(own, other, tables, config, prior, forms)

@@ -10,7 +10,7 @@ from numba import njit
 
 from models.label_layout import FloatArray, Sums, Tables
 
-__all__ = ["add_counts", "find_votes", "judge", "learn_evidence", "learn_pairs", "publish"]
+__all__ = ["add_belief", "add_counts", "find_votes", "judge", "learn_evidence", "learn_pairs", "publish"]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
@@ -270,3 +270,11 @@ def add_counts(
     for h in range(h_n):
         for k in range(k_n):
             sums.mass[h, k] += factor[h] * posterior[k]
+
+
+@njit(cache=True)
+def add_belief(posterior: FloatArray, factor: FloatArray, sums: Sums) -> None:
+    """Add what the votes alone say of one example, ``factor`` (H,) times."""
+    for h in range(factor.shape[0]):
+        for k in range(posterior.shape[0]):
+            sums.belief[h, k] += factor[h] * posterior[k]

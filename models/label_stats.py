@@ -54,7 +54,7 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
     if m == old_m and np.array_equal(index, np.arange(m)):
         return Sums(*(array.copy() for array in sums))
     out = new_sums(m, n_classes, n_bank)
-    for name in ("mass", "gold_share", "gold_size", "gold_loss", "gate"):
+    for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate"):
         getattr(out, name)[...] = getattr(sums, name)
     out.before[...] = sums.mass
     here = np.flatnonzero(index >= 0)

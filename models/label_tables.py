@@ -15,6 +15,7 @@ __all__ = ["build_pairs", "build_tables", "pair_width"]
 IntArray = npt.NDArray[np.int64]
 
 LEAST = 1e-12
+LEAST_ANSWERS = 20
 
 
 @njit(cache=True)
@@ -205,9 +206,16 @@ def _build_balance(
     size = own.gold_size[0] + other.gold_size[0]
     effective = 0.0
     if size > 0.0:
+        # What votes say of all examples, corrected by the mean error on those with an answer.
         effective = size * size / (own.gold_size[1] + other.gold_size[1])
+        judged = np.empty(k_n)
         for k in range(k_n):
-            believed[k] += (own.gold_share[k] + other.gold_share[k]) / size * effective
+            judged[k] = max(own.belief[last, k] + other.belief[last, k], 0.0) + prior[k]
+        judged /= judged.sum()
+        for k in range(k_n):
+            judged[k] += (own.gold_share[k] + other.gold_share[k]) / size
+            judged[k] = min(max(judged[k], 1e-3), 1.0)
+        believed += judged / judged.sum() * effective
     for k in range(k_n):
         share_k = believed[k] / (config.prior_strength + effective)
         tables.log_prior[k] = math.log(max(share_k, LEAST))
@@ -215,11 +223,19 @@ def _build_balance(
 
 @njit(cache=True)
 def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -> None:
-    """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1."""
+    """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1.
+
+    The corrector is on while its gain on incoming answers exceeds a standard error.
+    """
     size = own.gold_size[0] + other.gold_size[0]
     tables.scalars[0] = 1.0
+    tables.scalars[1] = 0.0
     if size <= 0.0:
         return
+    gain = own.gate[1] + other.gate[1]
+    number = own.gate[3] + other.gate[3]
+    if number >= LEAST_ANSWERS and gain > math.sqrt(own.gate[2] + other.gate[2]):
+        tables.scalars[1] = 1.0
     effective = size * size / (own.gold_size[1] + other.gold_size[1])
     least = np.inf
     for j in range(config.temperatures.shape[0]):
