@@ -1,7 +1,9 @@
 """Recommend the next item, learning from every event."""
 
+from models.recommender.histories import pack_histories, unpack_histories
 from models.recommender.prequential import PrequentialMetrics
 from models.recommender.recommender import Recommender
+from models.recommender.shared import SharedRecommender
 from models.recommender.step import (
     CORRECT,
     ENGAGE,
@@ -22,5 +24,8 @@ __all__ = [
     "Config",
     "PrequentialMetrics",
     "Recommender",
+    "SharedRecommender",
     "StepOutput",
+    "pack_histories",
+    "unpack_histories",
 ]

@@ -279,27 +279,53 @@ class RecommenderCore:
             raise SnapshotError(
                 f"the snapshot holds {items} items, and max_items is {self.config.max_items}"
             )
-        vocabulary = Vocabulary(self.config.max_items)
-        capacity = self._first_capacity()
-        while capacity < items:
-            capacity *= 2
-        t = allocate(self.config, min(capacity, self._capacity_limit()))
+        loaded = RecommenderCore(self.config)
+        loaded.apply_chunks(chunks)
+        self._tables, self.vocabulary = loaded._tables, loaded.vocabulary
+        self._last_ts = loaded._last_ts
+        self._meta_dirty = False
+
+    def apply_chunks(self, chunks: Mapping[str, bytes]) -> None:
+        """Overwrite the parts that ``chunks`` hold, as a copy that follows another does.
+
+        Chunks of one checkpoint belong together; items that are new to the copy must come in
+        whole chunks and in order, as `dirty_chunks` writes them.
+        """
+        if META not in chunks:
+            raise SnapshotError("the recommender's snapshot has no meta chunk")
+        head, arrays = unpack(chunks[META])
+        self._reserve(int(head["items"]))
         for name in sorted(name for name in chunks if name.startswith(ROWS)):
-            start, ids = unpack_rows(t, chunks[name])
-            if start != len(vocabulary):
+            start, ids = unpack_rows(self._tables, chunks[name])
+            self.vocabulary.admit(ids)
+            if self.vocabulary.part(start, start + len(ids)) != ids:
                 raise SnapshotError(f"chunk {name} of the recommender's snapshot is out of place")
-            vocabulary.admit(ids)
-        if len(vocabulary) != items:
-            raise SnapshotError(f"the snapshot has {len(vocabulary)} of {items} items")
+        self._take_globals(head, arrays)
+        self.mark_clean()
+
+    def _take_globals(self, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        if len(self.vocabulary) != int(head["items"]):
+            raise SnapshotError(
+                f"the snapshot has {len(self.vocabulary)} of {int(head['items'])} items"
+            )
         for name in GLOBAL_ARRAYS:
-            own = getattr(t, name)
+            own = getattr(self._tables, name)
             if arrays[name].shape != own.shape:
                 raise SnapshotError(f"{name} of the recommender's snapshot has another size")
             own[:] = arrays[name]
-        vocabulary.dropped = int(head["dropped"])
-        self._tables, self.vocabulary = t, vocabulary
+        self.vocabulary.dropped = int(head["dropped"])
         self._last_ts = float(head["last_ts"])
-        self._meta_dirty = False
+
+    def copy_learned(self) -> RecommenderCore:
+        """Return a copy of what was learned."""
+        other = RecommenderCore(self.config)
+        other._tables = self._tables._replace(
+            **{name: getattr(self._tables, name).copy() for name in Tables._fields}
+        )
+        other.vocabulary.admit(self.vocabulary.part(0, len(self.vocabulary)))
+        other.vocabulary.dropped = self.vocabulary.dropped
+        other._last_ts = self._last_ts
+        return other
 
 
 def _require_in_place(array: NDArray[Any], dtype: type[np.generic], name: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.tables import HISTORY
 
-__all__ = ["Histories"]
+__all__ = ["Histories", "pack_histories", "unpack_histories"]
 
 
 class Histories:
@@ -98,3 +99,37 @@ class Histories:
         self._rows = OrderedDict((user, row) for row, user in enumerate(users))
         if users:
             self.items, self.weights, self.lengths = items, weights, lengths
+
+
+def pack_histories(
+    items: NDArray[np.int32], weights: NDArray[np.float32], lengths: NDArray[np.int32]
+) -> list[bytes]:
+    """Return each user's history as bytes, 8 an item that is there."""
+    all_items, all_weights = items.tobytes(), weights.tobytes()
+    width = 4 * items.shape[1]
+    return [
+        all_items[start : start + 4 * length] + all_weights[start : start + 4 * length]
+        for start, length in zip(range(0, len(all_items), width), lengths.tolist(), strict=True)
+    ]
+
+
+_NO_ITEMS = memoryview(np.full(HISTORY, -1, np.int32).tobytes())
+_NO_WEIGHTS = memoryview(bytes(4 * HISTORY))
+
+
+def unpack_histories(
+    packed: Sequence[bytes],
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    """Return (items, weights, lengths), writable, from what `pack_histories` returned.
+
+    Of a history longer than `HISTORY` the newest items are taken.
+    """
+    parts: list[bytes | memoryview] = []
+    lengths = np.empty(len(packed), np.int32)
+    for row, data in enumerate(packed):
+        half = len(data) // 2
+        used = min(half, 4 * HISTORY)
+        lengths[row] = used // 4
+        parts += (data[:used], _NO_ITEMS[used:], data[half : half + used], _NO_WEIGHTS[used:])
+    both = np.frombuffer(bytearray().join(parts), np.dtype("<i4")).reshape(-1, 2, HISTORY)
+    return both[:, 0].copy(), both[:, 1].view(np.float32).copy(), lengths
