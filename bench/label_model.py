@@ -117,7 +117,7 @@ def crowd_kit(data: VoteSet) -> FloatArray | None:
     proba = np.full((len(data.votes), data.n_classes), 1e-12)
     for label in fitted.columns:
         proba[np.asarray(fitted.index), int(label)] = fitted[label].to_numpy()
-    return proba / proba.sum(axis=1, keepdims=True)
+    return np.asarray(proba / proba.sum(axis=1, keepdims=True))
 
 
 def mark(reached: bool) -> str:
@@ -149,7 +149,9 @@ def bench_sets() -> None:
         if proba is None:
             return "–"
         error = calibration_error(proba, data.truth)
-        return f"{accuracy(proba, data.truth):.1f} / {log_loss(proba, data.truth):.2f} / {error:.1f}"
+        return (
+            f"{accuracy(proba, data.truth):.1f} / {log_loss(proba, data.truth):.2f} / {error:.1f}"
+        )
 
     for name, (least, most) in TARGETS.items():
         data = load_set(folder, name)
@@ -230,7 +232,9 @@ def bench_drift(seeds: int = 10) -> None:
             ("ECE", f"{np.mean(eces):.4f}", "≤ 0.02", float(np.mean(eces)) <= 0.02),  # noqa: PLR2004
         ]  # fmt: skip
         if copied:
-            rows.append(("copied pairs found", f"{found} of {3 * seeds}", "all", found == 3 * seeds))
+            rows.append(
+                ("copied pairs found", f"{found} of {3 * seeds}", "all", found == 3 * seeds)
+            )
         rows.append(("false pairs at the end", str(false), "0", false == 0))
         for figure, measured, target, reached in rows:
             out.add_row(label + figure, measured, target, mark(reached))
@@ -390,7 +394,10 @@ def bench_merge(seeds: int = 5) -> None:
         after = recovery(100.0 * np.mean(curves[count], axis=0), 2.0, 250)
         loss = float(np.mean(found)) - one
         out.add_row(
-            f"{count} partitions: loss against one (points)", f"{loss:.2f}", "≤ 0.4", mark(loss <= 0.4)  # noqa: PLR2004
+            f"{count} partitions: loss against one (points)",
+            f"{loss:.2f}",
+            "≤ 0.4",
+            mark(loss <= 0.4),  # noqa: PLR2004
         )
         out.add_row(
             f"{count} partitions: examples until within 2 points",
@@ -421,17 +428,24 @@ def bench_speed() -> None:
     ]
     speed = 0.0
     for title, target, options in settings:
+
         def run(options: dict[str, object] = options) -> None:
             model = LabelModel(["0", "1"], names(10), **options)  # type: ignore[arg-type]
             for start in range(0, len(stream.votes), BATCH):
                 model.learn_many(stream.votes[start : start + BATCH])
+
         run()
         speed = cast / best_seconds(run)
         out.add_row(
-            f"{title}: votes/s, batches of 32", f"{speed:,.0f}", f"≥ {target:,.0f}", mark(speed >= target)
+            f"{title}: votes/s, batches of 32",
+            f"{speed:,.0f}",
+            f"≥ {target:,.0f}",
+            mark(speed >= target),
         )
         whole = cast / best_seconds(
-            lambda options=options: LabelModel(["0", "1"], names(10), **options).learn_many(stream.votes)
+            lambda options=options: LabelModel(["0", "1"], names(10), **options).learn_many(
+                stream.votes
+            )
         )
         out.add_row(f"{title}: votes/s, one call", f"{whole:,.0f}", "", "")
     rng = np.random.default_rng(0)

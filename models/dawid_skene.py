@@ -64,14 +64,14 @@ class DawidSkene:
                 [np.bincount(cell, posterior[rows, k], minlength=m * k_n) for k in range(k_n)],
                 axis=1,
             ).reshape(m, k_n, k_n)
-            table += self.smoothing
-            self.confusion = table / table.sum(axis=1, keepdims=True)
+            smooth = table + self.smoothing
+            self.confusion = smooth / smooth.sum(axis=1, keepdims=True)
             new = self._posterior(rows, cell, n)
             moved = float(np.abs(new - posterior).max()) if n else 0.0
             posterior = new
             if moved < self.tolerance:
                 break
-        return posterior
+        return np.asarray(posterior)
 
     def predict_proba_many(self, votes: npt.ArrayLike) -> FloatArray:
         """Return (n, K) posteriors of (n, m) votes under what was fitted."""

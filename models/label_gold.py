@@ -74,14 +74,14 @@ def learn_gold_row(
         add_counts(row, change, factor, own)
     believed[:] = 0.0
     believed[label] = 1.0
-    place = answers.count[0] % answers.label.shape[0]
+    place = answers.total[0] % answers.label.shape[0]
     answers.votes[place] = row
     answers.label[place] = label
     answers.clock[place] = now
-    answers.count[0] += 1
+    answers.total[0] += 1
     build_tables(own, other, tables, config, prior, forms)
-    if answers.count[0] <= FEW_ANSWERS or answers.count[0] % REFIT_EVERY == 0:
-        fit_corrector(answers, min(answers.count[0], answers.label.shape[0]), tables, config)
+    if answers.total[0] <= FEW_ANSWERS or answers.total[0] % REFIT_EVERY == 0:
+        fit_corrector(answers, min(answers.total[0], answers.label.shape[0]), tables, config)
 
 
 @njit(cache=True)
@@ -90,7 +90,7 @@ def _log_chance(score: FloatArray, label: int) -> float:
     total = 0.0
     for k in range(score.shape[0]):
         total += math.exp(score[k] - top)
-    return max(score[label] - top - math.log(total), WORST)
+    return float(max(score[label] - top - math.log(total), WORST))
 
 
 @njit(cache=True)

@@ -103,7 +103,7 @@ def block_length(own: int, clock: int, block: int) -> int:
     follow a change at the same speed.
     """
     share = block * own // clock if clock > 0 else block
-    return max(min(share, block), max(block // 8, 1))
+    return max(min(share, block), block // 8, 1)
 
 
 @njit(cache=True)

@@ -70,6 +70,7 @@ class Config(NamedTuple):
     gold_half_life: float
     gold_boost: float
     prior_strength: float
+    balance_strength: float
     temperature_strength: float
     corrector_variance: float
     learn_balance: bool
@@ -127,7 +128,7 @@ class Answers(NamedTuple):
     votes: npt.NDArray[np.int8]  # (G, m)
     label: npt.NDArray[np.int64]  # (G,)
     clock: npt.NDArray[np.int64]  # (G,) stream clock at which each arrived
-    count: npt.NDArray[np.int64]  # (1,) answers ever taken in
+    total: npt.NDArray[np.int64]  # (1,) answers ever taken in
 
 
 def pair_count(m: int) -> int:
@@ -188,7 +189,7 @@ def new_answers(m: int) -> Answers:
         votes=np.full((ANSWER_SIZE, m), -1, dtype=np.int8),
         label=np.zeros(ANSWER_SIZE, dtype=np.int64),
         clock=np.zeros(ANSWER_SIZE, dtype=np.int64),
-        count=np.zeros(1, dtype=np.int64),
+        total=np.zeros(1, dtype=np.int64),
     )
 
 

@@ -8,42 +8,27 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.base import ABSTAIN
-from models.label_corrector import fit_corrector
+from models.label_config import HALF_LIVES, default_config
 from models.label_gold import learn_gold_row
-from models.label_kernels import fold_evidence, scale_sums, step_rows
-from models.label_layout import (
-    CROWD,
-    LF,
-    TEMPERATURES,
-    Config,
-    FloatArray,
-    Sums,
-    Tables,
-    Answers,
-    Recent,
-    new_answers,
-    new_recent,
-    new_sums,
-    new_tables,
-    widen_sums,
+from models.label_inputs import (
+    class_code,
+    form_code,
+    read_labels,
+    read_prior,
+    read_row,
+    read_votes,
 )
+from models.label_kernels import step_rows
+from models.label_layout import FloatArray
 from models.label_replay import find_recent
-from models.label_snapshot import pack, pack_arrays, unpack, unpack_arrays
-from models.label_tables import build_pairs, build_tables, pair_width
-from models.label_stats import (
-    Contribution,
-    age_evidence,
-    align_sums,
-    decode,
-    encode,
-    merge_contributions,
-)
+from models.label_snapshot import pack, unpack
+from models.label_state import AT_HAND, BLOCK, CLOCK, LabelState
+from models.label_stats import decode, encode, merge_contributions
+from models.label_summary import summarise
 
 __all__ = ["LabelModel", "StepResult"]
 
 KIND = "headrace label model"
-FORMS = {"lf": LF, "crowd": CROWD}
 CHUNK = 4096
 
 
@@ -58,36 +43,6 @@ class StepResult(NamedTuple):
     proba: FloatArray
     weights: FloatArray
     clock: npt.NDArray[np.int64]
-
-
-def _config(*, learn_balance: bool, correlations: bool, half_lives: Sequence[float]) -> Config:
-    lives = np.array(half_lives, dtype=np.float64)
-    return Config(
-        half_lives=lives,
-        growth=2.0 ** (1.0 / lives),
-        temperatures=TEMPERATURES,
-        lf_accuracy=0.7,
-        lf_strength=20.0,
-        crowd_accuracy=0.7,
-        crowd_strength=4.0,
-        population_strength=1.0,
-        coin_strength=1.5,
-        crowd_shrinkage=15.0,
-        vote_share=3000.0,
-        evidence_half_life=200.0,
-        pair_half_life=5000.0,
-        pair_shrinkage=10.0,
-        pair_z=4.5,
-        pair_floor=0.25,
-        gold_half_life=float("inf"),
-        gold_boost=5.0,
-        prior_strength=10.0,
-        temperature_strength=10.0,
-        corrector_variance=0.25,
-        learn_balance=learn_balance,
-        replay_passes=8,
-        use_pairs=correlations,
-    )
 
 
 class LabelModel:
@@ -140,10 +95,9 @@ class LabelModel:
         *,
         block: int = 32,
         correlations: bool = True,
-        half_lives: Sequence[float] = (125.0, 500.0, 2000.0, float("inf")),
+        half_lives: Sequence[float] = HALF_LIVES,
     ) -> None:
         self.classes = tuple(classes)
-        self.lf_names: tuple[str, ...] = ()
         self.form = form
         if not self.classes or len(set(self.classes)) != len(self.classes):
             message = f"classes must be distinct and at least one: {self.classes}"
@@ -151,24 +105,17 @@ class LabelModel:
         if block < 1:
             message = f"block must be at least 1, not {block}"
             raise ValueError(message)
-        self._code_of(form)
-        self._half_lives = tuple(float(life) for life in half_lives)
-        self._correlations = correlations
-        self._config = _config(
-            learn_balance=form == "crowd", correlations=correlations, half_lives=self._half_lives
+        form_code(form)
+        config = default_config(
+            learn_balance=form == "crowd", correlations=correlations, half_lives=half_lives
         )
-        self._prior = self._read_prior(prior)
-        self._forms = np.zeros(0, dtype=np.int64)
-        # See `step_rows` for their meaning.
-        self._counters = np.array([0, 0, 0, block, 0, block, 0], dtype=np.int64)
-        self._others_count = 0
-        self._waiting: bytes | None = None
-        self._own = new_sums(0, self.n_classes, len(self._half_lives))
-        self._other = new_sums(0, self.n_classes, len(self._half_lives))
-        self._tables = new_tables(0, self.n_classes, len(self._half_lives))
-        self._recent = new_recent(0, self.n_classes)
-        self._answers = new_answers(0)
-        self._append(list(lfs), [(forms or {}).get(name, form) for name in lfs])
+        self.state = LabelState.empty(config, read_prior(prior, self.classes), block)
+        self.state.append(list(lfs), [form_code((forms or {}).get(name, form)) for name in lfs])
+
+    @property
+    def lf_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return self.state.lfs
 
     @property
     def n_classes(self) -> int:
@@ -178,12 +125,12 @@ class LabelModel:
     @property
     def block(self) -> int:
         """Examples per learning block, by the model's own count."""
-        return int(self._counters[3])
+        return int(self.state.counters[BLOCK])
 
     @property
     def clock(self) -> int:
         """Examples of the whole stream that this model knows of: its own and others'."""
-        return int(self._counters[1])
+        return int(self.state.counters[CLOCK])
 
     # Learning and judging ---------------------------------------------------------------------
 
@@ -209,6 +156,7 @@ class LabelModel:
         weights = np.empty((n, m))
         clock = np.empty(n, dtype=np.int64)
         row = 0
+        state = self.state
         while True:
             row = step_rows(
                 row,
@@ -219,20 +167,19 @@ class LabelModel:
                 ex_proba,
                 ex_clock,
                 learn,
-                self._counters,
-                self._recent,
-                self._own,
-                self._other,
-                self._tables,
-                self._config,
-                self._prior,
-                self._forms,
+                state.counters,
+                state.recent,
+                state.own,
+                state.other,
+                state.tables,
+                state.config,
+                state.prior,
+                state.forms,
                 proba,
                 weights,
                 clock,
             )
-            if self._counters[4] and not self._counters[2]:
-                self._take_in()
+            state.take_in_waiting()
             if row >= n:
                 return StepResult(proba, weights, clock)
 
@@ -247,7 +194,7 @@ class LabelModel:
         ``ts`` and ``groups`` (event times, segments) are accepted for the caller's convenience:
         the clock counts examples, and the estimate does not depend on them.
         """
-        matrix = self._read_votes(votes)
+        matrix = read_votes(votes, len(self.lf_names))
         for given in (ts, groups):
             if given is not None and len(np.asarray(given)) != len(matrix):
                 message = f"{len(np.asarray(given))} values beside {len(matrix)} rows of votes"
@@ -270,7 +217,7 @@ class LabelModel:
 
     def assess_many(self, votes: npt.ArrayLike) -> StepResult:
         """Return probabilities and each vote's weight; change nothing."""
-        matrix = self._read_votes(votes)
+        matrix = read_votes(votes, len(self.lf_names))
         n, m = matrix.shape
         return self.step_many(
             matrix,
@@ -284,19 +231,21 @@ class LabelModel:
 
     def learn_one(self, x: Mapping[str, Any], y: str | int | None = None) -> None:
         """Learn one example's votes, a mapping of column to class; ``y`` is its gold label."""
-        row = self._read_row(x)
+        row = read_row(x, self.lf_names, self.classes)
         self.learn_many(row)
         if y is not None:
-            self.learn_gold(row, [self._class_code(y)])
+            self.learn_gold(row, [class_code(y, self.classes)])
 
     def predict_proba_one(self, x: Mapping[str, Any]) -> dict[str, float]:
         """Return the probability of each class, given a mapping of column to class."""
-        proba = self.predict_proba_many(self._read_row(x))[0]
+        proba = self.predict_proba_many(read_row(x, self.lf_names, self.classes))[0]
         return dict(zip(self.classes, proba.tolist(), strict=True))
 
     def predict_one(self, x: Mapping[str, Any]) -> str:
         """Return the most probable class, given a mapping of column to class."""
-        return self.classes[int(self.predict_proba_many(self._read_row(x))[0].argmax())]
+        return self.classes[
+            int(self.predict_proba_many(read_row(x, self.lf_names, self.classes))[0].argmax())
+        ]
 
     def learn_gold(
         self,
@@ -311,9 +260,9 @@ class LabelModel:
         0 says that it is not known, as when the model's doubt alone chose it. Class balance,
         temperature, gold accuracy and the extra weight of gold use 1 / inclusion.
         """
-        matrix = self._read_votes(votes)
+        matrix = read_votes(votes, len(self.lf_names))
         n = len(matrix)
-        codes = np.broadcast_to(self._read_labels(labels), n)
+        codes = np.broadcast_to(read_labels(labels, self.classes), n)
         ages = np.broadcast_to(np.asarray(delay, dtype=np.float64), n)
         chances = np.broadcast_to(np.asarray(inclusion, dtype=np.float64), n)
         for row, label, age, chance in zip(matrix, codes, ages, chances, strict=True):
@@ -335,9 +284,10 @@ class LabelModel:
         believed = np.array(ex_proba, dtype=np.float64)
         known = ex_clock >= 0
         age = float(self.clock - ex_clock) if known else 0.0
-        place = find_recent(self._recent, int(self._counters[6]), int(ex_clock))
+        recent = self.state.recent
+        place = find_recent(recent, int(self.state.counters[AT_HAND]), int(ex_clock))
         if place >= 0:
-            believed = self._recent.posterior[place].copy()
+            believed = recent.posterior[place].copy()
         self._gold(
             np.ascontiguousarray(votes, dtype=np.int8),
             int(label),
@@ -347,7 +297,7 @@ class LabelModel:
             chance=inclusion,
         )
         if place >= 0:
-            self._recent.posterior[place] = believed
+            recent.posterior[place] = believed
         return believed
 
     def _gold(
@@ -363,6 +313,7 @@ class LabelModel:
         if not 0 <= label < self.n_classes:
             message = f"label {label} is not a position in {self.classes}"
             raise ValueError(message)
+        state = self.state
         learn_gold_row(
             row,
             label,
@@ -371,77 +322,29 @@ class LabelModel:
             max(age, 0.0),
             chance,
             self.clock,
-            self._answers,
-            self._own,
-            self._other,
-            self._tables,
-            self._config,
-            self._prior,
-            self._forms,
+            state.answers,
+            state.own,
+            state.other,
+            state.tables,
+            state.config,
+            state.prior,
+            state.forms,
         )
 
     # Columns ----------------------------------------------------------------------------------
 
     def add_lf(self, name: str, form: str | None = None) -> None:
-        """Append a column; its statistics start now."""
-        self._append([name], [form or self.form])
+        """Append a column; its statistics start now.
 
-    def _append(self, names: list[str], forms: list[str]) -> None:
-        joined = self.lf_names + tuple(names)
-        if len(set(joined)) != len(joined):
-            message = f"names of columns must be distinct: {names}"
-            raise ValueError(message)
-        codes = [self._code_of(form) for form in forms]
-        fold_evidence(self._own, self._other, self._tables, self._config)
-        self.lf_names = joined
-        m = len(joined)
-        self._forms = np.concatenate([self._forms, np.array(codes, dtype=np.int64)])
-        self._own = widen_sums(self._own, m)
-        self._other = widen_sums(self._other, m)
-        recent = new_recent(m, self.n_classes)
-        recent.votes[:, : self._recent.votes.shape[1]] = self._recent.votes
-        self._recent = recent._replace(
-            posterior=self._recent.posterior, clock=self._recent.clock
-        )
-        answers = new_answers(m)
-        answers.votes[:, : self._answers.votes.shape[1]] = self._answers.votes
-        self._answers = answers._replace(
-            label=self._answers.label, clock=self._answers.clock, count=self._answers.count
-        )
-        weight = self._tables.weight
-        self._tables = new_tables(m, self.n_classes, len(self._half_lives))
-        self._tables.weight[:] = weight
-        self._rebuild()
-
-    def _rebuild(self) -> None:
-        """Derive the tables anew, without moving the clock or the block under way."""
-        build_tables(self._own, self._other, self._tables, self._config, self._prior, self._forms)
-        build_pairs(
-            self._own, self._other, self._tables, self._config, self._forms, pair_width(self._own)
-        )
-        size = min(int(self._answers.count[0]), len(self._answers.label))
-        fit_corrector(self._answers, size, self._tables, self._config)
+        A column that retires keeps its place and abstains: what it has taught fades.
+        """
+        self.state.append([name], [form_code(form or self.form)])
 
     # Partitions -------------------------------------------------------------------------------
 
     def own_stats(self) -> bytes:
         """Return this partition's contribution: its own sums, as of now."""
-        return encode(self._contribution())
-
-    def _contribution(self) -> Contribution:
-        sums = Sums(*(array.copy() for array in self._own))
-        tables = Tables(*(array.copy() for array in self._tables))
-        idle = new_sums(len(self.lf_names), self.n_classes, len(self._half_lives))
-        fold_evidence(sums, idle, tables, self._config)
-        scale_sums(sums, self._config, float(self._counters[2]), tables.weight)
-        return Contribution(
-            self.lf_names,
-            int(self._counters[0]),
-            self.clock,
-            self._half_lives,
-            self._own.cast + self._other.cast,
-            sums,
-        )
+        return encode(self.state.contribution())
 
     @staticmethod
     def merge_stats(contributions: list[bytes]) -> bytes | None:
@@ -449,77 +352,22 @@ class LabelModel:
         if not contributions:
             return None
         parts = [decode(data) for data in contributions]
-        lives = parts[0].half_lives
-        config = _config(learn_balance=False, correlations=True, half_lives=lives)
+        config = default_config(
+            learn_balance=False, correlations=True, half_lives=parts[0].half_lives
+        )
         return encode(merge_contributions(parts, config))
 
     def set_others(self, data: bytes | None) -> None:
         """Replace the other partitions' sums, at the next block start (now, if between two)."""
-        if data is not None:
-            decode(data)
-        self._waiting = data
-        self._counters[4] = 1
-        if self._counters[2] == 0:
-            self._take_in()
-
-    def _take_in(self) -> None:
-        """Take in the waiting sums: the clock moves on by the examples that others have seen."""
-        data, self._waiting = self._waiting, None
-        self._counters[4] = 0
-        m = len(self.lf_names)
-        seen = self._own.cast + self._other.cast
-        clock = self.clock
-        if data is None:
-            self._others_count = 0
-            self._other = new_sums(m, self.n_classes, len(self._half_lives))
-            self._rebuild()
-            return
-        theirs = decode(data)
-        where = {name: j for j, name in enumerate(theirs.lfs)}
-        columns = [where.get(name, -1) for name in self.lf_names]
-        their_seen = np.array([theirs.votes_seen[j] if j >= 0 else 0.0 for j in columns])
-        other = align_sums(theirs.sums, columns)
-        now = max(clock, theirs.clock, int(self._counters[0]) + theirs.count)
-        now_seen = np.maximum(np.maximum(seen, their_seen), self._own.cast + other.cast)
-        lives = self._config.half_lives
-        for sums, since, votes in (
-            (self._own, float(now - clock), now_seen - seen),
-            (other, float(now - theirs.clock), now_seen - their_seen),
-        ):
-            scale_sums(sums, self._config, since, 2.0 ** (since / lives))
-            age_evidence(sums, votes, self._config.evidence_half_life)
-        self._other = other
-        self._others_count = theirs.count
-        self._counters[1] = now
-        self._rebuild()
+        self.state.wait_for(data)
 
     def merge(self, other: LabelModel) -> Self:
         """Add what ``other`` learned itself, at the later of both clocks; return this model."""
-        if other.classes != self.classes or other._half_lives != self._half_lives:
+        mine, theirs = self.state.config.half_lives, other.state.config.half_lives
+        if other.classes != self.classes or not np.array_equal(mine, theirs):
             message = "models of different classes or half-lives cannot be merged"
             raise ValueError(message)
-        theirs = other._contribution()
-        new = [j for j, name in enumerate(theirs.lfs) if name not in self.lf_names]
-        names = {LF: "lf", CROWD: "crowd"}
-        mine = self._contribution()
-        if new:
-            self._append(
-                [theirs.lfs[j] for j in new], [names[int(other._forms[j])] for j in new]
-            )
-        both = merge_contributions([mine, theirs], self._config)
-        where = {name: j for j, name in enumerate(both.lfs)}
-        columns = [where[name] for name in self.lf_names]
-        since = float(both.clock - self.clock)
-        self._own = align_sums(both.sums, columns)
-        scale_sums(
-            self._other, self._config, since, 2.0 ** (since / self._config.half_lives)
-        )
-        fresh = new_tables(len(self.lf_names), self.n_classes, len(self._half_lives))
-        self._tables = fresh
-        self._counters[:3] = (both.count, both.clock, 0)
-        # What was learned elsewhere is not at hand: no second look at part of it.
-        self._counters[6] = 0
-        self._rebuild()
+        self.state.absorb(other.state)
         return self
 
     # Snapshots and summary --------------------------------------------------------------------
@@ -527,127 +375,23 @@ class LabelModel:
     def to_bytes(self) -> bytes:
         """Return the whole state, the block under way and others' sums included."""
         return pack(
-            KIND,
-            {
-                "classes": list(self.classes),
-                "lfs": list(self.lf_names),
-                "form": self.form,
-                "correlations": self._correlations,
-                "half_lives": list(self._half_lives),
-                "others_count": self._others_count,
-                "waiting": self._waiting,
-                "arrays": pack_arrays(
-                    {"prior": self._prior, "forms": self._forms, "counters": self._counters}
-                ),
-                "own": pack_arrays(self._own._asdict()),
-                "other": pack_arrays(self._other._asdict()),
-                "tables": pack_arrays(self._tables._asdict()),
-                "recent": pack_arrays(self._recent._asdict()),
-                "answers": pack_arrays(self._answers._asdict()),
-            },
+            KIND, {"classes": list(self.classes), "form": self.form, "state": self.state.dump()}
         )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Return the model whose state this is; refuse bytes of a newer version."""
-        state = unpack(KIND, data)
-        arrays = unpack_arrays(state["arrays"])
-        model = cls(
-            state["classes"],
-            [],
-            arrays["prior"].tolist(),
-            state["form"],
-            block=int(arrays["counters"][3]),
+        content = unpack(KIND, data)
+        model = cls(content["classes"], [], form=content["form"])
+        state = content["state"]
+        config = default_config(
+            learn_balance=state["learn_balance"],
             correlations=state["correlations"],
             half_lives=state["half_lives"],
         )
-        model.lf_names = tuple(state["lfs"])
-        model._prior = arrays["prior"]
-        model._forms = arrays["forms"]
-        model._counters = arrays["counters"]
-        model._others_count = state["others_count"]
-        model._waiting = state["waiting"]
-        model._own = Sums(**unpack_arrays(state["own"]))
-        model._other = Sums(**unpack_arrays(state["other"]))
-        model._tables = Tables(**unpack_arrays(state["tables"]))
-        model._recent = Recent(**unpack_arrays(state["recent"]))
-        model._answers = Answers(**unpack_arrays(state["answers"]))
+        model.state = LabelState.load(state, config)
         return model
 
     def summary(self) -> dict[str, Any]:
         """Return what is believed now, in plain values, by name."""
-        balance = np.exp(self._tables.log_prior)
-        balance /= balance.sum()
-        theta = np.exp(self._tables.log_like)
-        hits = self._own.gold_hits + self._other.gold_hits
-        examples = self._own.mass[-1].sum() + self._other.mass[-1].sum()
-        started = self._own.before[:, -1].sum(axis=1) + self._other.before[:, -1].sum(axis=1)
-        cast = (self._own.counts + self._other.counts)[:, :, -1].sum(axis=(1, 2))
-        lfs: dict[str, Any] = {}
-        for w, name in enumerate(self.lf_names):
-            right = float(np.diagonal(theta[w]) @ balance)
-            any_vote = float(theta[w].sum(axis=0) @ balance)
-            lfs[name] = {
-                "form": "lf" if self._forms[w] == LF else "crowd",
-                "coverage": float(cast[w] / max(examples - started[w], 1.0)),
-                "estimated_accuracy": right / any_vote,
-                "gold_accuracy": float(hits[w, 0] / hits[w, 1]) if hits[w, 1] > 0 else None,
-                "correlated_with": {
-                    self.lf_names[v]: float(self._tables.rho[w, v])
-                    for v in np.flatnonzero(self._tables.rho[w])
-                },
-            }
-        return {
-            "classes": list(self.classes),
-            "clock": self.clock,
-            "examples": int(self._counters[0]),
-            "class_balance": dict(zip(self.classes, balance.tolist(), strict=True)),
-            "temperature": float(self._tables.scalars[0]),
-            "gold": int(round(float(self._own.gold_size[2] + self._other.gold_size[2]))),
-            "lfs": lfs,
-        }
-
-    # Reading what callers give ----------------------------------------------------------------
-
-    @staticmethod
-    def _code_of(form: str) -> int:
-        if form not in FORMS:
-            message = f"form must be one of {sorted(FORMS)}, not {form!r}"
-            raise ValueError(message)
-        return FORMS[form]
-
-    def _read_prior(self, prior: Sequence[float] | Mapping[str, float] | None) -> FloatArray:
-        if prior is None:
-            return np.full(self.n_classes, 1.0 / self.n_classes)
-        if isinstance(prior, Mapping):
-            prior = [prior[name] for name in self.classes]
-        array = np.array(prior, dtype=np.float64)
-        if array.shape != (self.n_classes,) or not np.all(array > 0) or not np.isfinite(array).all():
-            message = f"prior must give each class a positive share: {prior}"
-            raise ValueError(message)
-        return array / array.sum()
-
-    def _read_votes(self, votes: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        matrix = np.ascontiguousarray(votes, dtype=np.int8)
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.lf_names):  # noqa: PLR2004
-            message = f"votes must be (n, {len(self.lf_names)}), not {matrix.shape}"
-            raise ValueError(message)
-        return matrix
-
-    def _read_labels(self, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        array = np.asarray(labels)
-        if array.dtype.kind in "US" or array.dtype == object:
-            array = np.array([self._class_code(label) for label in array.ravel().tolist()])
-        return array.astype(np.int64).ravel()
-
-    def _class_code(self, label: Any) -> int:
-        if label is None:
-            return ABSTAIN
-        if isinstance(label, str):
-            return self.classes.index(label)
-        return int(label)
-
-    def _read_row(self, x: Mapping[str, Any]) -> npt.NDArray[np.int8]:
-        return np.array(
-            [[self._class_code(x.get(name)) for name in self.lf_names]], dtype=np.int8
-        ).reshape(1, len(self.lf_names))
+        return summarise(self.state, self.classes)

@@ -10,7 +10,15 @@ from numba import njit
 
 from models.label_layout import FloatArray, Sums, Tables
 
-__all__ = ["add_belief", "add_counts", "find_votes", "judge", "learn_evidence", "learn_pairs", "publish"]
+__all__ = [
+    "add_belief",
+    "add_counts",
+    "find_votes",
+    "judge",
+    "learn_evidence",
+    "learn_pairs",
+    "publish",
+]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
@@ -18,21 +26,22 @@ VoteArray = npt.NDArray[np.int8]
 TINY = 1e-12
 """Least probability of a class: a posterior of exactly 0 marks a gold answer instead."""
 FOLD_BELOW = 1e-150
+BINARY = 2
 
 
 @njit(cache=True)
 def _softmax(score: FloatArray, out: FloatArray) -> None:
-    """Write the softmax of ``score``, floored at TINY, into ``out``."""
+    """Write the softmax of ``score`` into ``out``, no value below TINY."""
     k_n = score.shape[0]
     top = score[0]
     for k in range(1, k_n):
         top = max(top, score[k])
     total = 0.0
     for k in range(k_n):
-        out[k] = math.exp(score[k] - top) + TINY
+        out[k] = math.exp(score[k] - top)
         total += out[k]
     for k in range(k_n):
-        out[k] /= total
+        out[k] = max(out[k] / total, TINY)
 
 
 @njit(cache=True)
@@ -118,7 +127,7 @@ def publish(
     for k in range(k_n):
         base[k] = tables.log_prior[k]
     mix = np.zeros(k_n)
-    if k_n == 2:
+    if k_n == BINARY:
         mix[1 - best] = 1.0
     else:
         other = np.empty(k_n)
@@ -165,7 +174,7 @@ def _log_odds(score: FloatArray, best: int) -> float:
     for k in range(score.shape[0]):
         if k != best:
             total += math.exp(score[k] - top)
-    return score[best] - top - math.log(total)
+    return float(score[best] - top - math.log(total))
 
 
 @njit(cache=True)
@@ -256,9 +265,7 @@ def learn_pairs(
 
 
 @njit(cache=True)
-def add_counts(
-    row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums
-) -> None:
+def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums) -> None:
     """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
     k_n, h_n = posterior.shape[0], factor.shape[0]
     for w in range(row.shape[0]):

@@ -86,9 +86,7 @@ def encode(contribution: Contribution) -> bytes:
             "count": contribution.count,
             "clock": contribution.clock,
             "half_lives": list(contribution.half_lives),
-            "arrays": pack_arrays(
-                {"votes_seen": contribution.votes_seen[order], **sums._asdict()}
-            ),
+            "arrays": pack_arrays({"votes_seen": contribution.votes_seen[order], **sums._asdict()}),
         },
     )
 
@@ -130,17 +128,14 @@ def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contri
         seen = np.array([part.votes_seen[j] if j >= 0 else 0.0 for j in columns])
         votes_seen = np.maximum(votes_seen, seen)
         aligned.append((part, columns, seen))
-    total: Sums | None = None
+    n_classes, n_bank = parts[0].sums.counts.shape[1:3]
+    total = new_sums(len(names), n_classes, n_bank)
     for part, columns, seen in aligned:
         sums = align_sums(part.sums, columns)
         age = float(clock - part.clock)
         scale_sums(sums, config, age, 2.0 ** (age / config.half_lives))
         age_evidence(sums, votes_seen - seen, config.evidence_half_life)
-        if total is None:
-            total = sums
-        else:
-            for mine, more in zip(total, sums, strict=True):
-                mine += more
-    assert total is not None
+        for into, more in zip(total, sums, strict=True):
+            np.add(into, more, out=into)
     count = sum(part.count for part in parts)
     return Contribution(names, count, clock, parts[0].half_lives, votes_seen, total)

@@ -202,7 +202,8 @@ def _build_balance(
             for k in range(k_n):
                 believed[k] += max(own.mass[last, k] + other.mass[last, k], 0.0)
                 believed[k] += config.vote_share * share[k] / votes
-    believed *= config.prior_strength / believed.sum()
+    strength = config.balance_strength if config.learn_balance else config.prior_strength
+    believed *= strength / believed.sum()
     size = own.gold_size[0] + other.gold_size[0]
     effective = 0.0
     if size > 0.0:
@@ -217,7 +218,7 @@ def _build_balance(
             judged[k] = min(max(judged[k], 1e-3), 1.0)
         believed += judged / judged.sum() * effective
     for k in range(k_n):
-        share_k = believed[k] / (config.prior_strength + effective)
+        share_k = believed[k] / (strength + effective)
         tables.log_prior[k] = math.log(max(share_k, LEAST))
 
 

@@ -1,0 +1,53 @@
+"""The label model's one configuration: the same numbers for every task and every set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.label_layout import TEMPERATURES, Config
+
+__all__ = ["HALF_LIVES", "default_config"]
+
+HALF_LIVES = (125.0, 500.0, 2000.0, float("inf"))
+"""Half-lives kept side by side, in examples of the whole stream."""
+
+
+def default_config(
+    *, learn_balance: bool, correlations: bool, half_lives: Sequence[float] = HALF_LIVES
+) -> Config:
+    """Return the configuration; ``learn_balance`` is for annotators, who show all classes."""
+    lives = np.array(half_lives, dtype=np.float64)
+    return Config(
+        half_lives=lives,
+        growth=2.0 ** (1.0 / lives),
+        temperatures=TEMPERATURES,
+        # Labeling functions: better than chance, worth twenty examples.
+        lf_accuracy=0.7,
+        lf_strength=20.0,
+        # Annotators: a diagonal start, the population, and √n votes of their own accuracy.
+        crowd_accuracy=0.7,
+        crowd_strength=4.0,
+        population_strength=1.0,
+        coin_strength=1.5,
+        crowd_shrinkage=15.0,
+        # Examples for which the share of votes stands in, where balance is learned.
+        vote_share=3000.0,
+        evidence_half_life=200.0,
+        # A pair of labeling functions counts as correlated when its excess is large and sure.
+        pair_half_life=5000.0,
+        pair_shrinkage=10.0,
+        pair_z=4.5,
+        pair_floor=0.25,
+        # Gold is not forgotten.
+        gold_half_life=float("inf"),
+        gold_boost=3.0,
+        prior_strength=10.0,
+        balance_strength=200.0,
+        temperature_strength=20.0,
+        corrector_variance=0.25,
+        learn_balance=learn_balance,
+        replay_passes=8,
+        use_pairs=correlations,
+    )

@@ -1,0 +1,242 @@
+"""State of a label model: its arrays, how columns are appended, and what partitions exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.label_corrector import fit_corrector
+from models.label_kernels import fold_evidence, scale_sums
+from models.label_layout import (
+    Answers,
+    Config,
+    FloatArray,
+    Recent,
+    Sums,
+    Tables,
+    new_answers,
+    new_recent,
+    new_sums,
+    new_tables,
+    widen_sums,
+)
+from models.label_snapshot import pack_arrays, unpack_arrays
+from models.label_stats import (
+    Contribution,
+    age_evidence,
+    align_sums,
+    decode,
+    merge_contributions,
+)
+from models.label_tables import build_pairs, build_tables, pair_width
+
+__all__ = ["LabelState"]
+
+IntArray = npt.NDArray[np.int64]
+
+OWN, CLOCK, IN_BLOCK, BLOCK, WAITING, LENGTH, AT_HAND = range(7)
+"""Places in ``counters``: own examples, stream clock, examples in this block, nominal block,
+whether others' sums wait, length of this block, first examples at hand."""
+
+
+@dataclass(slots=True)
+class LabelState:
+    """Everything that a label model is, besides the names of its classes."""
+
+    config: Config
+    prior: FloatArray
+    lfs: tuple[str, ...]
+    forms: IntArray
+    counters: IntArray
+    own: Sums
+    other: Sums
+    tables: Tables
+    recent: Recent
+    answers: Answers
+    waiting: bytes | None = None
+
+    @classmethod
+    def empty(cls, config: Config, prior: FloatArray, block: int) -> LabelState:
+        """Return the state with no columns and no examples."""
+        k, h = len(prior), len(config.half_lives)
+        return cls(
+            config=config,
+            prior=prior,
+            lfs=(),
+            forms=np.zeros(0, dtype=np.int64),
+            counters=np.array([0, 0, 0, block, 0, block, 0], dtype=np.int64),
+            own=new_sums(0, k, h),
+            other=new_sums(0, k, h),
+            tables=new_tables(0, k, h),
+            recent=new_recent(0, k),
+            answers=new_answers(0),
+        )
+
+    @property
+    def votes_seen(self) -> FloatArray:
+        """Votes cast by each column anywhere: the clock of its evidence."""
+        return np.asarray(self.own.cast + self.other.cast)
+
+    def rebuild(self) -> None:
+        """Derive the tables anew, without moving the clock or the block under way."""
+        build_tables(self.own, self.other, self.tables, self.config, self.prior, self.forms)
+        width = pair_width(self.own)
+        build_pairs(self.own, self.other, self.tables, self.config, self.forms, width)
+        size = min(int(self.answers.total[0]), len(self.answers.label))
+        fit_corrector(self.answers, size, self.tables, self.config)
+
+    def append(self, names: Sequence[str], forms: Sequence[int]) -> None:
+        """Append columns; their statistics start now."""
+        joined = self.lfs + tuple(names)
+        if len(set(joined)) != len(joined):
+            message = f"names of columns must be distinct: {list(names)}"
+            raise ValueError(message)
+        m, old = len(joined), len(self.lfs)
+        k, h = self.own.mass.shape[1], self.own.mass.shape[0]
+        fold_evidence(self.own, self.other, self.tables, self.config)
+        self.lfs = joined
+        self.forms = np.concatenate([self.forms, np.array(forms, dtype=np.int64)])
+        self.own = widen_sums(self.own, m)
+        self.other = widen_sums(self.other, m)
+        votes = new_recent(m, k).votes
+        votes[:, :old] = self.recent.votes
+        self.recent = self.recent._replace(votes=votes)
+        votes = new_answers(m).votes
+        votes[:, :old] = self.answers.votes
+        self.answers = self.answers._replace(votes=votes)
+        weight = self.tables.weight
+        self.tables = new_tables(m, k, h)
+        self.tables.weight[:] = weight
+        self.rebuild()
+
+    # Partitions -------------------------------------------------------------------------------
+
+    def contribution(self) -> Contribution:
+        """Return this partition's own sums, as of now."""
+        k, h = self.own.mass.shape[1], self.own.mass.shape[0]
+        sums = Sums(*(array.copy() for array in self.own))
+        tables = Tables(*(array.copy() for array in self.tables))
+        fold_evidence(sums, new_sums(len(self.lfs), k, h), tables, self.config)
+        scale_sums(sums, self.config, float(self.counters[IN_BLOCK]), tables.weight)
+        return Contribution(
+            lfs=self.lfs,
+            count=int(self.counters[OWN]),
+            clock=int(self.counters[CLOCK]),
+            half_lives=tuple(self.config.half_lives.tolist()),
+            votes_seen=self.votes_seen,
+            sums=sums,
+        )
+
+    def wait_for(self, data: bytes | None) -> None:
+        """Have the other partitions' sums taken in at the next block start, or now if at one."""
+        if data is not None:
+            decode(data)
+        self.waiting = data
+        self.counters[WAITING] = 1
+        self.take_in_waiting()
+
+    def take_in_waiting(self) -> None:
+        """Take in what waits, if between two blocks: the clock moves by what others have seen."""
+        if not self.counters[WAITING] or self.counters[IN_BLOCK]:
+            return
+        data, self.waiting = self.waiting, None
+        self.counters[WAITING] = 0
+        k, h = self.own.mass.shape[1], self.own.mass.shape[0]
+        if data is None:
+            self.other = new_sums(len(self.lfs), k, h)
+            self.rebuild()
+            return
+        theirs = decode(data)
+        where = {name: j for j, name in enumerate(theirs.lfs)}
+        columns = [where.get(name, -1) for name in self.lfs]
+        their_seen = np.array([theirs.votes_seen[j] if j >= 0 else 0.0 for j in columns])
+        other = align_sums(theirs.sums, columns)
+        clock, seen = int(self.counters[CLOCK]), self.votes_seen
+        now = max(clock, theirs.clock, int(self.counters[OWN]) + theirs.count)
+        now_seen = np.maximum(np.maximum(seen, their_seen), self.own.cast + other.cast)
+        for sums, since, votes in (
+            (self.own, float(now - clock), now_seen - seen),
+            (other, float(now - theirs.clock), now_seen - their_seen),
+        ):
+            scale_sums(sums, self.config, since, 2.0 ** (since / self.config.half_lives))
+            age_evidence(sums, votes, self.config.evidence_half_life)
+        self.other = other
+        self.counters[CLOCK] = now
+        self.rebuild()
+
+    def absorb(self, theirs: LabelState) -> None:
+        """Add another model's own sums, at the later of both clocks."""
+        new = [j for j, name in enumerate(theirs.lfs) if name not in self.lfs]
+        if new:
+            self.append([theirs.lfs[j] for j in new], [int(theirs.forms[j]) for j in new])
+        both = merge_contributions([self.contribution(), theirs.contribution()], self.config)
+        where = {name: j for j, name in enumerate(both.lfs)}
+        self.own = align_sums(both.sums, [where[name] for name in self.lfs])
+        since = float(both.clock - int(self.counters[CLOCK]))
+        scale_sums(self.other, self.config, since, 2.0 ** (since / self.config.half_lives))
+        self._join_answers(theirs)
+        k, h = self.own.mass.shape[1], self.own.mass.shape[0]
+        self.tables = new_tables(len(self.lfs), k, h)
+        self.counters[[OWN, CLOCK, IN_BLOCK]] = (both.count, both.clock, 0)
+        # What was learned elsewhere is not at hand: no second look at part of it.
+        self.counters[AT_HAND] = 0
+        self.rebuild()
+
+    def _join_answers(self, theirs: LabelState) -> None:
+        """Keep the latest of both models' answers, in an order that does not tell them apart."""
+        rows: list[tuple[int, bytes, int, npt.NDArray[np.int8]]] = []
+        for state in (self, theirs):
+            columns = [state.lfs.index(name) if name in state.lfs else -1 for name in self.lfs]
+            book = state.answers
+            for i in range(min(int(book.total[0]), len(book.label))):
+                votes = np.append(book.votes[i], np.int8(-1))[columns]
+                rows.append((int(book.clock[i]), votes.tobytes(), int(book.label[i]), votes))
+        rows.sort(key=lambda row: row[:3])
+        fresh = new_answers(len(self.lfs))
+        kept = rows[-len(fresh.label) :]
+        for i, (clock, _, label, votes) in enumerate(kept):
+            fresh.votes[i], fresh.label[i], fresh.clock[i] = votes, label, clock
+        fresh.total[0] = len(kept)
+        self.answers = fresh
+
+    # Snapshots --------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain values that `load` turns back into an equal state."""
+        return {
+            "lfs": list(self.lfs),
+            "half_lives": self.config.half_lives.tolist(),
+            "learn_balance": self.config.learn_balance,
+            "correlations": self.config.use_pairs,
+            "waiting": self.waiting,
+            "arrays": pack_arrays(
+                {"prior": self.prior, "forms": self.forms, "counters": self.counters}
+            ),
+            "own": pack_arrays(self.own._asdict()),
+            "other": pack_arrays(self.other._asdict()),
+            "tables": pack_arrays(self.tables._asdict()),
+            "recent": pack_arrays(self.recent._asdict()),
+            "answers": pack_arrays(self.answers._asdict()),
+        }
+
+    @classmethod
+    def load(cls, content: dict[str, Any], config: Config) -> LabelState:
+        """Return the state that `dump` described."""
+        arrays = unpack_arrays(content["arrays"])
+        return cls(
+            config=config,
+            prior=arrays["prior"],
+            lfs=tuple(content["lfs"]),
+            forms=arrays["forms"],
+            counters=arrays["counters"],
+            own=Sums(**unpack_arrays(content["own"])),
+            other=Sums(**unpack_arrays(content["other"])),
+            tables=Tables(**unpack_arrays(content["tables"])),
+            recent=Recent(**unpack_arrays(content["recent"])),
+            answers=Answers(**unpack_arrays(content["answers"])),
+            waiting=content["waiting"],
+        )
