@@ -118,6 +118,7 @@ class ExampleBatch:
     contexts: Sequence[Mapping[str, str | float | bool]]
     segments: Sequence[str | None]
     items: Callable[[str], Mapping[str, Any]] = field(default=_no_item)
+    _readings: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.evidence)
@@ -151,6 +152,17 @@ class ExampleBatch:
         if position is None:
             raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
         return self.evidence[:, position]
+
+    def reading(self, name: str, compute: Callable[[ExampleBatch], NDArray[Any]]) -> NDArray[Any]:
+        """Return what ``compute`` makes of this batch, shape (n,); computed once a batch.
+
+        Functions that look at the same fact share it so; the result must not be written to.
+        """
+        found = self._readings.get(name)
+        if found is None:
+            found = self._readings[name] = compute(self)
+            found.flags.writeable = False
+        return found
 
     def rows(self) -> Iterator[Example]:
         """Yield each example by itself."""

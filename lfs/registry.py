@@ -10,7 +10,7 @@ from lfs.core import LabelingFunction, LabelingFunctionError
 
 __all__ = ["BUILT_IN_MODULES", "collect", "for_tasks"]
 
-BUILT_IN_MODULES: tuple[str, ...] = ("lfs.behaviour",)
+BUILT_IN_MODULES: tuple[str, ...] = ("lfs.behaviour", "lfs.trust")
 """Families that run unless they are disabled."""
 
 

@@ -1,0 +1,73 @@
+"""Trust: clicks that say little about the thing, because of who or what made them."""
+
+from __future__ import annotations
+
+from lfs.behaviour import ACCIDENT_S
+from lfs.core import ExampleBatch, Votes, labeling_function
+from lfs.readings import has_statement, is_measured, is_robotic, spent_s, visits, votes
+
+__all__ = ["accidental_click", "click_burst", "position_explained", "robotic_rate"]
+
+BURST_CLICKS = 3.0
+BURST_S = 10.0
+TOP_POSITION = 1.0
+LIKELY_PROPENSITY = 0.5
+GLANCE_S = 10.0
+STAY_S = 15.0
+
+
+@labeling_function(task="relevance", version=1)
+def robotic_rate(batch: ExampleBatch) -> Votes:
+    """Vote negative for visits by somebody with over a hundred events a minute.
+
+    Rationale: nobody reads at that speed; crawlers and click farms do.
+    Sources: the user's decayed rate of events (half-life a minute), impressions included.
+    Known errors: several people behind one id; products that send hundreds of impressions a page.
+    """
+    return votes(batch, negative=(visits(batch) > 0) & is_robotic(batch))
+
+
+@labeling_function(task="relevance", version=1)
+def click_burst(batch: ExampleBatch) -> Votes:
+    """Vote negative for three clicks or more on one exposure within ten seconds.
+
+    Rationale: impatience, a broken button or a script, but no growing interest.
+    Sources: `click` events, the times of the first and of the last feedback; withheld after a
+    cart or another statement, and where `robotic_rate` speaks.
+    Known errors: galleries where every picture is a click.
+    """
+    took_s = batch.column("last_ts") - batch.column("first_feedback_ts")
+    burst = (batch.column("clicks") >= BURST_CLICKS) & (took_s <= BURST_S)
+    return votes(batch, negative=burst & ~has_statement(batch) & ~is_robotic(batch))
+
+
+@labeling_function(task="relevance", version=1)
+def accidental_click(batch: ExampleBatch) -> Votes:
+    """Vote negative for a visit that ended within two seconds.
+
+    Rationale: two seconds are what it takes to see that one is on the wrong page.
+    Sources: `dwell` events, else the time until the user's next event; withheld after a
+    statement.
+    Known errors: dwell reported in another unit; people who open things in tabs.
+    """
+    left = (visits(batch) > 0) & (spent_s(batch) < ACCIDENT_S)
+    return votes(batch, negative=left & ~has_statement(batch))
+
+
+@labeling_function(task="relevance", version=1)
+def position_explained(batch: ExampleBatch) -> Votes:
+    """Vote negative for a click on the first place that led to a glance and nothing else.
+
+    Rationale: the first place is clicked because it is first (Joachims et al. 2005); what was
+    put there with near certainty had no rival. Only a stay makes such a click a choice.
+    Sources: `position` and `propensity` as logged, `dwell` from 10 to 15 s, no statement.
+    Known errors: shops whose first place is right most of the time: there it is nearly a coin.
+    """
+    seconds = spent_s(batch)
+    glance = is_measured(batch) & (seconds >= GLANCE_S) & (seconds < STAY_S)
+    first = (batch.column("position") <= TOP_POSITION) | (
+        batch.column("propensity") > LIKELY_PROPENSITY
+    )
+    return votes(
+        batch, negative=glance & first & (batch.column("clicks") > 0) & ~has_statement(batch)
+    )
