@@ -78,13 +78,13 @@ def outcome(path: Path) -> tuple[str, int, dict[str, object], int]:
     replay.checkpoint()
     head = store.claim(0, Epoch(0, "replay"))
     counted = {"own/clock", "share/counts"}
-    state = {
+    state: dict[str, object] = {
         "timers": sorted(head.timers),
         "users": store.load_users(0, [key for key, _ in head.timers]),
         "chunks": {name: data for name, data in head.chunks.items() if name not in counted},
     }
     report = replay.report()
-    return digest.hexdigest(), report["duplicates"], state, report["events"]
+    return digest.hexdigest(), int(report["duplicates"]), state, int(report["events"])
 
 
 def test_the_shop_sent_twice_is_learned_once(tmp_path: Path) -> None:
