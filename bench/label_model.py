@@ -317,8 +317,8 @@ def bench_audit(seeds: int = 10) -> None:
     for seed in range(seeds):
         stream = rare_stream(3000 + seed)
         rng = np.random.default_rng(seed)
-        model = stream_model(stream, (0.9, 0.1))
-        reference = stream_model(stream, (0.9, 0.1))
+        model = stream_model(stream, (0.8, 0.2))
+        reference = stream_model(stream, (0.8, 0.2))
         proba = label_stream(model, stream.votes)
         label_stream(reference, stream.votes)
         unsure = np.argsort(proba.max(axis=1), kind="stable")[:500]

@@ -10,7 +10,7 @@ from numba import njit
 
 from models.label_corrector import correct, fit_corrector
 from models.label_layout import Answers, Config, FloatArray, Sums, Tables
-from models.label_rows import add_counts, find_votes, judge
+from models.label_rows import add_counts, at_prior, find_votes, judge
 from models.label_tables import build_tables
 
 __all__ = ["learn_gold_row"]
@@ -61,7 +61,11 @@ def learn_gold_row(
     change = -believed
     change[label] += 1.0
     if inclusion > 0.0:
-        _score_answer(row, label, 1.0 / inclusion, change, score, n, columns, own, tables, config)
+        at_prior(believed, tables, prior, posterior)
+        for k in range(k_n):
+            answer = 1.0 if k == label else 0.0
+            own.gold_share[k] += (answer - posterior[k]) / inclusion
+        _score_answer(row, label, 1.0 / inclusion, score, n, columns, own, tables, config)
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
@@ -98,7 +102,6 @@ def _score_answer(
     row: VoteArray,
     label: int,
     weight: float,
-    change: FloatArray,
     score: FloatArray,
     n: int,
     columns: IntArray,
@@ -108,8 +111,6 @@ def _score_answer(
 ) -> None:
     """Record what the answer says of balance, temperature and votes, before it is learned."""
     k_n = score.shape[0]
-    for k in range(k_n):
-        own.gold_share[k] += weight * change[k]
     own.gold_size[0] += weight
     own.gold_size[1] += weight * weight
     own.gold_size[2] += 1.0

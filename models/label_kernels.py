@@ -176,11 +176,11 @@ def step_rows(
             for h in range(h_n):
                 factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
             add_counts(ex_votes[e], ex_proba[e], factor, own)
-            add_belief(ex_proba[e], factor, own)
+            add_belief(ex_proba[e], factor, own, tables, prior, leave)
             for h in range(h_n):
                 factor[h] = -factor[h]
             add_counts(row, posterior, factor, own)
-            add_belief(posterior, factor, own)
+            add_belief(posterior, factor, own, tables, prior, leave)
             learn_evidence(
                 row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
             )
@@ -194,7 +194,7 @@ def step_rows(
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
         add_counts(row, posterior, tables.weight, own)
-        add_belief(posterior, tables.weight, own)
+        add_belief(posterior, tables.weight, own, tables, prior, leave)
         learn_evidence(row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave)
         if config.use_pairs:
             learn_pairs(row, n_votes, columns, shares, posterior, own, tables, limit, inverse)

@@ -86,7 +86,7 @@ class Sums(NamedTuple):
 
     counts: FloatArray  # (m, K, H, K) posterior mass of votes, [w, l, h, k]
     mass: FloatArray  # (H, K) posterior mass of all examples
-    belief: FloatArray  # (H, K) the same as judged by votes, gold left out
+    belief: FloatArray  # (H, K) the same under the configured balance, gold left out
     before: FloatArray  # (m, H, K) mass of the examples before column w appeared
     evidence: FloatArray  # (m, H) predictive log-likelihood of each half-life
     cast: FloatArray  # (m,) votes cast: the clock by which evidence decays

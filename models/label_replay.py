@@ -61,10 +61,14 @@ def replay_start(
     width = min(m, pair_width(own))
     for _ in range(config.replay_passes):
         own.pairs[:, :] = 0.0
+        own.belief[:, :] = 0.0
         for i in range(size):
             row = recent.votes[i]
             n = find_votes(row, k_n, tables, columns, shares)
             judge(row, n, columns, shares, tables, score, posterior)
+            for h in range(h_n):
+                age = now - recent.clock[i]
+                factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
             answered = False
             for k in range(k_n):
                 answered = answered or recent.posterior[i, k] == 0.0
@@ -74,11 +78,8 @@ def replay_start(
                 for k in range(k_n):
                     change[k] = posterior[k] - recent.posterior[i, k]
                     recent.posterior[i, k] = posterior[k]
-                for h in range(h_n):
-                    age = now - recent.clock[i]
-                    factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
                 add_counts(row, change, factor, own)
-                add_belief(change, factor, own)
+            add_belief(posterior, factor, own, tables, prior, change)
             if config.use_pairs:
                 learn_pairs(row, n, columns, shares, posterior, own, tables, width, inverse)
         build_tables(own, other, tables, config, prior, forms)

@@ -13,6 +13,7 @@ from models.label_layout import FloatArray, Sums, Tables
 __all__ = [
     "add_belief",
     "add_counts",
+    "at_prior",
     "find_votes",
     "judge",
     "learn_evidence",
@@ -280,8 +281,30 @@ def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: 
 
 
 @njit(cache=True)
-def add_belief(posterior: FloatArray, factor: FloatArray, sums: Sums) -> None:
-    """Add what the votes alone say of one example, ``factor`` (H,) times."""
+def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: FloatArray) -> None:
+    """Write what ``posterior`` would be under the configured class balance into ``out``."""
+    total = 0.0
+    for k in range(posterior.shape[0]):
+        out[k] = posterior[k] * math.exp(math.log(prior[k]) - tables.log_prior[k])
+        total += out[k]
+    for k in range(posterior.shape[0]):
+        out[k] /= total
+
+
+@njit(cache=True)
+def add_belief(
+    posterior: FloatArray,
+    factor: FloatArray,
+    sums: Sums,
+    tables: Tables,
+    prior: FloatArray,
+    fair: FloatArray,
+) -> None:
+    """Add what the votes of one example say under the configured balance, ``factor`` times.
+
+    Gold corrects the mean of it; both must mean the same whatever balance gold has led to.
+    """
+    at_prior(posterior, tables, prior, fair)
     for h in range(factor.shape[0]):
         for k in range(posterior.shape[0]):
-            sums.belief[h, k] += factor[h] * posterior[k]
+            sums.belief[h, k] += factor[h] * fair[k]

@@ -1,0 +1,247 @@
+"""Edges of the label model: stages, gold, degenerate inputs, columns, snapshots."""
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from models import LabelModel
+from models.checks import planted_votes
+from models.label_snapshot import SnapshotError
+
+CLASSES = ["no", "yes"]
+
+
+def columns(n: int) -> list[str]:
+    return [f"lf{j}" for j in range(n)]
+
+
+class Table:
+    """An example table, as the pipeline keeps one."""
+
+    def __init__(self, size: int, m: int, n_classes: int) -> None:
+        self.votes = np.full((size, m), -1, dtype=np.int8)
+        self.proba = np.zeros((size, n_classes))
+        self.clock = np.full(size, -1, dtype=np.int64)
+
+    def step(
+        self,
+        model: LabelModel,
+        votes: npt.ArrayLike,
+        example: npt.ArrayLike,
+        emit: bool = True,
+        learn: bool = True,
+    ) -> npt.NDArray[np.float64]:
+        rows = np.array(votes, dtype=np.int8)
+        return model.step_many(
+            rows,
+            np.array(example, dtype=np.int32),
+            np.full(len(rows), emit),
+            self.votes,
+            self.proba,
+            self.clock,
+            learn,
+        ).proba
+
+
+def test_assessing_changes_nothing() -> None:
+    model, table = LabelModel(CLASSES, columns(3)), Table(1, 3, 2)
+    before = model.to_bytes()
+    table.step(model, [[1, 0, 1]], [0], emit=False)
+    assert model.to_bytes() == before
+    assert table.clock[0] == -1
+
+
+def test_a_later_stage_learns_the_difference() -> None:
+    votes, _ = planted_votes(300, 4, 2)
+    staged, whole = LabelModel(CLASSES, columns(4)), LabelModel(CLASSES, columns(4))
+    early, once = Table(301, 4, 2), Table(301, 4, 2)
+    early.step(staged, votes, np.arange(300))
+    once.step(whole, votes, np.arange(300))
+    early.step(staged, [[1, -1, -1, -1]], [300])
+    early.step(staged, [[1, 1, -1, 0]], [300])
+    once.step(whole, [[1, 1, -1, 0]], [300])
+    assert staged.clock == whole.clock == 301
+    assert np.allclose(staged.state.own.counts, whole.state.own.counts, atol=1e-9)
+    assert np.allclose(staged.state.own.mass, whole.state.own.mass, atol=1e-9)
+    assert np.array_equal(staged.state.own.cast, whole.state.own.cast)
+
+
+def test_a_repeated_stage_changes_no_sum() -> None:
+    votes, _ = planted_votes(50, 4, 2)
+    model, table = LabelModel(CLASSES, columns(4), block=64), Table(50, 4, 2)
+    table.step(model, votes, np.arange(50))
+    counts = model.state.own.counts.copy()
+    table.step(model, votes, np.arange(50))
+    assert np.allclose(model.state.own.counts, counts, atol=1e-12)
+    assert model.clock == 50
+
+
+def test_frozen_examples_are_learned_whole_later() -> None:
+    model, table = LabelModel(CLASSES, columns(2)), Table(1, 2, 2)
+    before = model.to_bytes()
+    table.step(model, [[1, 1]], [0], learn=False)
+    assert model.to_bytes() == before
+    assert table.clock[0] == -1
+    table.step(model, [[1, 1]], [0])
+    assert model.clock == 1
+
+
+def test_a_gold_answer_is_not_overruled_by_later_votes() -> None:
+    votes, _ = planted_votes(100, 4, 2)
+    model, table = LabelModel(CLASSES, columns(4)), Table(100, 4, 2)
+    table.step(model, votes, np.arange(100))
+    table.proba[5] = model.gold_step(table.votes[5], 1, table.proba[5], int(table.clock[5]))
+    assert table.proba[5].tolist() == [0.0, 1.0]
+    table.step(model, [[0, 0, 0, 0]], [5])
+    assert table.proba[5].tolist() == [0.0, 1.0]
+
+
+def test_stages_of_first_examples_survive_their_second_look() -> None:
+    votes, _ = planted_votes(150, 6, 2)
+    model, table = LabelModel(CLASSES, columns(6), form="crowd"), Table(150, 6, 2)
+    table.step(model, votes, np.arange(150))
+    table.step(model, np.full((150, 6), -1), np.arange(150))
+    assert np.abs(model.state.own.counts).max() < 1e-9
+
+
+@pytest.mark.parametrize("form", ["lf", "crowd"])
+@pytest.mark.parametrize(("n_classes", "m"), [(1, 3), (2, 0), (2, 1), (5, 4), (2, 500)])
+def test_degenerate_shapes_are_finite(form: str, n_classes: int, m: int) -> None:
+    model = LabelModel([str(k) for k in range(n_classes)], columns(m), form=form)
+    rng = np.random.default_rng(0)
+    votes = rng.integers(-1, n_classes, (60, m)).astype(np.int8)
+    silent = np.full((40, m), -1, dtype=np.int8)
+    model.learn_many(votes)
+    model.learn_many(silent)
+    # Contradictory gold: the same votes, every class in turn.
+    model.learn_gold(np.tile(votes[:1], (12, 1)), np.arange(12) % n_classes, delay=3)
+    for rows in (votes, silent):
+        proba = model.predict_proba_many(rows)
+        assert np.isfinite(proba).all()
+        assert np.allclose(proba.sum(axis=1), 1.0)
+
+
+def test_silence_is_the_prior() -> None:
+    model = LabelModel(CLASSES, columns(3), prior=[0.9, 0.1])
+    model.learn_many(planted_votes(100, 3, 2)[0])
+    assert np.allclose(model.predict_proba_many([[-1, -1, -1]]), [[0.9, 0.1]])
+
+
+def test_a_class_never_seen_keeps_a_share() -> None:
+    model = LabelModel(["a", "b", "c"], columns(4))
+    votes, _ = planted_votes(500, 4, 2)
+    model.learn_many(votes)
+    proba = model.predict_proba_many(votes)
+    assert (proba[:, 2] > 0).all()
+    assert proba[:, 2].mean() < 0.2
+
+
+def test_one_sided_functions_are_informative() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 3000)
+    votes = np.full((3000, 4), -1, dtype=np.int8)
+    for j in range(4):
+        fires = rng.random(3000) < np.where(truth == j % 2, 0.6, 0.15)
+        votes[fires, j] = j % 2
+    model = LabelModel(CLASSES, columns(4))
+    model.learn_many(votes)
+    assert (model.predict_proba_many(votes).argmax(axis=1) == truth).mean() > 0.78
+
+
+def test_columns_appear_at_any_time() -> None:
+    votes, truth = planted_votes(600, 5, 2)
+    model = LabelModel(CLASSES, columns(4))
+    model.learn_many(votes[:305, :4])
+    before = model.predict_proba_many(votes[:10, :4])
+    model.add_lf("lf4")
+    assert model.lf_names[-1] == "lf4"
+    padded = np.append(votes[:10, :4], np.full((10, 1), -1), axis=1)
+    assert np.allclose(model.predict_proba_many(padded), before, atol=0.05)
+    model.learn_many(votes[305:])
+    lf = model.summary()["lfs"]["lf4"]
+    assert lf["coverage"] == pytest.approx(0.6, abs=0.1)
+    with pytest.raises(ValueError, match="distinct"):
+        model.add_lf("lf4")
+
+
+def test_others_are_taken_in_at_the_next_block_start() -> None:
+    votes, _ = planted_votes(100, 4, 2)
+    model, other = (LabelModel(CLASSES, columns(4), block=16) for _ in range(2))
+    other.learn_many(votes)
+    model.learn_many(votes[:10])
+    before = model.predict_proba_many(votes)
+    model.set_others(other.own_stats())
+    assert np.array_equal(model.predict_proba_many(votes), before)
+    model.learn_many(votes[10:16])
+    assert model.clock == 116
+    assert not np.array_equal(model.predict_proba_many(votes), before)
+
+
+def test_others_may_know_other_columns() -> None:
+    votes, _ = planted_votes(200, 4, 2)
+    model, other = LabelModel(CLASSES, ["a", "b", "c"]), LabelModel(CLASSES, ["d", "c", "a", "x"])
+    other.learn_many(votes)
+    model.set_others(other.own_stats())
+    assert model.state.other.cast.tolist() == [
+        float((votes[:, 2] >= 0).sum()),
+        0.0,
+        float((votes[:, 1] >= 0).sum()),
+    ]
+
+
+def test_merge_adds_what_both_learned() -> None:
+    votes, _ = planted_votes(200, 4, 2)
+    one, two = (LabelModel(CLASSES, columns(4)) for _ in range(2))
+    one.learn_many(votes[:120])
+    two.learn_many(votes[120:])
+    forth, back = LabelModel.from_bytes(one.to_bytes()), LabelModel.from_bytes(two.to_bytes())
+    forth.merge(two)
+    back.merge(one)
+    assert forth.summary()["examples"] == 200
+    assert np.allclose(
+        forth.predict_proba_many(votes), back.predict_proba_many(votes), atol=1e-12, rtol=0
+    )
+
+
+def test_a_newer_version_is_refused_with_a_clear_message() -> None:
+    content = msgspec.msgpack.decode(LabelModel(CLASSES, columns(2)).to_bytes())
+    content["version"] += 1
+    with pytest.raises(SnapshotError, match="newer"):
+        LabelModel.from_bytes(msgspec.msgpack.encode(content))
+    with pytest.raises(SnapshotError):
+        LabelModel.from_bytes(b"no model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": []}, "classes"),
+        ({"classes": ["a", "a"]}, "distinct"),
+        ({"prior": [1.0]}, "prior"),
+        ({"prior": [1.0, 0.0]}, "prior"),
+        ({"form": "people"}, "form"),
+        ({"block": 0}, "block"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"classes": CLASSES, "lfs": columns(2), **arguments}
+    with pytest.raises(ValueError, match=message):
+        LabelModel(**given)  # type: ignore[arg-type]
+
+
+def test_wrong_votes_and_labels_are_named() -> None:
+    model = LabelModel(CLASSES, columns(2))
+    with pytest.raises(ValueError, match="votes must be"):
+        model.learn_many([[0, 1, 1]])
+    with pytest.raises(ValueError, match="labels"):
+        model.learn_gold([[0, 1]], [7])
+    with pytest.raises(ValueError, match="labels"):
+        model.learn_gold([[0, 1]], ["maybe"])
+
+
+def test_names_and_positions_mean_the_same() -> None:
+    by_name, by_position = (LabelModel(CLASSES, columns(2)) for _ in range(2))
+    by_name.learn_one({"lf0": "yes", "unknown": "no"}, "yes")
+    by_position.learn_one({"lf0": 1}, 1)
+    assert by_name.to_bytes() == by_position.to_bytes()
