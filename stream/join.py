@@ -10,12 +10,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from math import isnan
 from typing import Final, NamedTuple
 
 from monitoring.counts import JoinCounts
 from stream.events import Interaction
 from stream.evidence import COUNT_COLUMN, DEFAULTS, SUM_COLUMN, Column
+from stream.fields import MAX_CONTEXT_KEYS
 from stream.ids import event_hash, exposure_hash
 from stream.user_state import FINAL, OPENED, PROVISIONAL, Example, UserState
 
@@ -104,9 +106,12 @@ class JoinRules:
     dedup_horizon_s
         An event id is remembered for so long; older events are counted, not learned.
     user_horizon_s
-        A person is forgotten so long after their last event.
+        A person is forgotten so long after their last event, if no event id of theirs must be
+        remembered for longer.
     max_examples
         Examples kept of one person; the oldest is closed early, and counted, to make room.
+    max_event_ids
+        Event ids remembered of one person; the oldest is forgotten early, and counted.
     types
         Rule of each type of feedback; `impression` and `search` need none.
     """
@@ -119,6 +124,12 @@ class JoinRules:
     dedup_horizon_s: float = 2 * 86400.0
     user_horizon_s: float = 90 * 86400.0
     max_examples: int = 200
+    max_event_ids: int = 65_536
+
+    @property
+    def forget_after_s(self) -> float:
+        """Return how long after the last event nothing of a person is needed any more."""
+        return max(self.user_horizon_s, self.dedup_horizon_s)
 
     @property
     def longest_window_s(self) -> float:
@@ -197,6 +208,8 @@ class Join:
         When each known person's next timer is due, resident or not.
     counts
         What happened, additive.
+    gone
+        Who was forgotten since the last cut. They stay resident, blank, until the store knows.
     too_late
         Events older than the deduplication horizon: counted, not learned.
     """
@@ -281,10 +294,8 @@ class Join:
         rules = self.rules
         if ts > self.max_ts:
             self.advance(ts, rows)
-            if user.key not in self.by_key:
-                # Their own timer was due: they were forgotten, and come back as somebody new.
-                user = UserState(event.user_id, user.key)
-                self.bring_in(user)
+            # Whose own timer was due was forgotten, and comes back as somebody new.
+            user = self.resident[event.user_id]
         elif ts < self.max_ts - rules.dedup_horizon_s:
             self.too_late += 1
             return
@@ -307,7 +318,7 @@ class Join:
         else:
             self._answer(user, event, item_id, kind, seen_hash, rows)
         if user.due == _NEVER:
-            self._schedule(user, user.last_ts + rules.user_horizon_s)
+            self._schedule(user, user.last_ts + rules.forget_after_s)
 
     # --- one event ------------------------------------------------------------------------
 
@@ -319,7 +330,9 @@ class Join:
         for _ in range(2):
             first = next(iter(seen))
             if seen[first] >= oldest:
-                break
+                if len(seen) <= self.rules.max_event_ids:
+                    break
+                self.counts.dropped["event_ids"] += 1
             del seen[first]
 
     def _expose(
@@ -330,6 +343,8 @@ class Join:
         example = user.examples.get(name)
         if example is None:
             example = self._open(user, event, item_id, name, rows)
+        elif event.context:
+            self._add_context(example, event.context)
         evidence = example.evidence
         evidence[_C_IMPRESSIONS] += 1.0
         if event.position is not None:
@@ -355,6 +370,14 @@ class Join:
         if request_id:
             name = exposure_hash(request_id, item_id)
             example = user.examples.get(name)
+            if (
+                example is not None
+                and example.stage == FINAL
+                and example.deadline <= self.max_ts - self.rules.disorder_s
+            ):
+                # Past correction, though nobody had reason to forget it yet.
+                self._forget(user, example)
+                example = None
         if example is None:
             example = user.latest.get(item_id)
             if example is not None and example.stage == FINAL:
@@ -366,7 +389,7 @@ class Join:
             self.counts.matched += 1
             self.delays_s.append(ts - example.evidence[_C_OPENED])
             if event.context:
-                example.context = {**example.context, **event.context}
+                self._add_context(example, event.context)
         self._left(user, example, ts)
         evidence = example.evidence
         evidence[COUNT_COLUMN.get(kind, Column.OTHERS)] += 1.0
@@ -435,6 +458,17 @@ class Join:
         self._left(user, example, ts)
         return example
 
+    def _add_context(
+        self, example: Example, context: Mapping[str, str | bool | int | float]
+    ) -> None:
+        """Add what a later event says; of more keys than one event may have, the first stay."""
+        merged = {**example.context, **context}
+        excess = len(merged) - MAX_CONTEXT_KEYS
+        if excess > 0:
+            self.counts.dropped["context_keys"] += excess
+            merged = dict(islice(merged.items(), MAX_CONTEXT_KEYS))
+        example.context = merged
+
     def _left(self, user: UserState, now: Example | None, ts: float) -> None:
         """Note on the previous example how soon the person turned to something else."""
         previous = user.previous
@@ -499,7 +533,7 @@ class Join:
                 closed_until = max(closed_until, deadline)
         next_due = open_due if open_due != _NEVER else closed_until
         if not next_due:
-            next_due = user.last_ts + rules.user_horizon_s
+            next_due = user.last_ts + rules.forget_after_s
             if next_due <= watermark:
                 self._drop(user)
                 return
@@ -532,12 +566,13 @@ class Join:
         del user.latest[item_id]
 
     def _drop(self, user: UserState) -> None:
-        user.due = _NEVER
+        """Forget a person; a blank takes their place, so that nobody asks the store for the old."""
         self.due.pop(user.key, None)
         self.gone.add(user.key)
-        self.resident.pop(user.user_id, None)
-        self.by_key.pop(user.key, None)
         self.dirty.pop(user.key, None)
+        blank = UserState(user.user_id, user.key)
+        blank.touched = user.touched
+        self.bring_in(blank)
 
 
 _NO_RULE: Final = TypeRule(window_s=0.0)
