@@ -49,7 +49,7 @@ class Snapshot:
         self.layouts: dict[str, Layout] = {}
         self._layout_written = False
         self._expected: dict[str, int] = {}
-        self._unsaved: dict[bytes, object] = {}
+        self._unsaved: set[bytes] = set()
 
     # --- out ------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Snapshot:
         users: dict[bytes, UserWrite | None] = dict.fromkeys(sorted(join.gone))
         for key, user in join.dirty.items():
             users[key] = UserWrite(user.to_bytes(layout.id), user.due)
-        self._unsaved = dict(join.dirty)
+        self._unsaved = set(users)
         join.dirty = {}
         join.gone = set()
         chunks: dict[str, bytes | None] = {**self.own(), **self.shared()}
@@ -82,7 +82,7 @@ class Snapshot:
 
     def saved(self) -> None:
         """Forget what the last cut held: it can be read from the store now."""
-        self._unsaved = {}
+        self._unsaved = set()
 
     def own(self) -> dict[str, bytes | None]:
         """Return the chunks that nobody else reads, the recommender's excepted."""
@@ -107,7 +107,7 @@ class Snapshot:
             _PREQUENTIAL: pipeline.learning.metrics.to_bytes(),
         }
         for name, task in pipeline.labelling.tasks.items():
-            chunks[stats_chunk(name)] = task.model.own_stats()
+            chunks[stats_chunk(task.spec)] = task.model.own_stats()
             chunks[_quality_chunk(name)] = task.quality.to_bytes()
         return chunks
 
@@ -146,7 +146,10 @@ class Snapshot:
         tasks = pipeline.labelling.tasks
         if _COUNTS in chunks:
             names = {name: task.names for name, task in tasks.items()}
-            pipeline.counts = counts_from_bytes(chunks[_COUNTS], names)
+            counts = pipeline.counts = counts_from_bytes(chunks[_COUNTS], names)
+            for name, task in tasks.items():
+                if name in counts.tasks and counts.tasks[name].classes != task.spec.classes:
+                    del counts.tasks[name]
             pipeline.join.counts = pipeline.counts.join
         if _PREQUENTIAL in chunks:
             metrics = PrequentialMetrics.from_bytes(chunks[_PREQUENTIAL])
@@ -156,8 +159,8 @@ class Snapshot:
                 task.adopt(LabelModel.from_bytes(chunks[_MODEL + name]))
             if _quality_chunk(name) in chunks:
                 quality = LabelQuality.from_bytes(chunks[_quality_chunk(name)])
-                if len(quality.lf_gold) == len(task.names):
-                    task.quality = quality
+                if quality.classes == task.spec.classes:
+                    task.quality = quality.with_lfs(task.spec.layout.lfs)
         pipeline.learning.load(
             {
                 name.removeprefix(_RECOMMENDER): data
@@ -171,7 +174,7 @@ class Snapshot:
     def evict(self, limit: int) -> None:
         """Let the people leave memory who were not needed for longest, down to three quarters.
 
-        Whose state is not in the store yet stays.
+        Whose state is not in the store yet stays, and so does who is still in it but forgotten.
         """
         join = self._pipeline.join
         excess = len(join.resident) - limit
@@ -180,7 +183,7 @@ class Snapshot:
         free: list[UserState] = [
             user
             for key, user in join.by_key.items()
-            if key not in join.dirty and key not in self._unsaved
+            if key not in join.dirty and key not in join.gone and key not in self._unsaved
         ]
         free.sort(key=lambda user: (user.touched, user.key))
         for user in free[: excess + limit // 4]:

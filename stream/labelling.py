@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
@@ -55,9 +57,18 @@ class TaskSpec:
         )
 
 
-def stats_chunk(task: str) -> str:
-    """Return the name of the chunk that holds a partition's share of a label model."""
-    return f"share/labels/{task}/stats"
+def stats_chunk(task: TaskSpec) -> str:
+    """Return the name of the chunk that holds a partition's share of a label model.
+
+    Sums over other classes cannot be added, so the classes are part of it: partitions whose
+    configuration is older do not disturb those that were restarted already.
+    """
+    return f"share/labels/{task.name}/stats/{class_mark(task.classes)}"
+
+
+def class_mark(classes: Sequence[str]) -> str:
+    """Return what tells one list of classes from another."""
+    return f"{xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(list(classes))):016x}"
 
 
 class _Task:
@@ -70,14 +81,19 @@ class _Task:
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
         self.model = spec.model()
-        self.quality = LabelQuality(len(spec.classes), len(spec.lfs))
+        self.quality = LabelQuality(spec.classes, spec.layout.lfs)
         self.others: dict[int, bytes] = {}
         self.names = [lf.name for lf in spec.lfs]
         self.versions = [lf.version for lf in spec.lfs]
         self._columns: NDArray[np.intp] | None = None
 
     def adopt(self, model: LabelModel) -> None:
-        """Go on with a stored model; functions that it does not know start as new ones."""
+        """Go on with a stored model; functions that it does not know start as new ones.
+
+        A model of other classes is of no use: the task starts anew.
+        """
+        if model.classes != self.spec.classes:
+            return
         wanted = self.spec.layout.lfs
         for name, lf in zip(wanted, self.spec.lfs, strict=True):
             if name not in model.lf_names:
@@ -229,10 +245,16 @@ class Labelling:
         ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
         first = np.zeros(1, dtype=np.int32)
         unlearned = bool(ex_clock[0] < 0)
-        result = task.step(votes, first, np.array([unlearned]), ex_votes, ex_proba, ex_clock, learn)
+        # What was learned of the example is what the answer speaks about, and what is shown.
+        judged = votes if unlearned else ex_votes.copy()
+        result = task.step(
+            judged, first, np.array([unlearned]), ex_votes, ex_proba, ex_clock, learn
+        )
         if unlearned:
             ex_votes, ex_proba = votes.copy(), result.proba
-        task.quality.answer(ex_proba[0], ex_votes[0], label)
+        if table[f"gold_{name}"][0] < 0:
+            # A second opinion would be scored against the first one, not against the model.
+            task.quality.answer(ex_proba[0], ex_votes[0], label)
         counted = counts.task(name, task.spec.classes, task.names)
         counted.gold += 1
         proba = np.zeros((1, len(task.spec.classes)))
@@ -269,8 +291,8 @@ class Labelling:
     def contributions(self, partition: int) -> list[SharedChunk]:
         """Return what this partition's label models have counted, for the others to take in."""
         return [
-            SharedChunk(partition, stats_chunk(name), task.model.clock, task.model.own_stats())
-            for name, task in self.tasks.items()
+            SharedChunk(partition, stats_chunk(task.spec), task.model.clock, task.model.own_stats())
+            for task in self.tasks.values()
         ]
 
     def take_in(self, chunks: Iterable[SharedChunk], own_partition: int) -> None:
@@ -278,7 +300,7 @@ class Labelling:
         changed: set[str] = set()
         for chunk in chunks:
             for name, task in self.tasks.items():
-                if chunk.name == stats_chunk(name) and chunk.partition != own_partition:
+                if chunk.name == stats_chunk(task.spec) and chunk.partition != own_partition:
                     task.others[chunk.partition] = chunk.data
                     changed.add(name)
         for name in sorted(changed):

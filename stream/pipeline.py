@@ -243,12 +243,15 @@ class PartitionPipeline:
         """
         rules = self.spec.rules
         end = self.max_ts + rules.longest_window_s + rules.disorder_s
-        missing = [key for key in self.join.due_by(end) if key not in self.join.by_key]
+        wanted = dict.fromkeys((*self.join.due_by(end), *self.gold.keys_before(float("inf"))))
+        missing = [key for key in wanted if key not in self.join.by_key]
 
         def finish(loaded: Mapping[bytes, bytes]) -> Effects:
             effects, rows = Effects(), Rows()
             for key, data in loaded.items():
                 self._bring_in(*UserState.from_bytes(data, key))
+            # As before an event: what was answered speaks about labels that are still known.
+            rows = self._answer_due(end, rows, effects)
             self.join.advance(end, rows)
             self._answer_due(float("inf"), rows, effects)
             self._note()
@@ -267,7 +270,7 @@ class PartitionPipeline:
     def tick(self, idle_s: float) -> Outgoing | None:
         """Return the tick to append to an idle partition's log, if anything would come due."""
         now = self.max_ts + idle_s
-        if self.join.next_due() > now - self.spec.rules.disorder_s and not len(self.gold):
+        if self.join.next_due() > now - self.spec.rules.disorder_s and self.gold.first_ts >= now:
             return None
         return Outgoing(EVENTS, None, b'{"tick":%s}' % repr(now).encode(), self.partition)
 

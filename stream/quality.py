@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -23,19 +24,26 @@ class LabelQuality:
     prequential. Sums of probabilities are kept on a grid of 2⁻²⁰, where additions are exact and
     do not depend on how the stream was cut.
 
+    Parameters
+    ----------
+    classes, lfs
+        Names of the task's classes, and ``name@version`` of its labeling functions.
+
     *State* — O(classes + labeling functions).
     """
 
-    def __init__(self, n_classes: int, n_lfs: int) -> None:
+    def __init__(self, classes: Sequence[str], lfs: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.lfs = tuple(lfs)
         self.labels = 0
-        self.class_mass = np.zeros(n_classes)
+        self.class_mass = np.zeros(len(self.classes))
         self.n = 0
         self.correct = 0
         self.log_loss = 0.0
         self.brier = 0.0
         self.unmatched = 0
         self.bins = np.zeros((_BINS, 3))
-        self.lf_gold = np.zeros((n_lfs, 2), dtype=np.int64)
+        self.lf_gold = np.zeros((len(self.lfs), 2), dtype=np.int64)
 
     def observe(self, proba: NDArray[np.float64]) -> None:
         """Count published labels, shape (n, K)."""
@@ -57,7 +65,11 @@ class LabelQuality:
         self.lf_gold[:, 1] += voted & (votes == label)
 
     def add(self, other: LabelQuality) -> None:
-        """Add another partition's sums."""
+        """Add another partition's sums, of the same classes and functions."""
+        self._add_common(other)
+        self.lf_gold += other.lf_gold
+
+    def _add_common(self, other: LabelQuality) -> None:
         self.labels += other.labels
         self.class_mass += other.class_mass
         self.n += other.n
@@ -66,7 +78,6 @@ class LabelQuality:
         self.brier += other.brier
         self.unmatched += other.unmatched
         self.bins += other.bins
-        self.lf_gold += other.lf_gold
 
     def gold(self) -> dict[str, float | int | None]:
         """Return what the report says about gold; ratios are None without any."""
@@ -81,6 +92,16 @@ class LabelQuality:
             "brier": self.brier / n,
             "ece": float(gaps),
         }
+
+    def with_lfs(self, lfs: Sequence[str]) -> LabelQuality:
+        """Return the same sums for other functions: each keeps its own, new ones have none."""
+        made = LabelQuality(self.classes, lfs)
+        columns = {name: column for column, name in enumerate(self.lfs)}
+        made._add_common(self)
+        for column, name in enumerate(made.lfs):
+            if name in columns:
+                made.lf_gold[column] = self.lf_gold[columns[name]]
+        return made
 
     def class_share(self, classes: tuple[str, ...]) -> dict[str, float | None]:
         """Return the mean probability of each class over all labels."""
@@ -104,16 +125,24 @@ class LabelQuality:
                 self.unmatched,
                 self.bins.tolist(),
                 self.lf_gold.tolist(),
+                self.classes,
+                self.lfs,
             )
         )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LabelQuality:
-        """Return the sums that were written."""
+        """Return the sums that were written.
+
+        Raises
+        ------
+        ValueError
+            If they are of a newer format than this program reads.
+        """
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(data))
         if stored[0] != 1:
             raise ValueError(f"label quality has format {stored[0]}, this program reads 1")
-        made = cls(len(stored[2]), len(stored[9]))
+        made = cls(stored[10], stored[11])
         made.labels, made.n, made.correct = stored[1], stored[3], stored[4]
         made.class_mass = np.asarray(stored[2], dtype=np.float64)
         made.log_loss, made.brier, made.unmatched = stored[5], stored[6], stored[7]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from stream.effects import Effects
 from stream.event_files import Lines, read_merged
 from stream.events import EVENTS, GOLD, ITEMS
 from stream.partitioning import partition_for
-from stream.pipeline import PartitionPipeline, PipelineSpec
+from stream.pipeline import PartitionPipeline, PipelineSpec, Prepared
 from stream.records import RecordBatch
 from stream.report import report
 from stream.runner import PartitionRunner
@@ -93,6 +93,7 @@ class Replay:
             PartitionRunner(pipeline, self.store, pipeline.partition, epoch)
             for pipeline in self.pipelines
         ]
+        self._saved = any(pipeline.next_offsets for pipeline in self.pipelines)
         self._offsets = [pipeline.next_offsets.get(EVENTS, 0) for pipeline in self.pipelines]
 
     def read_items(self, path: Path) -> None:
@@ -129,7 +130,7 @@ class Replay:
                         self._refuse(
                             Problem(str(path), refused.offset + 1, refused.field, refused.reason)
                         )
-                    self._hand_on(pipeline.process(prepared, {}))
+                    self._hand_on(pipeline.process(prepared, self._load(pipeline, prepared)))
 
     def read_events(self, paths: Sequence[Path]) -> None:
         """Run files of events through the pipeline."""
@@ -183,7 +184,7 @@ class Replay:
         self._offsets[partition] = first + n
         batch = RecordBatch(EVENTS, partition, range(first, first + n), lines.lines, [now] * n)
         prepared = pipeline.prepare(batch)
-        loaded = self.store.load_users(partition, prepared.missing) if self._saved else {}
+        loaded = self._load(pipeline, prepared)
         if prepared.decoded is not None:
             for refused in prepared.decoded.rejected:
                 at = refused.offset - first
@@ -196,6 +197,12 @@ class Replay:
                     )
                 )
         self._hand_on(pipeline.process(prepared, loaded))
+
+    def _load(self, pipeline: PartitionPipeline, prepared: Prepared) -> Mapping[bytes, bytes]:
+        """Return the stored state of who is missing; nobody is stored before the first save."""
+        if not self._saved:
+            return {}
+        return self.store.load_users(pipeline.partition, prepared.missing)
 
     def _run_several(self, lines: Lines, paths: Sequence[Path], now: float) -> None:
         shares = [Lines([], [], []) for _ in self.pipelines]

@@ -32,7 +32,7 @@ def report(
     lfs: dict[str, Any] = {}
     for name, task in pipelines[0].labelling.tasks.items():
         spec = task.spec
-        quality = LabelQuality(len(spec.classes), len(spec.lfs))
+        quality = LabelQuality(spec.classes, spec.layout.lfs)
         for pipeline in pipelines:
             quality.add(pipeline.labelling.tasks[name].quality)
         counted = counts.task(name, spec.classes, task.names)
@@ -44,7 +44,7 @@ def report(
             "gold_unmatched": quality.unmatched,
             "class_share": quality.class_share(spec.classes),
         }
-        lfs.update(_lfs(counted, quality, _estimated(task.model.summary())))
+        lfs.update(_lfs(counted, quality, task.model.summary()["lfs"]))
     join = counts.join
     return {
         "schema_version": SCHEMA_VERSION,
@@ -71,17 +71,10 @@ def report(
     }
 
 
-def _estimated(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the accuracy that the label model estimates, by function."""
-    found: dict[str, float | None] = {}
-    for name, row in summary["lfs"].items():
-        found[name.rpartition("@")[0]] = row["estimated_accuracy"]
-    return found
-
-
 def _lfs(
-    counted: TaskCounts, quality: LabelQuality, estimated: Mapping[str, float | None]
+    counted: TaskCounts, quality: LabelQuality, estimates: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
+    """Return what is known of each function; the model also knows versions that were retired."""
     rows: dict[str, Any] = {}
     for column, name in enumerate(counted.lfs):
         votes = int(counted.votes[column].sum())
@@ -91,7 +84,7 @@ def _lfs(
             "coverage": votes / asked if asked else None,
             "overlap": int(counted.overlaps[column]) / asked if asked else None,
             "conflict": int(counted.conflicts[column]) / asked if asked else None,
-            "estimated_accuracy": estimated.get(name),
+            "estimated_accuracy": estimates[quality.lfs[column]]["estimated_accuracy"],
             "gold_accuracy": right / gold if gold else None,
             "failures": sum(n for (lf, _), n in counted.failures.items() if lf == name),
             "seconds": float(counted.seconds[column]),

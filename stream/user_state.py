@@ -152,12 +152,9 @@ class UserState:
         try:
             stored = _decoder.decode(data)
         except msgspec.DecodeError as error:
+            _refuse_newer(_format_of(data))
             raise ValueError(f"the stored state of a user cannot be read: {error}") from error
-        if stored.format > USER_FORMAT:
-            raise ValueError(
-                f"the stored state of a user has format {stored.format}, this program reads up to "
-                f"{USER_FORMAT}: run the newer version, or reset the state"
-            )
+        _refuse_newer(stored.format)
         user = cls(stored.user_id, key)
         user.last_ts = stored.last_ts
         user.rate = stored.rate
@@ -167,11 +164,33 @@ class UserState:
         user.previous = stored.previous
         user.due = stored.due if stored.due is not None else _NEVER
         user.seen = stored.seen
-        missing = 0
         for example in stored.examples:
             missing = len(DEFAULTS) - len(example.evidence)
+            if missing < 0:
+                raise ValueError(
+                    f"the stored state of a user has {len(example.evidence)} columns of evidence, "
+                    f"this program reads up to {len(DEFAULTS)}: run the newer version"
+                )
             if missing:
                 example.evidence.extend(DEFAULTS[-missing:])
             user.examples[example.hash] = example
             user.latest[example.item_id] = example
         return user, stored.layout
+
+
+def _format_of(data: bytes) -> int:
+    """Return the format of a state that cannot be read, 0 if not even that can be told."""
+    try:
+        fields = msgspec.msgpack.decode(data)
+    except msgspec.DecodeError:
+        return 0
+    found = fields[0] if isinstance(fields, list) and fields else 0
+    return found if isinstance(found, int) else 0
+
+
+def _refuse_newer(format_: int) -> None:
+    if format_ > USER_FORMAT:
+        raise ValueError(
+            f"the stored state of a user has format {format_}, this program reads up to "
+            f"{USER_FORMAT}: run the newer version, or reset the state"
+        )

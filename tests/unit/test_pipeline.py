@@ -1,0 +1,297 @@
+"""The pipeline around the join: who is loaded, what is saved, what a restart may change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+import pytest
+
+from stream.assembly import pipeline_spec
+from stream.config import Settings
+from stream.events import EVENTS, GOLD
+from stream.ids import example_id, user_key
+from stream.pipeline import PartitionPipeline, PipelineSpec
+from stream.quality import LabelQuality
+from stream.records import RecordBatch
+from stream.replay import Replay
+from stream.report import report
+from stream.runner import PartitionRunner
+from stream.state import Epoch
+from stream.stores.memory import MemoryStore
+from stream.user_state import USER_FORMAT, UserState
+
+T = 1_700_000_000.0
+DAY_S = 86_400.0
+NOW = T + 1000 * DAY_S
+EPOCH = Epoch(1, "one")
+
+
+def spec(**sections: Any) -> PipelineSpec:
+    return pipeline_spec(Settings(**sections), partitions=1)
+
+
+def event(number: int, kind: str, ts: float, user: str = "u", **more: Any) -> bytes:
+    fields = {"event_id": f"e{number}", "type": kind, "ts": ts, "user_id": user, "item_id": "i"}
+    return orjson.dumps({**fields, **more})
+
+
+def gold(number: int, label: str, ts: float, task: str = "relevance") -> bytes:
+    name = example_id(user_key("u"), None, "i", f"e{number}")
+    return orjson.dumps(
+        {"example_id": name, "task": task, "label": label, "annotator": "a", "ts": ts}
+    )
+
+
+class Partition:
+    """A partition with its own log of batches, over a store that survives it."""
+
+    def __init__(self, of: PipelineSpec, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.pipeline = PartitionPipeline(of, 0)
+        self.runner = PartitionRunner(self.pipeline, self.store, 0, EPOCH)
+
+    def run(self, *lines: bytes, topic: str = EVENTS) -> list[dict[str, Any]]:
+        first = self.pipeline.next_offsets.get(topic, 0)
+        offsets = range(first, first + len(lines))
+        effects = self.runner.run(RecordBatch(topic, 0, offsets, lines, [NOW] * len(lines)))
+        return [orjson.loads(record.value) for record in effects.outgoing()]
+
+    def users(self) -> dict[bytes, bytes]:
+        return self.store.load_users(0, [user_key(name) for name in "uvw"])
+
+
+def test_who_is_forgotten_and_comes_back_in_one_batch_is_no_stranger_to_the_pipeline() -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "click", T))
+    partition.run(event(2, "click", T + 200 * DAY_S, "v"), event(3, "click", T + 200 * DAY_S))
+    partition.runner.checkpoint()
+    assert set(partition.users()) == {user_key("u"), user_key("v")}
+
+
+@pytest.mark.parametrize("when", ["before the cut", "while the cut is being saved"])
+def test_the_stored_state_of_the_forgotten_is_not_taken_up_again(when: str) -> None:
+    expected = Partition(spec())
+    partition = Partition(spec(worker={"cached_users": 1}))
+    for one in (expected, partition):
+        one.run(event(1, "click", T))
+        one.runner.checkpoint()
+    expected.run(event(2, "click", T + 200 * DAY_S, "v"))
+    expected.runner.checkpoint()
+    expected.run(event(3, "click", T + 200 * DAY_S + 1.0))
+    expected.runner.checkpoint()
+
+    partition.run(event(2, "click", T + 200 * DAY_S, "v"))
+    cut = partition.pipeline.cut() if when == "while the cut is being saved" else None
+    partition.run(event(3, "click", T + 200 * DAY_S + 1.0))
+    if cut is not None:
+        partition.store.save(cut, EPOCH)
+        partition.pipeline.saved()
+    partition.runner.checkpoint()
+    assert partition.users() == expected.users()
+
+
+def test_a_save_that_fails_is_repeated_before_what_came_after_it() -> None:
+    class Failing(MemoryStore):
+        fail = False
+
+        def save(self, *args: Any) -> None:
+            if self.fail:
+                raise ConnectionError
+            super().save(*args)
+
+    store = Failing()
+    partition, expected = Partition(spec(), store), Partition(spec())
+    partition.run(event(1, "click", T))
+    store.fail = True
+    with pytest.raises(ConnectionError):
+        partition.runner.checkpoint()
+    store.fail = False
+    partition.run(event(2, "purchase", T + 1.0), event(3, "click", T + 2.0, "v"))
+    partition.runner.checkpoint()
+    partition.runner.checkpoint()
+    expected.run(
+        event(1, "click", T), event(2, "purchase", T + 1.0), event(3, "click", T + 2.0, "v")
+    )
+    expected.runner.checkpoint()
+    assert partition.users() == expected.users()
+
+
+def test_no_tick_before_the_first_event_and_none_for_gold_of_the_future() -> None:
+    partition = Partition(spec())
+    partition.run(gold(1, "positive", T + 100.0), topic=GOLD)
+    assert partition.pipeline.tick(1e6) is None
+    partition.run(event(1, "impression", T))
+    assert partition.pipeline.tick(50.0) is None
+    tick = partition.pipeline.tick(200.0)
+    assert tick is not None
+    (label,) = partition.run(tick.value)
+    assert (label["stage"], label["reason"]) == ("revised", "gold")
+
+
+def test_a_second_opinion_is_not_scored_as_if_the_model_had_said_the_first() -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "click", T))
+    partition.run(gold(1, "positive", T + 1.0), gold(1, "negative", T + 2.0), topic=GOLD)
+    labels = partition.run(event(2, "click", T + 3.0, "v"))
+    answered = [label for label in labels if label["reason"] == "gold"]
+    assert [label["probabilities"]["positive"] for label in answered] == [1.0, 0.0]
+    assert [label["revision"] for label in answered] == [1, 2]
+    quality = partition.pipeline.labelling.tasks["relevance"].quality
+    assert (quality.n, quality.correct) == (1, 1)
+
+
+def test_the_weights_of_a_gold_label_belong_to_its_votes() -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "click", T))
+    # Coming straight back changes what would be voted now, not what was learned.
+    partition.run(event(2, "view", T + 2.0, item_id="other"))
+    partition.run(gold(1, "positive", T + 3.0), topic=GOLD)
+    labels = partition.run(event(3, "search", T + 4.0))
+    (label,) = [label for label in labels if label["reason"] == "gold"]
+    assert label["votes"]
+    assert all(vote["weight"] != 0.0 for vote in label["votes"])
+
+
+def test_gold_stands_whatever_happens_afterwards_and_counts_one_revision_each() -> None:
+    partition = Partition(spec())
+    labels = partition.run(event(1, "impression", T))
+    partition.run(gold(1, "negative", T + 1.0), topic=GOLD)
+    for number, kind in enumerate(("click", "purchase"), 2):
+        labels += partition.run(event(number, kind, T + 10.0 * number))
+    labels += partition.run(event(9, "search", T + 90 * DAY_S))
+    mine = [label for label in labels if label["item_id"] == "i"]
+    assert [label["revision"] for label in mine] == list(range(len(mine)))
+    assert {label["probabilities"]["positive"] for label in mine} == {0.0}
+    assert mine[-1]["stage"] == "final"
+
+
+def test_gold_for_unknown_examples_tasks_and_classes_harms_nobody() -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "click", T))
+    partition.run(
+        gold(99, "positive", T + 1.0),
+        gold(1, "maybe", T + 1.0),
+        gold(1, "positive", T + 1.0, task="nothing"),
+        topic=GOLD,
+    )
+    partition.run(event(2, "click", T + 5.0))
+    quality = partition.pipeline.labelling.tasks["relevance"].quality
+    assert (quality.n, quality.unmatched) == (0, 2)
+
+
+def test_tasks_of_many_classes_and_without_functions_are_labelled() -> None:
+    partition = Partition(spec(tasks={"kind": {"classes": ["a", "b", "c"]}}))
+    labels = partition.run(event(1, "click", T))
+    partition.run(gold(1, "c", T + 1.0, task="kind"), topic=GOLD)
+    labels += partition.run(event(2, "search", T + 5.0))
+    kinds = [label for label in labels if label["task"] == "kind"]
+    assert [label["probabilities"]["c"] for label in kinds] == [pytest.approx(1 / 3, abs=1e-5), 1.0]
+
+
+def _with_lfs(base: PipelineSpec, names: Sequence[str]) -> PipelineSpec:
+    task = base.tasks[0]
+    by_name = {lf.name: lf for lf in task.lfs}
+    return replace(base, tasks=[replace(task, lfs=tuple(by_name[name] for name in names))])
+
+
+def test_figures_of_functions_follow_their_names_through_a_restart() -> None:
+    first = Partition(_with_lfs(spec(), ["clicked", "purchased"]))
+    first.run(event(1, "click", T))
+    first.run(gold(1, "positive", T + 1.0), topic=GOLD)
+    first.run(event(2, "search", T + 2.0))
+    first.runner.checkpoint()
+    second = Partition(_with_lfs(spec(), ["rated", "clicked"]), first.store)
+    second.run(event(3, "purchase", T + 3.0))
+    second.runner.checkpoint()
+    found = report([second.pipeline], seconds=1.0, peak_rss_bytes=0)["lfs"]
+    assert list(found) == ["rated", "clicked"]
+    assert found["rated"]["gold_accuracy"] is None
+    assert found["clicked"]["gold_accuracy"] == 1.0
+
+
+def test_a_task_whose_classes_change_begins_anew() -> None:
+    before = Partition(spec(tasks={"kind": {"classes": ["a", "b", "c"]}}))
+    before.run(event(1, "click", T))
+    before.run(gold(1, "a", T + 1.0, task="kind"), topic=GOLD)
+    before.run(event(2, "search", T + 2.0))
+    before.runner.checkpoint()
+    others = before.pipeline.labelling.contributions(7)
+    after = Partition(spec(tasks={"kind": {"classes": ["x", "y"]}}), before.store)
+    after.pipeline.take_in(others)
+    labels = after.run(event(3, "purchase", T + 3.0))
+    assert {label["task"] for label in labels} <= {"relevance", "kind"}
+    after.runner.checkpoint()
+    found = report([after.pipeline], seconds=1.0, peak_rss_bytes=0)["labels"]
+    assert found["kind"]["gold"]["n"] == 0
+    assert found["relevance"]["count"] > found["kind"]["count"]
+
+
+def test_a_frozen_pipeline_learns_nothing_and_labels_all_the_same() -> None:
+    partition = Partition(spec(learn=False))
+    model = partition.pipeline.labelling.tasks["relevance"].model
+    untouched = model.own_stats()
+    labels = partition.run(event(1, "click", T))
+    partition.run(gold(1, "negative", T + 1.0), topic=GOLD)
+    labels += partition.run(event(2, "purchase", T + 5.0))
+    assert [label["stage"] for label in labels] == ["provisional", "revised"]
+    assert labels[1]["probabilities"]["negative"] == 1.0
+    assert model.own_stats() == untouched
+
+
+def test_closing_answers_gold_about_people_who_left_memory(tmp_path: Any) -> None:
+    path, answers = tmp_path / "events.ndjson", tmp_path / "gold.ndjson"
+    lines = [event(n, "click", T + n, f"u{n}" if n != 1 else "u") for n in range(200)]
+    path.write_bytes(b"\n".join(lines))
+    answers.write_bytes(gold(1, "positive", T + DAY_S))
+    run = Replay(spec(worker={"cached_users": 10}), block=20)
+    run.read_gold(answers)
+    run.read_events([path])
+    assert user_key("u") not in run.pipelines[0].join.by_key
+    run.close_windows()
+    run.answer_rest()
+    assert run.report()["labels"]["relevance"]["gold"]["n"] == 1
+
+
+def test_a_replay_goes_on_from_a_store(tmp_path: Any) -> None:
+    parts = []
+    for part in range(2):
+        path = tmp_path / f"{part}.ndjson"
+        path.write_bytes(
+            b"\n".join(event(n, "click", T + DAY_S * n, "u") for n in range(part, part + 2))
+        )
+        parts.append(path)
+    store = MemoryStore()
+    first = Replay(spec(), store=store)
+    first.read_events(parts[:1])
+    first.checkpoint()
+    second = Replay(spec(), store=store)
+    second.read_events(parts[1:])
+    assert second.report()["duplicates"] == 1
+
+
+@pytest.mark.parametrize("change", ["format", "format and types", "columns"])
+def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> None:
+    user = UserState("u", user_key("u"))
+    fields = msgspec.msgpack.decode(user.to_bytes("layout"))
+    if change == "columns":
+        fields[-1] = [[1, "i", [0.0] * 99, 0.0, 0, 0, False, b"", None, {}]]
+    else:
+        fields[0] = USER_FORMAT + 1
+        if change == "format and types":
+            fields[3] = {"last": 1.0}
+    with pytest.raises(ValueError, match="run the newer version"):
+        UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
+
+
+def test_quality_is_the_same_after_bytes() -> None:
+    quality = LabelQuality(("no", "yes"), ("a@1", "b@1"))
+    quality.observe(np.array([[0.25, 0.75]]))
+    quality.answer(np.array([0.25, 0.75]), np.array([1, -1], dtype=np.int8), 1)
+    again = LabelQuality.from_bytes(quality.to_bytes())
+    assert again.to_bytes() == quality.to_bytes()
+    assert again.with_lfs(["b@1", "a@1"]).lf_gold.tolist() == [[0, 0], [1, 1]]
