@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import orjson
@@ -10,7 +10,7 @@ from river import datasets
 
 from stream.simulate import Sent
 
-__all__ = ["movielens"]
+__all__ = ["as_events", "movielens"]
 
 
 def movielens() -> Iterator[Sent]:
@@ -25,12 +25,13 @@ def movielens() -> Iterator[Sent]:
     dataset: Any = cast(Any, datasets).MovieLens100K()
     if not dataset.is_downloaded:
         dataset.download(verbose=False)
-    return _sent(dataset)
+    return as_events(dataset)
 
 
-def _sent(dataset: Any) -> Iterator[Sent]:
+def as_events(rows: Iterable[tuple[Mapping[str, Any], float]]) -> Iterator[Sent]:
+    """Yield (film, rating) rows, as river has them, as items and events."""
     known: set[str] = set()
-    for number, (x, rating) in enumerate(dataset):
+    for number, (x, rating) in enumerate(rows):
         ts = float(x["timestamp"]) / 1e9
         item = f"film-{x['item']}"
         if item not in known:
