@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
+from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream.kafka_clients import KafkaConnection
 from stream.ownership import Ownership
 
 __all__ = ["CheckpointedConsumer", "CheckpointedTransport"]
@@ -20,7 +22,9 @@ class CheckpointedConsumer(driver.Consumer):
     #: A fetch of fewer records than this says that there is no backlog.
     THIN_RECORDS = 256
 
+    connection: KafkaConnection
     ownership: Ownership
+    fetch_wait_s: float = 0.01
     linger_s: float = 0.0
     _thin: bool = False
 
@@ -28,6 +32,9 @@ class CheckpointedConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         #: Offset behind the last record that was fetched, by partition.
         self.fetched: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Claim the assigned partitions and seek to their checkpoints.
@@ -57,6 +64,34 @@ class CheckpointedConsumer(driver.Consumer):
                 self.fetched[tp] = batch[-1].offset + 1
         self._thin = 0 < count < self.THIN_RECORDS
         return records
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to the brokers and keeps the heartbeat."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        conf = self.app.conf
+        consumer = cast(CheckpointedConsumer, self.consumer)
+        # Faust's own assignor keeps partitions of one number together, whatever the topic.
+        self._assignor = self.app.assignor
+        return AIOKafkaConsumer(
+            **consumer.connection.for_aiokafka(),
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            # Faust would wait 1.5 s. A fetch leaves out partitions whose records are still being
+            # handed over, and there is one fetch at a time: while one waits for a quiet topic
+            # alone, the busy ones wait with it.
+            fetch_max_wait_ms=int(consumer.fetch_wait_s * 1000),
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+        )
 
 
 class CheckpointedTransport(driver.Transport):

@@ -162,14 +162,14 @@ class Worker:
             broker_rebalance_timeout=max(60.0, options.session_timeout_s),
             broker_request_timeout=SEEK_TIMEOUT_S,
             broker_max_poll_interval=SEEK_TIMEOUT_S,
-            broker_max_poll_records=None,
             consumer_max_fetch_size=1 << 20,
-            consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=options.instance_id,
         )
         app.transport = CheckpointedTransport(app.conf.broker_consumer, app)
         consumer = cast(CheckpointedConsumer, app.consumer)
         consumer.ownership = self.ownership
+        consumer.connection = options.kafka
+        consumer.fetch_wait_s = options.fetch_wait_s
         consumer.linger_s = options.linger_s
         app.on_partitions_revoked.connect(self._on_revoked)
         # acks=False: Faust acknowledges nothing; it would acknowledge an event that killed it.
@@ -218,13 +218,17 @@ class Worker:
         return await self.consumer.commit_offsets(offsets)
 
     async def _save_regularly(self) -> None:
+        interval_s = self.options.checkpoint_interval_s
+        clock = asyncio.get_running_loop().time
+        due = clock() + interval_s
         while True:
             try:
-                async with asyncio.timeout(self.options.checkpoint_interval_s):
+                async with asyncio.timeout_at(due):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
+            due = clock() + interval_s
             for refused in await self.checkpointer.save(self.ownership.live()):
                 if refused.live:
                     await self.ownership.reclaim(self.consumer, refused)

@@ -39,6 +39,8 @@ class WorkerOptions:
         How often saved offsets are committed to Kafka.
     slice_s
         How long processing may block heartbeats and acknowledgements.
+    fetch_wait_s
+        How long a broker may hold a fetch back when it has nothing new.
     linger_s
         Pause between fetches when traffic is thin.
     tick_idle_s
@@ -71,6 +73,7 @@ class WorkerOptions:
     checkpoint_records: int = 200_000
     commit_interval_s: float = 0.5
     slice_s: float = 0.015
+    fetch_wait_s: float = 0.01
     linger_s: float = 0.005
     tick_idle_s: float | None = 30.0
     stall_s: float = 60.0
