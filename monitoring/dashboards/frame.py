@@ -16,6 +16,8 @@ TAG: Final = "headrace"
 
 _REFRESH: Final = "30s"
 _ALL: Final = ".+"
+# Prometheus may scrape other services; all jobs means all of ours.
+_OURS: Final = "headrace.*"
 
 # An event is a step up of a counter; `or ... * 0` lets one count that is born with its first step.
 _EVENTS: Final = (
@@ -77,7 +79,9 @@ def dashboard(
             .type("prometheus")
             .current(models.VariableOption(selected=True, text="Prometheus", value="prometheus"))
         )
-        .with_variable(variable("job", "Job", "label_values(headrace_build_info, job)"))
+        .with_variable(
+            variable("job", "Job", "label_values(headrace_build_info, job)").all_value(_OURS)
+        )
         .with_variable(
             variable(
                 "instance", "Instance", 'label_values(headrace_build_info{job=~"$job"}, instance)'
