@@ -23,6 +23,7 @@ __all__ = [
     "learn_repeats",
     "rescale",
     "units",
+    "usual_weight",
 ]
 
 _COUNT_EPOCH = Total.COUNT_EPOCH
@@ -32,6 +33,8 @@ _FRESH_TOTAL = Total.FRESH
 _SEEN_TOTAL = Total.SEEN
 _LOWEST = Total.LOWEST_FRESH
 _LATEST_UNIT = Total.LATEST_UNIT
+_EVENTS = Total.EVENTS
+_LEAST_USUAL = 0.01
 _N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
 _SEEN = Flag.SEEN
 _LISTED = Total.LISTED_FRESH
@@ -58,12 +61,23 @@ def context_of(length: int) -> int:
 
 
 @numba.njit()
-def step_back(step: float, decay: float, weight: float) -> float:
+def usual_weight(t: Tables) -> float:
+    """Return the mean weight of engagements, 1 before there are any.
+
+    Where a labeler believes every engagement by half, half is as sure as it gets: the model must
+    not depend on the scale of what it is told.
+    """
+    events = t.totals[_EVENTS]
+    return max(_LEAST_USUAL, t.totals[_COUNT] / events) if events > 0.0 else 1.0
+
+
+@numba.njit()
+def step_back(step: float, decay: float, weight: float, usual: float) -> float:
     """Return the factor of the item that lies one behind an item of this weight.
 
     What was perhaps no engagement perhaps took no step.
     """
-    back: float = step * decay if weight >= 1.0 else step * decay**weight
+    back: float = step * decay if weight >= usual else step * decay ** (weight / usual)
     return back
 
 
@@ -109,6 +123,7 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         totals[_COUNT] *= factor
         totals[_LOWEST + 1] *= factor
         totals[_LATEST_UNIT] *= factor
+        totals[_EVENTS] *= factor
         _scale(t.cells[:, _N], factor)
         _scale(t.lag_hits.reshape(-1), factor)
         _scale(t.lag_seen.reshape(-1), factor)
@@ -260,6 +275,7 @@ def learn_repeats(
     length: int,
     item: int,
     unit: float,
+    usual: float,
 ) -> None:
     """Count at which lag of the history, if any, the new item stands.
 
@@ -270,9 +286,10 @@ def learn_repeats(
     expected, near = t.lag_expected, t.lag_near
     for k in range(length):
         # What stands there by mistake has no chance to be repeated.
-        seen[k] += unit * weights[k]
-        seen_here[k] += unit * weights[k]
-        expected[k] += unit * weights[k] * near[k]
+        tried = unit * min(1.0, weights[k] / usual)
+        seen[k] += tried
+        seen_here[k] += tried
+        expected[k] += tried * near[k]
         if items[k] == item:
             t.lag_hits[CONTEXTS, k] += unit
             t.lag_hits[here, k] += unit

@@ -130,6 +130,7 @@ def merge_tables(
     totals[Total.LATEST_UNIT] = max(
         totals[Total.LATEST_UNIT] * ours, other.totals[Total.LATEST_UNIT] * theirs
     )
+    totals[Total.EVENTS] = totals[Total.EVENTS] * ours + other.totals[Total.EVENTS] * theirs
     totals[Total.COUNT_EPOCH] = epoch
     totals[Total.FRESH_EPOCH] = fresh_epoch
     totals[Total.COUNT] = own.cells[:items, _N].sum()

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.counting import context_of, step_back
+from models.recommender.counting import context_of, step_back, usual_weight
 from models.recommender.guard import blend
 from models.recommender.tables import (
     CHUNK_ROWS,
@@ -63,6 +63,7 @@ def _gather_neighbours(
     length: int,
     ts: float,
     unit: float,
+    usual: float,
 ) -> int:
     """Let both co-visitation experts score the neighbours of the latest items."""
     neighbour, strength, filled = t.neighbour, t.strength, t.filled
@@ -74,7 +75,7 @@ def _gather_neighbours(
         j = items[k]
         age = (ts - t.cells[j, _ROW_TS]) / p.half_life_s
         source = weights[k] * (np.exp2(-age) if age > 0.0 else 1.0)
-        source /= (t.cells[j, _N] / unit) ** p.source_power + 1.0
+        source /= (t.cells[j, _N] / (unit * usual)) ** p.source_power + 1.0
         if k >= p.near_window:
             near_step = 0.0
         if source > 0.0:
@@ -95,8 +96,8 @@ def _gather_neighbours(
                 else:
                     cells[c, _NEAR] += near_source * gain
                     cells[c, _FAR] += far_source * gain
-        near_step = step_back(near_step, p.near_decay, weights[k])
-        far_step = step_back(far_step, p.far_decay, weights[k])
+        near_step = step_back(near_step, p.near_decay, weights[k], usual)
+        far_step = step_back(far_step, p.far_decay, weights[k], usual)
     return n
 
 
@@ -119,7 +120,8 @@ def gather(
     """
     cells, touched, totals = t.cells, t.touched, t.totals
     mixture, single = t.mixture, t.single
-    n = _gather_neighbours(t, p, items, weights, length, ts, unit)
+    usual = usual_weight(t)
+    n = _gather_neighbours(t, p, items, weights, length, ts, unit, usual)
     for which in range(2):
         listed = t.listed[which]
         for x in range(int(totals[_LISTED + which])):
@@ -179,7 +181,7 @@ def gather(
         if mass > 0.0:
             usual = (t.lag_expected[k] + _LAG_PRIOR * unit) / (t.lag_seen[CONTEXTS, k] + unit)
             chance *= math.sqrt(t.lag_near[k] / usual + _LAG_SMOOTHING)
-        chance *= weights[k]
+        chance *= min(1.0, weights[k] / usual)
         cells[items[k], _SCORE] = chance
         repeats += chance
     if repeats > _MOST_REPEATS:

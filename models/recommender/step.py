@@ -16,10 +16,11 @@ from models.recommender.counting import (
     rescale,
     step_back,
     units,
+    usual_weight,
 )
 from models.recommender.guard import learn_guard
 from models.recommender.scoring import clear, gather, learn_mixture, top
-from models.recommender.tables import CHUNK_ROWS, Cell, Flag, Parameters, Tables
+from models.recommender.tables import CHUNK_ROWS, Cell, Flag, Parameters, Tables, Total
 
 __all__ = ["CORRECT", "ENGAGE", "MISS", "NEGATIVE", "NOT_PREDICTED", "StepOutput", "step_rows"]
 
@@ -32,6 +33,7 @@ MISS, NOT_PREDICTED = -1, -2
 TOP = 10
 RANKED = 100
 _SEEN = Flag.SEEN
+_EVENTS = Total.EVENTS
 _SCORE, _MARK = Cell.SCORE, Cell.MARK
 
 
@@ -112,13 +114,14 @@ def _learn_engagement(
     w: float,
     ts: float,
 ) -> None:
+    usual = usual_weight(t)
     step = w
     for k in range(min(length, p.window)):
         j = items[k]
         amount = step * weights[k]
         if j != item and amount > 0.0:
             _pair(t, p, j, item, amount, ts)
-        step = step_back(step, p.pair_decay, weights[k])
+        step = step_back(step, p.pair_decay, weights[k], usual)
 
 
 @numba.njit()
@@ -230,10 +233,12 @@ def step_rows(
             novelty[r] = top(t, n, best, learn)
             if learn:
                 learn_mixture(t, length, i, w * unit)
-                learn_guard(t, n, length, i, w, unit)
+                usual = usual_weight(t)
+                learn_guard(t, n, length, i, min(1.0, w / usual), unit)
             clear(t, n)
             if learn:
-                learn_repeats(t, items, weights, length, i, w * unit)
+                learn_repeats(t, items, weights, length, i, w * unit, usual)
+                t.totals[_EVENTS] += unit
                 learn_item(t, p, i, w, unit, fresh_unit)
                 _learn_engagement(t, p, items, weights, length, i, w, now)
             hist_len[user[r]] = _push(items, weights, length, i, w)

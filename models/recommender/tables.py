@@ -88,7 +88,8 @@ class Total:
     LOWEST_FRESH = 8
     LOWEST_STEADY = 9
     LATEST_UNIT = 10
-    SIZE = 11
+    EVENTS = 11
+    SIZE = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,3 +95,14 @@ def test_weights_of_probability_save_what_false_clicks_cost() -> None:
         rank = Recommender().learn_many(users, names, weights.tolist(), stream.ts).rank
         hits[name] = figures(rank[~false]).hit
     assert hits["weighted"] > hits["believed"] + 0.25 * (hits["known"] - hits["believed"])
+
+
+def test_the_scale_of_weights_is_nothing_to_it() -> None:
+    stream = sessions(n=15_000)
+    users = [f"u{user}" for user in stream.users.tolist()]
+    names = [f"i{item}" for item in stream.items.tolist()]
+    sure, half = (
+        figures(Recommender().learn_many(users, names, np.full(15_000, w), stream.ts).rank)
+        for w in (1.0, 0.5)
+    )
+    assert half.ndcg == pytest.approx(sure.ndcg, rel=0.01)
