@@ -22,7 +22,7 @@ _HISTORIES = "histories"
 
 
 class Recommender(RecommenderCore):
-    """Next-item recommender: decayed co-visitation, learned repeats, popularity.
+    """Next-item recommender: co-visitation, repeats and popularity, mixed as the stream teaches.
 
     Parameters
     ----------
@@ -34,18 +34,21 @@ class Recommender(RecommenderCore):
 
     Math
     ----
-    s(i) = Σ_k γ^k·w_k·C[j_k→i] / ((n_{j_k}^β + 1)·n_i^α) + M·Σ_k w_k·r_k·[i = j_k] + ε·pop(i),
-    where j_k is the item k steps back in the history, C, n and pop decay with event time, M is
-    the mass of the first term, and r_k the learned chance that the next item is the one k steps
-    back: a stream without repeats teaches r = 0.
+    p(i) = (1 - R)·Σ_e a_e·p_e(i) for items that are not in the user's history, and the learned
+    chance of a repeat for those that are, R in all. The experts p_e and repeats are described
+    in `models.recommender.scoring`, the mixture's guard in `models.recommender.guard`. What
+    differs between sessions and long histories, and whether people repeat, is learned.
 
     State
     -----
-    About 330 bytes an item, up to ``config.max_items``; later items are dropped and counted.
+    Per item 96 bytes and 8 a neighbour: 42 MB for 100,000 items of 32 neighbours, up to
+    ``config.max_items``; later items are dropped and counted.
 
     Complexity
     ----------
-    Some 160 neighbours and 128 popular items are looked at an event: about 1 µs on 18,000 items.
+    A few hundred candidates an event: 130,000 events/s predicted and learned on a busy core
+    (18,000 items, sessions), 35,000 with histories of a hundred items; the top 100 of 100,000
+    items in 0.2 ms (p99). `python -m bench.recommender`.
 
     Replay
     ------
