@@ -1,0 +1,327 @@
+"""A running service with a simulated shop before it, and Prometheus and Alertmanager behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import orjson
+import yaml
+
+from stream.embedded_log import EmbeddedLog
+from stream.events import CONTROL, GOLD
+from stream.records import Outgoing
+from stream.simulate import SimulatedLF, World, WorldConfig
+from tests.services import OwnedProcess
+from tests.services.ports import PortLease
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "monitoring" / "alerts"
+HEADRACE = "from stream.cli import main; main()"
+START_S = 150.0
+RATE = 150.0
+LFS = 4
+DEPLOYMENT = "shop"
+
+# A team's own labeling function, with two faults that a file switches on.
+TEAM_LF = '''
+"""A labeling function with faults on order."""
+
+import time
+from pathlib import Path
+
+from lfs import ABSTAIN, labeling_function
+
+FOLDER = Path(__file__).parent
+
+
+@labeling_function(task="relevance", version=1)
+def faulty(example):
+    """Vote positive for what was clicked.
+
+    Rationale: a click is a choice.
+    Sources: `click` events.
+    Known errors: raises while a file named `broken` exists, hangs while one named `hanging` does.
+    """
+    while (FOLDER / "hanging").exists():
+        time.sleep(0.05)
+    if (FOLDER / "broken").exists():
+        raise KeyError("broken on order")
+    return "positive" if example.clicks else ABSTAIN
+'''
+
+
+T = TypeVar("T")
+
+
+class Shop:
+    """The embedded service as a process of its own, and a shop that sends without a pause."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "team_lf.py").write_text(TEAM_LF, encoding="utf-8")
+        self._lease = PortLease()
+        self.address = f"127.0.0.1:{self._lease.port}"
+        database = folder / "headrace.db"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        self.process = OwnedProcess(
+            [sys.executable, "-c", HEADRACE, "up"],
+            output=folder / "up.log",
+            cwd=folder,
+            env=kept
+            | {
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
+                "HEADRACE_LOG__URL": f"sqlite:///{database}",
+                "HEADRACE_API__PORT": str(self._lease.port),
+                "HEADRACE_CHECKPOINT__INTERVAL_S": "0.5",
+                "HEADRACE_LFS__MODULES": '["team_lf"]',
+                "HEADRACE_LFS__CONTEXT_VOTES": json.dumps([f"sim_lf_{n}" for n in range(LFS)]),
+                "HEADRACE_MONITORING__SEGMENTS": '["newcomer", "regular", "loyal"]',
+            },
+        )
+        self._database = database
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shop", daemon=True)
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self.process.start()
+        wait_until(self._answers, START_S, lambda: f"no answer:\n{self.process.tail()}")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fault in ("broken", "hanging"):
+            self.clear(fault)
+        self._stopping.set()
+        self._thread.join(30.0)
+        self.process.terminate()
+        self._lease.release()
+        if self.failure is not None:
+            raise self.failure
+
+    def fault(self, name: str) -> None:
+        """Switch on a fault of the team's labeling function."""
+        (self.folder / name).touch()
+
+    def clear(self, name: str) -> None:
+        """Switch it off."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def metrics(self) -> str:
+        """Return what the service exposes."""
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=30) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    def _answers(self) -> bool:
+        assert self.process.running, self.process.tail()
+        try:
+            return bool(self.metrics())
+        except OSError:
+            return False
+
+    def _run(self) -> None:
+        try:
+            self._send()
+        except BaseException as error:
+            if not self._stopping.is_set():
+                self.failure = error
+
+    def _send(self) -> None:
+        world = World(
+            WorldConfig(
+                seed=5,
+                events=400_000,
+                users=1_000,
+                items=300,
+                days=30.0,
+                corrupted=0.005,
+                duplicates=0.02,
+                gold=0.1,
+                gold_delay_median_s=600.0,
+                sim_lfs=(
+                    *(SimulatedLF(accuracy=0.9 - 0.1 * n, abstention=0.4) for n in range(LFS)),
+                ),
+            )
+        )
+        # Annotators' answers have no door of their own yet: they go into the log directly.
+        log = EmbeddedLog(self._database, 1, topics={CONTROL: 1})
+        try:
+            started, sent = time.monotonic(), 0
+            waiting: dict[str, list[bytes]] = {"items": [], "events": [], "gold": []}
+            for line in world.live():
+                waiting[line.topic].append(line.line)
+                if line.topic != "events" or len(waiting["events"]) < RATE / 5:
+                    continue
+                sent += len(waiting["events"])
+                for kind in ("items", "events"):
+                    self._post(kind, waiting[kind])
+                log.append([_gold(answer) for answer in waiting["gold"]])
+                waiting = {"items": [], "events": [], "gold": []}
+                ahead = sent / RATE - (time.monotonic() - started)
+                if self._stopping.wait(max(0.0, ahead)):
+                    return
+        finally:
+            log.close()
+
+    def _post(self, kind: str, lines: list[bytes]) -> None:
+        if lines:
+            request = urllib.request.Request(
+                f"http://{self.address}/v1/{kind}",
+                b"\n".join(lines),
+                {"Content-Type": "application/x-ndjson"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+
+
+def _gold(line: bytes) -> Outgoing:
+    return Outgoing(GOLD, orjson.loads(line)["user_id"].encode(), line)
+
+
+class Webhook:
+    """Receives what Alertmanager sends, as an operator's pager would."""
+
+    def __init__(self) -> None:
+        self._received: list[tuple[float, str, dict[str, Any]]] = []
+        received = self._received
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for alert in body["alerts"]:
+                    received.append((time.monotonic(), body["receiver"], alert))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Keep quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait_for(
+        self, alertname: str, timeout_s: float, *, since: float = 0.0, status: str = "firing"
+    ) -> tuple[float, str, dict[str, Any]]:
+        """Return when it came, for which receiver, and the alert."""
+
+        def found() -> tuple[float, str, dict[str, Any]] | None:
+            for at, receiver, alert in list(self._received):
+                named = alert["labels"]["alertname"] == alertname
+                if named and alert["status"] == status and at >= since:
+                    return at, receiver, alert
+            return None
+
+        return wait_until(
+            found,
+            timeout_s,
+            lambda: (
+                f"no {alertname} {status}; received: "
+                + ", ".join(sorted({a["labels"]["alertname"] for _, _, a in self._received}))
+            ),
+        )
+
+
+class Queries:
+    """Ask a Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """Return an instant vector."""
+        result: list[dict[str, Any]] = self._get("query", {"query": expr})["result"]
+        return result
+
+    def unhealthy_rules(self) -> list[str]:
+        """Return the rules whose last evaluation failed."""
+        groups = self._get("rules", {})["groups"]
+        return [
+            f"{rule['name']}: {rule['lastError']}"
+            for group in groups
+            for rule in group["rules"]
+            if rule["health"] == "err"
+        ]
+
+    def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
+        url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                data: dict[str, Any] = json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+        return data
+
+
+def wait_until(
+    condition: Callable[[], T | None], timeout_s: float, otherwise: Callable[[], str]
+) -> T:
+    """Return the first true value of a condition."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.1)
+
+
+def prometheus_config(target: str, absent: str, alertmanager: str) -> str:
+    """Return the deployed configuration: other addresses, 1 s intervals, a target that is gone."""
+    config: dict[str, Any] = yaml.safe_load((ALERTS / "prometheus.yml").read_text("utf-8"))
+    config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    ours = [job for job in config["scrape_configs"] if job["job_name"].startswith("headrace")]
+    scraped = []
+    for job, address, deployment in zip(ours, (target, absent), (DEPLOYMENT, "gone"), strict=True):
+        (relabel,) = job["relabel_configs"]
+        scraped.append(
+            {
+                "job_name": job["job_name"],
+                "static_configs": [{"targets": [address]}],
+                "relabel_configs": [relabel | {"replacement": deployment}],
+            }
+        )
+    config["scrape_configs"] = scraped
+    return yaml.safe_dump(config)
+
+
+def rule_files() -> dict[str, str]:
+    """Return the rule files that the deployed configuration names."""
+    config = yaml.safe_load((ALERTS / "prometheus.yml").read_text("utf-8"))
+    return {name: (ALERTS / name).read_text("utf-8") for name in config["rule_files"]}
+
+
+def alertmanager_config(webhook: str) -> str:
+    """Return the deployed configuration with an integration for every receiver."""
+    config = yaml.safe_load((ALERTS / "alertmanager.yml").read_text("utf-8"))
+    for receiver in config["receivers"]:
+        receiver["webhook_configs"] = [{"url": webhook}]
+    return yaml.safe_dump(config)
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """Yield every rule, recording and alerting."""
+    for text in rule_files().values():
+        for group in yaml.safe_load(text)["groups"]:
+            yield from group["rules"]

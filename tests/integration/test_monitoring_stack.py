@@ -1,0 +1,274 @@
+"""Rules, alerts and dashboards on a real Prometheus and Alertmanager, behind a running service."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitoring.catalogue import CATALOGUE
+from tests.conftest import Starter
+from tests.integration.monitoring_harness import (
+    DEPLOYMENT,
+    ROOT,
+    Queries,
+    Shop,
+    Webhook,
+    alertmanager_config,
+    prometheus_config,
+    rule_files,
+    rules,
+    wait_until,
+)
+from tests.services import AlertmanagerServer, PrometheusServer
+from tests.services.ports import PortLease
+
+pytestmark = pytest.mark.timeout(400)
+
+DATA_S = 60.0
+DASHBOARDS = sorted((ROOT / "monitoring" / "dashboards" / "json").glob("*.json"))
+
+# What the service does not expose yet while a shop runs, each with the reason. A metric that
+# appears must leave the table: `test_what_is_said_to_be_missing_is_missing`.
+_LATER = "no part of the pipeline fills it yet"
+NOT_FILLED = {
+    "headrace_drift_detections_total": _LATER,
+    "headrace_drift_noise_floor": _LATER,
+    "headrace_drift_reference_samples": _LATER,
+    "headrace_drift_reference_timestamp_seconds": _LATER,
+    "headrace_drift_score": _LATER,
+    "headrace_drift_zscore": _LATER,
+    "headrace_segment_hit_ratio": _LATER,
+    "headrace_segment_label_share_ratio": _LATER,
+    "headrace_annotation_latency_seconds": _LATER,
+    "headrace_annotation_oldest_age_seconds": _LATER,
+    "headrace_annotation_queue_size": _LATER,
+    "headrace_annotations_total": _LATER,
+    "headrace_lf_changes_total": _LATER,
+    "headrace_config_reloads_total": _LATER,
+    "headrace_lf_pair_conflict_ratio": _LATER,
+    "headrace_lf_pair_correlation_ratio": _LATER,
+    "headrace_lf_weight": _LATER,
+    "headrace_estimated_accuracy_ratio": _LATER,
+    "headrace_prequential_loss": _LATER,
+    "headrace_recommendations_total": "recommendations are not served yet",
+    "headrace_explorations_total": "recommendations are not served yet",
+    "headrace_consumer_lag_seconds": "told by the workers on Kafka only",
+    "headrace_metrics_overflow_total": "only where a label has too many values",
+}
+
+# A series of ours, or `up`, with its matchers.
+SELECTOR = re.compile(r"(?<![\w:])(?:up\b|(?:\w+:)?headrace_\w+(?::\w+)?)(?:{[^}]*})?")
+
+VARIABLES = {
+    "$__rate_interval": "20s",
+    "$__interval": "5s",
+    "$job": "headrace.*",
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    shop: Shop
+    queries: Queries
+    webhook: Webhook
+
+
+@pytest.fixture(scope="module")
+def stack(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    absent = PortLease()
+    with Webhook() as webhook:
+        alertmanager = start_shared(
+            "alertmanager", lambda: AlertmanagerServer(alertmanager_config(webhook.url))
+        )
+        with Shop(tmp_path_factory.mktemp("shop")) as shop:
+            # A target at which nobody listens.
+            config = prometheus_config(
+                shop.address, f"127.0.0.1:{absent.port}", alertmanager.address
+            )
+            prometheus = start_shared("prometheus", lambda: PrometheusServer(config, rule_files()))
+            # The first failure makes its series; so all panels can be asked for data.
+            shop.fault("broken")
+            queries = Queries(prometheus.url)
+            wait_until(
+                lambda: queries.query("headrace_lf_failures_total"), DATA_S, lambda: "no failures"
+            )
+            shop.clear("broken")
+            wait_until(
+                lambda: queries.query("headrace_lf_gold_accuracy_ratio"), DATA_S, lambda: "no gold"
+            )
+            yield Stack(shop, queries, webhook)
+            prometheus.stop()
+    absent.release()
+
+
+def filled_in(expr: str) -> str:
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return re.sub(r"\$\{?[a-z]+\}?", ".+", expr)
+
+
+def missing_in(expr: str) -> set[str]:
+    """Return the metrics of an expression that are known not to be filled."""
+    names = set(re.findall(r"headrace_[a-z_]+", expr))
+    return {
+        name
+        for name in NOT_FILLED
+        if names & {name, *(name + part for part in ("_bucket", "_sum", "_count"))}
+    }
+
+
+def panels(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_panel_shows_data(stack: Stack, path: Path) -> None:
+    board = json.loads(path.read_text("utf-8"))
+    wanted = {(title, filled_in(expr)) for title, expr in panels(board) if not missing_in(expr)}
+    assert wanted or path.stem in {"headrace-drift", "headrace-people"}
+
+    def all_have_data() -> bool:
+        for each in list(wanted):
+            if stack.queries.query(each[1]):
+                wanted.discard(each)
+        return not wanted
+
+    wait_until(all_have_data, DATA_S, lambda: f"no data: {sorted(wanted)}")
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_what_has_no_data_yet_is_valid_all_the_same(stack: Stack, path: Path) -> None:
+    board = json.loads(path.read_text("utf-8"))
+    for _, expr in panels(board):
+        stack.queries.query(filled_in(expr))
+    for annotation in board["annotations"]["list"]:
+        stack.queries.query(filled_in(annotation["expr"]))
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_variable_has_something_to_choose_from(stack: Stack, path: Path) -> None:
+    board = json.loads(path.read_text("utf-8"))
+    for variable in board["templating"]["list"]:
+        if variable["type"] != "query" or missing_in(variable["query"]):
+            continue
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+        assert found, variable["query"]
+        series, label = filled_in(found[1]), found[2]
+        assert stack.queries.query(f'{series} * on ({label}) group_left () '
+                                   f'group by ({label}) ({series})'), variable["name"]  # fmt: skip
+
+
+def test_what_is_said_to_be_missing_is_missing(stack: Stack) -> None:
+    known = {spec.full_name for spec in CATALOGUE}
+    assert set(NOT_FILLED) <= known
+    appeared = [
+        name for name in NOT_FILLED if stack.queries.query(f'{{__name__=~"{name}(_count)?"}} > 0')
+    ]
+    assert not appeared, "these are filled now: take them out of NOT_FILLED"
+
+
+def test_every_recording_rule_yields_data(stack: Stack) -> None:
+    wanted = {
+        rule["record"] for rule in rules() if "record" in rule and not missing_in(rule["expr"])
+    }
+    assert len(wanted) > 15
+
+    def all_have_data() -> bool:
+        wanted.difference_update(
+            [each for each in wanted if stack.queries.query(f'{each}{{deployment="shop"}}')]
+        )
+        return not wanted
+
+    wait_until(all_have_data, DATA_S, lambda: f"no data: {sorted(wanted)}")
+
+
+def test_the_left_side_of_every_alert_yields_data(stack: Stack) -> None:
+    recorded = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+    wanted: dict[str, str] = {}
+    for rule in rules():
+        if "alert" not in rule or rule["alert"] == "Watchdog":
+            continue
+        found = SELECTOR.search(rule["expr"])
+        assert found, rule["alert"]
+        name = found[0].split("{")[0]
+        if not missing_in(recorded.get(name, name)):
+            wanted[rule["alert"]] = found[0]
+    assert len(wanted) > 10
+
+    def all_have_data() -> bool:
+        for alert, selector in list(wanted.items()):
+            if stack.queries.query(selector):
+                del wanted[alert]
+        return not wanted
+
+    wait_until(all_have_data, DATA_S, lambda: f"no data: {wanted}")
+
+
+def test_every_rule_evaluates(stack: Stack) -> None:
+    assert not stack.queries.unhealthy_rules()
+
+
+def test_the_exposition_is_what_promtool_wants(stack: Stack) -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=stack.shop.metrics(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_watchdog_reaches_its_receiver(stack: Stack) -> None:
+    _, receiver, alert = stack.webhook.wait_for("Watchdog", 20.0)
+    assert receiver == "watchdog"
+    assert alert["annotations"]["runbook_url"].endswith("/public/runbooks/Watchdog.md")
+    assert "runbooks" not in alert["labels"]
+
+
+def test_a_target_that_is_gone_pages(stack: Stack) -> None:
+    _, receiver, alert = stack.webhook.wait_for("ServiceDown", 60.0)
+    assert receiver == "pager"
+    assert alert["labels"]["deployment"] == "gone"
+
+
+def test_a_broken_labeling_function_pages_within_ten_seconds(stack: Stack) -> None:
+    wait_until(
+        lambda: not stack.queries.query('ALERTS{alertname="LFFailures"}'),
+        120.0,
+        lambda: "fires already",
+    )
+    began = time.monotonic()
+    stack.shop.fault("broken")
+    try:
+        at, receiver, alert = stack.webhook.wait_for("LFFailures", 20.0, since=began)
+    finally:
+        stack.shop.clear("broken")
+    print(f"LFFailures reached the webhook after {at - began:.1f} s")
+    assert at - began <= 10.0
+    assert receiver == "pager"
+    assert alert["labels"]["lf"] == "faulty"
+
+
+def test_a_stalled_consumer_pages_within_ninety_seconds(stack: Stack) -> None:
+    began = time.monotonic()
+    stack.shop.fault("hanging")
+    try:
+        at, receiver, alert = stack.webhook.wait_for("EventConsumptionStalled", 100.0, since=began)
+    finally:
+        stack.shop.clear("hanging")
+    print(f"EventConsumptionStalled reached the webhook after {at - began:.1f} s")
+    assert at - began <= 90.0
+    assert receiver == "pager"
+    assert alert["labels"]["deployment"] == DEPLOYMENT
+    stack.webhook.wait_for("EventConsumptionStalled", 120.0, since=at, status="resolved")
