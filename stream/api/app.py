@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from monitoring.metrics import Metrics
-from stream.api import health, ingest, problems
+from stream.api import health, ingest, problems, status
 from stream.api.auth import LoopbackOnly, TokenTable
 from stream.api.health import Readiness
 from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.meter import RequestMeter
+from stream.api.status import StatusSource
 from stream.config import Settings
 from stream.sinks import EventSink
 
@@ -26,6 +27,7 @@ def create_app(
     metrics: Metrics,
     readiness: Readiness,
     limits: Limits = DEFAULT_LIMITS,
+    status_source: StatusSource | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -43,6 +45,8 @@ def create_app(
         What must answer for ``/readyz`` to be 200.
     limits
         How much is taken on.
+    status_source
+        What the status page shows; without one there is no page.
     """
 
     @asynccontextmanager
@@ -72,6 +76,9 @@ def create_app(
     problems.install(app)
     app.include_router(ingest.router)
     app.include_router(health.router)
+    if status_source is not None:
+        app.state.status = status_source
+        app.include_router(status.router)
     # The last one added is the outermost.
     if not tokens:
         app.add_middleware(LoopbackOnly)

@@ -6,6 +6,7 @@ from monitoring.metrics import Metrics
 from stream.api.app import create_app
 from stream.api.health import Check, Readiness
 from stream.api.limits import DEFAULT_LIMITS, Limits
+from stream.api.status import StatusSource
 from stream.config import Settings
 from stream.http_server import HttpServer
 from stream.sinks import EventSink
@@ -28,6 +29,8 @@ class ApiService:
         What must answer, beside the log, for the service to be ready (``store``).
     limits
         How much is taken on.
+    status_source
+        What the status page shows; without one there is no page.
     """
 
     def __init__(
@@ -37,11 +40,12 @@ class ApiService:
         metrics: Metrics,
         checks: dict[str, Check] | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        status_source: StatusSource | None = None,
     ) -> None:
         self._sink = sink
         readiness = Readiness({"log": sink.ping, **(checks or {})})
         self._server = HttpServer(
-            create_app(settings, sink, metrics, readiness, limits),
+            create_app(settings, sink, metrics, readiness, limits, status_source),
             settings.api.host,
             settings.api.port,
             setting="api.host, api.port",

@@ -96,7 +96,7 @@ async def _demo(
     with embedded_service(settings) as (engine, service):
         await service.start()
         engine.start()
-        out.print(f"Headrace answers at {service.url}: /metrics, /docs, POST /v1/events")
+        out.print(f"Headrace answers at {service.url}: status page, /docs, /metrics")
         feeder = _Feeder(sent, service.url, engine.log, rate)
         planted = _planted(world)
         try:

@@ -14,11 +14,12 @@ import typer
 from monitoring.metrics import Metrics
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
-from stream.assembly import open_state
+from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
 from stream.distributed import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
+from stream.merged_view import MergedView
 from stream.sinks import EmbeddedSink, KafkaSink
 
 __all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
@@ -52,7 +53,7 @@ async def _up(settings: Settings) -> int:
     with embedded_service(settings) as (engine, service):
         await service.start()
         engine.start()
-        out.print(f"Headrace answers at {service.url} (API documentation at /docs)")
+        out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
         try:
             await _until_stopped(service, engine)
         finally:
@@ -83,7 +84,11 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
             return "learning"
 
         checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
-        yield engine, ApiService(settings, EmbeddedSink(log), metrics, checks)
+        view = MergedView(store, pipeline_spec(settings).tasks)
+        yield (
+            engine,
+            ApiService(settings, EmbeddedSink(log), metrics, checks, status_source=view.read),
+        )
     finally:
         store.close()
         log.close()
@@ -146,9 +151,11 @@ async def _serve(settings: Settings) -> int:
     store = open_state(settings)
     try:
         checks: dict[str, Check] = {"store": blocking(store.ping)}
-        service = ApiService(settings, KafkaSink.from_settings(settings), Metrics(), checks)
+        view = MergedView(store, pipeline_spec(settings).tasks)
+        sink = KafkaSink.from_settings(settings)
+        service = ApiService(settings, sink, Metrics(), checks, status_source=view.read)
         await service.start()
-        out.print(f"Headrace answers at {service.url} (API documentation at /docs)")
+        out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
