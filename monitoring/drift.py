@@ -34,68 +34,29 @@ bit, since values are only looked at in whole blocks of 32 of their own signal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monitoring.detections import Detection
 from monitoring.drift_budget import threshold
 from monitoring.drift_kernels import (
     BINARY,
     BLOCK,
-    LEVELS,
     Crossings,
     Layout,
-    State,
     bin_values,
     update_codes,
 )
+from monitoring.drift_state import BY_CATEGORY, DECAYED, empty_state, pack_state, unpack_state
 from monitoring.references import Reference
 from monitoring.signals import DriftRules, SignalGroup, coverage_of
 
 __all__ = ["Detection", "DriftMonitor"]
 
-_FORMAT: Final = 1
 _ROOM: Final = 4096
 _NO_SEGMENTS: Final = np.zeros(0, dtype=np.int64)
-# Arrays of `State` by what their last axis counts; all others count signals.
-_BY_CATEGORY: Final = frozenset(
-    {"counts", "sums", "reference", "batches", "squares", "share", "deff"}
-)
-# What is 0 in a signal whose reference does not grow, and is not written then.
-_COLLECTED: Final = frozenset({"reference", "batches", "squares"})
-
-
-class Detection(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """A share that left its reference by more than noise does.
-
-    Parameters
-    ----------
-    ts
-        Event time of the value with which it became certain.
-    signal, category
-        What changed.
-    z
-        By how many deviations, with its sign.
-    share, reference
-        Decayed share now, and what it was.
-    version
-        Of the reference.
-    """
-
-    ts: float
-    signal: str
-    detector: str
-    category: str
-    z: float
-    share: float
-    reference: float
-    version: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plain values, as a report has them."""
-        return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
 class DriftMonitor:
@@ -166,7 +127,7 @@ class DriftMonitor:
         if len(self._index) != len(self.signals):
             raise ValueError("two signals of drift detection have the same name")
         self.layout = self._make_layout()
-        self.state = _empty(len(self.signals), int(self.layout.first[-1]), self.layout)
+        self.state = empty_state(self.layout.first, len(self.rules.half_lives))
         self._detections: list[Detection] = []
         self._blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
             [] if keep_blocks else None
@@ -375,23 +336,12 @@ class DriftMonitor:
 
     def to_bytes(self) -> bytes:
         """Return the whole state; equal states give equal bytes."""
-        growing = np.repeat(self.state.growing == 1, np.diff(self.layout.first))
-        return msgspec.msgpack.encode(
-            {
-                "format": _FORMAT,
-                "half_lives": self.rules.half_lives,
-                "signals": [
-                    (name, tag, group.categories)
-                    for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
-                ],
-                "arrays": {
-                    name: np.ascontiguousarray(
-                        array[..., growing] if name in _COLLECTED else array
-                    ).tobytes()
-                    for name, array in self.state._asdict().items()
-                },
-                "detections": self._detections,
-            }
+        signals = [
+            (name, tag, group.categories)
+            for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
+        ]
+        return pack_state(
+            signals, self.rules.half_lives, self.layout.first, self.state, self._detections
         )
 
     def load(self, data: bytes) -> None:
@@ -405,72 +355,19 @@ class DriftMonitor:
         ValueError
             If the bytes are none of these, or of a newer format.
         """
-        try:
-            stored: dict[str, Any] = msgspec.msgpack.decode(data)
-            written = int(stored["format"])
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"this is no state of drift detection: {error}") from error
-        if written > _FORMAT:
-            raise ValueError(
-                f"drift state has format {written}, this program reads up to {_FORMAT}"
-            )
-        sizes = [len(categories) for _, _, categories in stored["signals"]]
-        bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        theirs = _arrays(stored["arrays"], bounds, len(stored["half_lives"]))
-        first = bounds.tolist()
-        same_decay = tuple(stored["half_lives"]) == self.rules.half_lives
-        for source, (name, tag, categories) in enumerate(stored["signals"]):
+        stored = unpack_state(data)
+        same_decay = stored.half_lives == self.rules.half_lives
+        for source, (name, tag, categories) in enumerate(stored.signals):
             at = self._index.get(name)
-            if at is None or self._tags[at] != tag:
-                continue
-            if self.owners[at].categories != tuple(categories):
+            if at is None or self._tags[at] != tag or self.owners[at].categories != categories:
                 continue
             begin, end = self.layout.first[at : at + 2]
+            first, last = stored.first[source : source + 2]
             for field, array in self.state._asdict().items():
-                if field in {"sums", "weights"} and not same_decay:
+                if field in DECAYED and not same_decay:
                     continue
-                if field in _BY_CATEGORY:
-                    array[..., begin:end] = theirs[field][..., first[source] : first[source + 1]]
+                if field in BY_CATEGORY:
+                    array[..., begin:end] = stored.arrays[field][..., first:last]
                 else:
-                    array[..., at] = theirs[field][..., source]
-        found = [msgspec.convert(each, Detection) for each in stored["detections"]]
-        self._detections = sorted(found)[-self.rules.detections :]
-
-
-def _shapes(signals: int, categories: int, scales: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {
-        name: ((signals,), np.int64) for name in State._fields
-    }
-    for name in ("counts", "reference"):
-        shapes[name] = ((categories,), np.int64)
-    for name in ("batches", "squares"):
-        shapes[name] = ((LEVELS, categories), np.int64)
-    for name in ("share", "deff"):
-        shapes[name] = ((categories,), np.float64)
-    for name in ("freedom", "since"):
-        shapes[name] = ((signals,), np.float64)
-    shapes["sums"] = ((scales, categories), np.float64)
-    shapes["weights"] = ((scales, signals), np.float64)
-    return shapes
-
-
-def _empty(signals: int, categories: int, layout: Layout) -> State:
-    shapes = _shapes(signals, categories, len(layout.decay))
-    state = State(**{name: np.zeros(shape, dtype=kind) for name, (shape, kind) in shapes.items()})
-    state.growing[:] = 1
-    return state
-
-
-def _arrays(
-    stored: dict[str, bytes], first: NDArray[np.int64], scales: int
-) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
-    growing = np.repeat(np.frombuffer(stored["growing"], dtype=np.int64) == 1, np.diff(first))
-    for name, (shape, kind) in _shapes(len(first) - 1, int(first[-1]), scales).items():
-        array: NDArray[Any] = np.frombuffer(stored[name], dtype=kind)
-        if name in _COLLECTED:
-            found[name] = np.zeros(shape, dtype=kind)
-            found[name][..., growing] = array.reshape(*shape[:-1], int(growing.sum()))
-        else:
-            found[name] = array.reshape(shape)
-    return found
+                    array[..., at] = stored.arrays[field][..., source]
+        self._detections = sorted(stored.detections)[-self.rules.detections :]

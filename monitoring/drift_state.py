@@ -1,0 +1,128 @@
+"""The arrays of drift detection: how large they are, and how they become versioned bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.detections import Detection
+from monitoring.drift_kernels import LEVELS, State
+
+__all__ = ["BY_CATEGORY", "DECAYED", "Stored", "empty_state", "pack_state", "unpack_state"]
+
+BY_CATEGORY: Final = frozenset(
+    {"counts", "sums", "reference", "batches", "squares", "share", "deff"}
+)
+"""Arrays whose last axis counts categories; that of all others counts signals."""
+
+DECAYED: Final = frozenset({"sums", "weights"})
+"""Arrays that mean something only with their half-lives."""
+
+_FORMAT: Final = 1
+# What is 0 in a signal whose reference does not grow, and is not written then.
+_COLLECTED: Final = frozenset({"reference", "batches", "squares"})
+
+
+class Stored(NamedTuple):
+    """What was written: (name, tag, categories) of each signal, where its categories begin, …"""
+
+    signals: list[tuple[str, str, tuple[str, ...]]]
+    half_lives: tuple[float, ...]
+    first: list[int]
+    arrays: dict[str, NDArray[Any]]
+    detections: list[Detection]
+
+
+def empty_state(first: NDArray[np.int64], scales: int) -> State:
+    """Return the state of signals that saw nothing yet."""
+    shapes = _shapes(len(first) - 1, int(first[-1]), scales)
+    state = State(**{name: np.zeros(shape, dtype=kind) for name, (shape, kind) in shapes.items()})
+    state.growing[:] = 1
+    return state
+
+
+def pack_state(
+    signals: Sequence[tuple[str, str, tuple[str, ...]]],
+    half_lives: tuple[float, ...],
+    first: NDArray[np.int64],
+    state: State,
+    detections: Sequence[Detection],
+) -> bytes:
+    """Return the state as bytes; equal states give equal bytes."""
+    growing = np.repeat(state.growing == 1, np.diff(first))
+    arrays = {
+        name: np.ascontiguousarray(array[..., growing] if name in _COLLECTED else array).tobytes()
+        for name, array in state._asdict().items()
+    }
+    return msgspec.msgpack.encode(
+        {
+            "format": _FORMAT,
+            "half_lives": half_lives,
+            "signals": signals,
+            "arrays": arrays,
+            "detections": detections,
+        }
+    )
+
+
+def unpack_state(data: bytes) -> Stored:
+    """Return what was written.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are none of these, or of a newer format.
+    """
+    try:
+        stored: dict[str, Any] = msgspec.msgpack.decode(data)
+        written = int(stored["format"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"this is no state of drift detection: {error}") from error
+    if written > _FORMAT:
+        raise ValueError(f"drift state has format {written}, this program reads up to {_FORMAT}")
+    signals = [(name, tag, tuple(categories)) for name, tag, categories in stored["signals"]]
+    sizes = [len(categories) for _, _, categories in signals]
+    first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Stored(
+        signals,
+        tuple(stored["half_lives"]),
+        first.tolist(),
+        _arrays(stored["arrays"], first, len(stored["half_lives"])),
+        [msgspec.convert(each, Detection) for each in stored["detections"]],
+    )
+
+
+def _shapes(signals: int, categories: int, scales: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    shapes: dict[str, tuple[tuple[int, ...], type]] = {
+        name: ((signals,), np.int64) for name in State._fields
+    }
+    for name in ("counts", "reference"):
+        shapes[name] = ((categories,), np.int64)
+    for name in ("batches", "squares"):
+        shapes[name] = ((LEVELS, categories), np.int64)
+    for name in ("share", "deff"):
+        shapes[name] = ((categories,), np.float64)
+    for name in ("freedom", "since"):
+        shapes[name] = ((signals,), np.float64)
+    shapes["sums"] = ((scales, categories), np.float64)
+    shapes["weights"] = ((scales, signals), np.float64)
+    return shapes
+
+
+def _arrays(
+    stored: dict[str, bytes], first: NDArray[np.int64], scales: int
+) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    growing = np.repeat(np.frombuffer(stored["growing"], dtype=np.int64) == 1, np.diff(first))
+    for name, (shape, kind) in _shapes(len(first) - 1, int(first[-1]), scales).items():
+        array: NDArray[Any] = np.frombuffer(stored[name], dtype=kind)
+        if name in _COLLECTED:
+            found[name] = np.zeros(shape, dtype=kind)
+            found[name][..., growing] = array.reshape(*shape[:-1], int(growing.sum()))
+        else:
+            found[name] = array.reshape(shape)
+    return found
