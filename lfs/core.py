@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import numpy as np
@@ -61,6 +62,11 @@ class Example:
         self._row = row
 
     @property
+    def batch(self) -> ExampleBatch:
+        """Return the batch that the row is of."""
+        return self._batch
+
+    @property
     def item_id(self) -> str:
         """Return the item that was shown or used."""
         return self._batch.item_ids[self._row]
@@ -90,8 +96,11 @@ class Example:
         return None if value != value else value  # noqa: PLR0124 - NaN is unequal to itself
 
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 def _no_item(item_id: str) -> Mapping[str, Any]:
-    return {}
+    return _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,13 +263,18 @@ class LabelingFunction:
 
 
 def labeling_function(
-    *, task: str = "relevance", version: int = 1, name: str | None = None, form: str = "lf"
+    *,
+    task: str = "relevance",
+    version: int = 1,
+    name: str | None = None,
+    form: str = "lf",
+    family: str | None = None,
 ) -> Callable[[RowFunction | ColumnFunction], LabelingFunction]:
     """Make a labeling function of a plain one.
 
     A function whose parameter is annotated `ExampleBatch` gets columns and answers with an int8
     array of class indexes; any other gets one `Example` and answers with a class name or
-    `ABSTAIN`.
+    `ABSTAIN`. The family is the function's module unless another one is named.
 
     Raises
     ------
@@ -302,8 +316,10 @@ def labeling_function(
             )
         annotation = parameters[0].annotation
         vectorised = annotation is ExampleBatch or annotation == "ExampleBatch"
-        family = function.__module__.rsplit(".", 1)[-1]
-        return LabelingFunction(own_name, task, version, family, doc, function, vectorised, form)
+        own_family = family or function.__module__.rsplit(".", 1)[-1]
+        return LabelingFunction(
+            own_name, task, version, own_family, doc, function, vectorised, form
+        )
 
     return decorate
 

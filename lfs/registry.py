@@ -8,9 +8,16 @@ from types import ModuleType
 
 from lfs.core import LabelingFunction, LabelingFunctionError
 
-__all__ = ["BUILT_IN_MODULES", "collect", "for_tasks"]
+__all__ = ["BUILT_IN_MODULES", "collect", "for_tasks", "unique"]
 
-BUILT_IN_MODULES: tuple[str, ...] = ("lfs.behaviour", "lfs.trust")
+BUILT_IN_MODULES: tuple[str, ...] = (
+    "lfs.behaviour",
+    "lfs.content",
+    "lfs.intent",
+    "lfs.knowledge",
+    "lfs.model_based",
+    "lfs.trust",
+)
 """Families that run unless they are disabled."""
 
 
@@ -22,7 +29,7 @@ def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:
     LabelingFunctionError
         If a module cannot be imported, or two functions of one task share a name.
     """
-    found: dict[tuple[str, str], LabelingFunction] = {}
+    found: list[LabelingFunction] = []
     for module in modules:
         if isinstance(module, str):
             try:
@@ -34,15 +41,26 @@ def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:
                 ) from error
         else:
             loaded = module
-        for value in vars(loaded).values():
-            if not isinstance(value, LabelingFunction):
-                continue
-            twin = found.setdefault((value.task, value.name), value)
-            if twin is not value:
-                raise LabelingFunctionError(
-                    f"two labeling functions of task {value.task!r} are named {value.name!r}: "
-                    f"in {twin.family!r} and in {value.family!r}; names are unique in a task"
-                )
+        found += [value for value in vars(loaded).values() if isinstance(value, LabelingFunction)]
+    return unique(found)
+
+
+def unique(lfs: Iterable[LabelingFunction]) -> list[LabelingFunction]:
+    """Return the functions, each once.
+
+    Raises
+    ------
+    LabelingFunctionError
+        If two functions of one task share a name.
+    """
+    found: dict[tuple[str, str], LabelingFunction] = {}
+    for lf in lfs:
+        twin = found.setdefault((lf.task, lf.name), lf)
+        if twin is not lf:
+            raise LabelingFunctionError(
+                f"two labeling functions of task {lf.task!r} are named {lf.name!r}: "
+                f"in {twin.family!r} and in {lf.family!r}; names are unique in a task"
+            )
     return list(found.values())
 
 

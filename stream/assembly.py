@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from lfs.context_votes import context_vote
-from lfs.core import LabelingFunction, LabelingFunctionError
-from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
+from lfs.core import LabelingFunctionError
+from lfs.registry import BUILT_IN_MODULES, collect, for_tasks, unique
 from models.recommender import Config
 from stream.config import Settings, SettingsError
 from stream.decode import Decoder
+from stream.failing import FailureRule
 from stream.join import JoinRules, TypeRule
 from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
+from stream.lf_sources import configured_lfs
 from stream.pipeline import PipelineSpec
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
@@ -65,8 +66,20 @@ def pipeline_spec(
     *,
     partitions: int | None = None,
     timer: Callable[[], float] | None = None,
+    follow_files: bool = False,
 ) -> PipelineSpec:
     """Return what every partition has in common.
+
+    Parameters
+    ----------
+    settings
+        Of the deployment.
+    partitions
+        Number of partitions, if not the one in the settings.
+    timer
+        A clock to measure labeling functions by.
+    follow_files
+        Whether look-up files are read anew when they change: in a live process only.
 
     Raises
     ------
@@ -78,8 +91,13 @@ def pipeline_spec(
         found = collect([*BUILT_IN_MODULES, *settings.lfs.modules])
     except LabelingFunctionError as error:
         raise SettingsError(f"a setting is refused:\n  {error}") from error
-    found += [_context_vote(entry) for entry in settings.lfs.context_votes]
-    by_task = for_tasks(found, classes)
+    described, files = configured_lfs(settings)
+    try:
+        by_task = for_tasks(unique([*found, *described]), classes)
+    except LabelingFunctionError as error:
+        raise SettingsError(f"a setting is refused:\n  {error}") from error
+    if follow_files:
+        files.follow()
     names = sorted({lf.name for lfs in by_task.values() for lf in lfs})
     for name in settings.lfs.disabled:
         if name not in names:
@@ -105,13 +123,9 @@ def pipeline_spec(
         cached_users=settings.worker.cached_users,
         provisional=settings.labels.provisional,
         disabled=settings.lfs.disabled,
+        failures=FailureRule(settings.lfs.max_failure_ratio, settings.lfs.failure_window),
         timer=timer,
     )
-
-
-def _context_vote(entry: str) -> LabelingFunction:
-    task, colon, key = entry.rpartition(":")
-    return context_vote(key, task) if colon else context_vote(key)
 
 
 def open_state(settings: Settings) -> StateStore:

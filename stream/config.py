@@ -40,13 +40,13 @@ from stream.learning_settings import (
     EventsSettings,
     JoinSettings,
     LabelsSettings,
-    LfsSettings,
     MonitoringSettings,
     PrivacySettings,
     RecommenderSettings,
     TaskSettings,
     TicksSettings,
 )
+from stream.lf_settings import LfsSettings
 from stream.setting import Name, key, refused, without_password
 
 __all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from stream.decode_records import RecordDecoder
 from stream.events import CONTROL, TOPICS, LfSwitch
+from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
 from stream.rejection import Rejected
 
@@ -26,6 +27,8 @@ class Switches:
     ----------
     disabled
         Names that the settings switch off; an order about one of them overrides that.
+    failures
+        When a function that fails is switched off; an order about it lifts that too.
 
     Examples
     --------
@@ -35,8 +38,9 @@ class Switches:
     [False, False, True]
     """
 
-    def __init__(self, disabled: Sequence[str] = ()) -> None:
+    def __init__(self, disabled: Sequence[str] = (), failures: FailureRule | None = None) -> None:
         self._disabled = frozenset(disabled)
+        self.failing = Failing(failures or FailureRule())
         self._orders: dict[tuple[str, str, int], bool] = {}
 
     def decode(self, batch: RecordBatch) -> tuple[list[LfSwitch], list[Rejected]]:
@@ -61,11 +65,12 @@ class Switches:
             )
         }
         self._orders[task, order.name, version] = order.enabled
+        self.failing.forgive(order.name, order.task, order.version)
 
     def enabled(self, task: str, names: Sequence[str], versions: Sequence[int]) -> list[bool]:
         """Return which functions of a task are on; the narrowest order about each decides."""
-        orders, disabled = self._orders, self._disabled
-        if not orders:
+        orders, disabled, stopped = self._orders, self._disabled, self.failing.stopped
+        if not orders and not stopped:
             return [name not in disabled for name in names]
         found = []
         for name, version in zip(names, versions, strict=True):
@@ -77,14 +82,22 @@ class Switches:
                 (task, name, version),
             ):
                 on = orders.get(key, on)
-            found.append(on)
+            found.append(on and (task, name, version) not in stopped)
         return found
 
     def to_bytes(self) -> bytes:
-        """Return the orders that stand."""
-        return msgspec.msgpack.encode(sorted((*key, on) for key, on in self._orders.items()))
+        """Return the orders that stand, and who failed how often."""
+        return msgspec.msgpack.encode(
+            {
+                "orders": sorted((*key, on) for key, on in self._orders.items()),
+                "failing": self.failing.to_state(),
+            }
+        )
 
     def load(self, data: bytes) -> None:
-        """Replace the orders that stand by stored ones."""
-        stored = msgspec.msgpack.decode(data, type=list[tuple[str, str, int, bool]])
-        self._orders = {(task, name, version): on for task, name, version, on in stored}
+        """Replace what stands by what was stored; older state holds the orders only."""
+        stored = msgspec.msgpack.decode(data)
+        orders = stored["orders"] if isinstance(stored, dict) else stored
+        self._orders = {(task, name, version): on for task, name, version, on in orders}
+        if isinstance(stored, dict):
+            self.failing.load(stored["failing"])

@@ -45,7 +45,7 @@ def run_worker(settings: Settings) -> int:
             timeout_s=settings.redis.timeout_s,
         )
         store.ping()
-        spec = pipeline_spec(settings, timer=time.perf_counter)
+        spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
         get_ready(spec)
     except (BrokerUnreachable, TopicsUnfit, StoreError, SettingsError) as error:
         log.critical("the worker does not start: %s", error)

@@ -107,12 +107,14 @@ class Effects:
     labels: list[LabelBlock] = field(default_factory=list)
     dead_letters: list[Outgoing] = field(default_factory=list)
     misplaced: list[Outgoing] = field(default_factory=list)
+    governance: list[Outgoing] = field(default_factory=list)
 
     def outgoing(self) -> list[Outgoing]:
         """Return the records to publish."""
         return [
             *self.misplaced,
             *self.dead_letters,
+            *self.governance,
             *(record for block in self.labels for record in block.records()),
         ]
 
@@ -121,3 +123,4 @@ class Effects:
         self.labels += other.labels
         self.dead_letters += other.dead_letters
         self.misplaced += other.misplaced
+        self.governance += other.governance

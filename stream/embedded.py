@@ -99,7 +99,7 @@ class EmbeddedEngine:
         self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
         self._items_offsets: dict[int, int] = {}
         self._known: dict[tuple[int, str], int] = {}
-        spec = pipeline_spec(settings, timer=time.perf_counter)
+        spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
         get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
         self._partitions = [

@@ -17,10 +17,12 @@ from monitoring.vote_counts import count_disagreements, count_votes
 from stream.control import Switches
 from stream.effects import LabelBlock
 from stream.evidence import COLUMNS
+from stream.failing import Stopped, stop_record
 from stream.gold import GoldAnswer
 from stream.join import REASONS, Rows
 from stream.numbers import Layout, TaskLayout
 from stream.quality import LabelQuality, entropy_bits
+from stream.records import Outgoing
 from stream.state import SharedChunk
 from stream.user_state import Example, UserState
 
@@ -166,6 +168,13 @@ class Labelling:
         self._items = items
         self._timer = timer
         self._first_stage = 1 if provisional else 2
+        self._stopped: list[Stopped] = []
+
+    def switched_off(self, partition: int) -> list[Outgoing]:
+        """Return the governance records of functions that failed too often since the last call."""
+        records = [stop_record(stopped, partition) for stopped in self._stopped]
+        self._stopped.clear()
+        return records
 
     def step(
         self,
@@ -193,6 +202,9 @@ class Labelling:
         weight = np.ones(n)
         for name, task in self.tasks.items():
             votes, failures, seconds = self._votes(task, batch)
+            self._stopped += self._switches.failing.observe(
+                name, task.names, task.versions, votes, failures, columns.ts
+            )
             ex_votes = np.ascontiguousarray(table[f"votes_{name}"])
             ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
             ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
@@ -209,10 +221,14 @@ class Labelling:
                 proba = np.where(gold[:, None], ex_proba[example], proba)
             if name == weight_task:
                 weight = np.ascontiguousarray(proba[:, -1])
+            counted = counts.task(name, task.spec.classes, task.names)
+            for lf, failed in failures.items():
+                for reason in failed.values():
+                    counted.failures[lf, reason] += 1
             if len(published):
                 block = self._block(task, rows, published, revisions, proba, votes, result)
                 blocks.append(block)
-                self._count(task, counts, block, failures, seconds)
+                self._count(task, counts, block, seconds)
         return weight
 
     def answer(
@@ -370,7 +386,6 @@ class Labelling:
         task: _Task,
         counts: StageCounts,
         block: LabelBlock,
-        failures: Mapping[str, Mapping[int, str]],
         seconds: NDArray[np.float64],
     ) -> None:
         spec = task.spec
@@ -385,6 +400,3 @@ class Labelling:
         counted.seconds += seconds
         np.add.at(counted.labels, (np.asarray(block.stage), block.proba.argmax(axis=1)), 1)
         counted.entropy_bits.observe_many(entropy_bits(block.proba))
-        for name, failed in failures.items():
-            for reason in failed.values():
-                counted.failures[name, reason] += 1

@@ -13,7 +13,6 @@ __all__ = [
     "EventsSettings",
     "JoinSettings",
     "LabelsSettings",
-    "LfsSettings",
     "MonitoringSettings",
     "OutcomeSettings",
     "PrivacySettings",
@@ -163,20 +162,6 @@ class LabelsSettings(Section):
     provisional: bool = key(
         True, "true or false", "Publish provisional labels too, not only final and revised ones."
     )
-
-
-class LfsSettings(Section):
-    """Labeling functions."""
-
-    modules: Names = key(
-        (), "dotted module names", "Modules with labeling functions, beside the built-in families."
-    )
-    context_votes: Names = key(
-        (),
-        "keys",
-        "Keys of event contexts that hold a vote of the product's own: KEY, or TASK:KEY.",
-    )
-    disabled: Names = key((), "names", "Labeling functions that abstain until switched on.")
 
 
 class RecommenderSettings(Section):

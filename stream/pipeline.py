@@ -31,6 +31,7 @@ from stream.control import Switches
 from stream.decode import Decoded, Decoder, TickAt
 from stream.effects import Effects
 from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwitch
+from stream.failing import FailureRule, switch_record
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join, JoinRules, Rows
@@ -77,6 +78,8 @@ class PipelineSpec:
         Whether provisional labels are published.
     disabled
         Labeling functions that abstain until a control record switches them on.
+    failures
+        When a labeling function that fails is switched off.
     timer
         A clock lent by the shell to measure labeling functions; nothing else depends on it.
     """
@@ -92,6 +95,7 @@ class PipelineSpec:
     cached_users: int = 50_000
     provisional: bool = True
     disabled: Sequence[str] = ()
+    failures: FailureRule = field(default_factory=FailureRule)
     timer: Callable[[], float] | None = None
 
 
@@ -136,7 +140,7 @@ class PartitionPipeline:
         self.counts = StageCounts()
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
-        self.switches = Switches(spec.disabled)
+        self.switches = Switches(spec.disabled, spec.failures)
         self.layout = Layout([task.layout for task in spec.tasks])
         self.labelling = Labelling(
             spec.tasks,
@@ -228,6 +232,9 @@ class PartitionPipeline:
         self.counts.consumed[GOLD] += len(prepared.gold)
         for order in prepared.orders:
             self.switches.apply(order)
+            if self.partition == 0:
+                # Every partition obeys; one of them tells.
+                effects.governance.append(switch_record(order))
         self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
@@ -382,6 +389,7 @@ class PartitionPipeline:
         weight = self.labelling.step(
             rows, table, self.counts, effects.labels, self.spec.recommender.task, self.spec.learn
         )
+        effects.governance += self.labelling.switched_off(self.partition)
         self.learning.step(rows, table, weight, self.spec.learn)
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers

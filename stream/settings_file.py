@@ -11,7 +11,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -60,6 +60,23 @@ def _section(
         if isinstance(value, dict):
             for entry, section in value.items():
                 yield from _section(f"{name}.{key}.{entry}", section, type(section), field)
+            if not value:
+                yield from _open_section(f"{name}.{key}.NAME", field)
+
+
+def _open_section(name: str, field: FieldInfo) -> Iterator[str]:
+    """Describe sections of which there are none by default; indented, since they are examples."""
+    model = get_args(field.annotation)[1]
+    yield ""
+    yield from _comment((model.__doc__ or "").splitlines()[0])
+    yield from _comment(field.description or "")
+    yield f"#   [{name}]"
+    for key, one in model.model_fields.items():
+        extra = one.json_schema_extra
+        unit = str(extra["unit"]) if isinstance(extra, dict) else ""
+        yield from _comment(f"{one.description} [{unit}]")
+        default = "…" if one.is_required() else one.default
+        yield f"#   {key} = {_written(default, unit)}"
 
 
 def _keys(model: type[BaseModel], values: BaseModel) -> Iterator[str]:

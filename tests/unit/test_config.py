@@ -55,7 +55,7 @@ def test_the_file_names_every_setting_with_its_unit_and_default() -> None:
     assert written == render_settings(), "python -m stream.settings_file > headrace.toml"
     for name in setting_names(Settings):
         key = name.rpartition(".")[2]
-        assert re.search(rf"^# .*\[[^\]]+\]\n# {key} = ", written, re.MULTILINE), name
+        assert re.search(rf"^# .*\[[^\]]+\]\n# +{key} = ", written, re.MULTILINE), name
 
 
 def test_the_file_with_every_setting_uncommented_gives_the_defaults(tmp_path: Path) -> None:
@@ -68,6 +68,8 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", render_settings(), flags=re.MULTILINE)
     environment = {}
     for name in setting_names(Settings):
+        if name.startswith("lfs.") and "*" in name:
+            continue  # There are none by default, and one needs several keys at once.
         value: Any = tomllib.loads(text)
         for part in name.replace("*", "dwell" if "outcomes" in name else "relevance").split("."):
             value = value[part]
