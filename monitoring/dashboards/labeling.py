@@ -49,7 +49,8 @@ def _functions() -> Row:
             table(
                 "Labeling functions",
                 "One row each. Overlap and conflict are shares of all examples and of the "
-                "overlapping ones; disagreement is the share of votes against the label model.",
+                "overlapping ones; disagreement is the share of votes against the label model. "
+                "Failures are those of the time range.",
                 "percentunit",
                 [
                     ("On", f"max by (lf) (headrace_lf_enabled{{{_LF}}})"),
@@ -66,7 +67,10 @@ def _functions() -> Row:
                     ),
                     ("Gold accuracy", f"avg by (lf) (headrace_lf_gold_accuracy_ratio{{{_LF}}})"),
                     ("Weight", f"avg by (lf) (headrace_lf_weight{{{_LF}}})"),
-                    ("Failures", f"sum by (lf) (headrace_lf_failures_total{{{_LF}}})"),
+                    (
+                        "Failures",
+                        f"sum by (lf) (increase(headrace_lf_failures_total{{{_LF}}}[$__range]))",
+                    ),
                 ],
                 keys=["lf"],
                 units={"On": "bool_on_off", "Weight": "short", "Failures": "short"},

@@ -19,7 +19,7 @@ import orjson
 import yaml
 
 from stream.embedded_log import EmbeddedLog
-from stream.events import CONTROL, GOLD
+from stream.events import CONTROL, EVENTS, GOLD
 from stream.records import Outgoing
 from stream.simulate import SimulatedLF, World, WorldConfig
 from tests.services import OwnedProcess
@@ -167,7 +167,9 @@ class Shop:
                 sent += len(waiting["events"])
                 for kind in ("items", "events"):
                     self._post(kind, waiting[kind])
-                log.append([_gold(answer) for answer in waiting["gold"]])
+                # The door refuses what is no event; a producer on Kafka could send it.
+                unreadable = Outgoing(EVENTS, b"nobody", b"{no event")
+                log.append([unreadable, *(_gold(answer) for answer in waiting["gold"])])
                 waiting = {"items": [], "events": [], "gold": []}
                 ahead = sent / RATE - (time.monotonic() - started)
                 if self._stopping.wait(max(0.0, ahead)):

@@ -70,6 +70,7 @@ SELECTOR = re.compile(r"(?<![\w:])(?:up\b|(?:\w+:)?headrace_\w+(?::\w+)?)(?:{[^}
 VARIABLES = {
     "$__rate_interval": "20s",
     "$__interval": "5s",
+    "$__range": "60s",
     "$job": "headrace.*",
 }
 
