@@ -64,14 +64,12 @@ def check_inputs_untouched(make: Factory) -> None:
     votes, truth = planted_votes(50, 5, model.n_classes)
     copy = votes.copy()
     x = {model.lf_names[0]: model.classes[0]}
-    returned: list[object] = [
-        run()
-        for run in (  # type: ignore[func-returns-value]
-            lambda: model.learn_many(votes),
-            lambda: model.learn_gold(votes, truth),
-            lambda: model.learn_one(x),
-        )
-    ]
+    learn: tuple[Callable[[], object], ...] = (
+        lambda: model.learn_many(votes),
+        lambda: model.learn_gold(votes, truth),
+        lambda: model.learn_one(x),
+    )
+    returned = [run() for run in learn]
     _require(bool((votes == copy).all()), "votes were changed")
     _require(returned == [None, None, None], "learning returned something")
     _require(x == {model.lf_names[0]: model.classes[0]}, "x was changed")

@@ -26,8 +26,9 @@ __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_r
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
 
+EARLY = 128
 EARLY_BLOCK = 8
-"""Longest block among the first examples: what is learned from them is learned soon."""
+"""Longest block among the first examples."""
 
 
 @njit(cache=True)
@@ -97,13 +98,14 @@ def start_block(
 
 @njit(cache=True)
 def block_length(own: int, clock: int, block: int) -> int:
-    """Return the own examples that make up a block of the whole stream, an eighth of it at least.
+    """Return the own examples that make up a block of the whole stream, a sixteenth of it at least.
 
     A partition that sees a quarter of the stream learns after a quarter of a block, so that all
-    follow a change at the same speed.
+    follow a change at the same speed. The first blocks are short: what they teach is new.
     """
+    longest = min(block, EARLY_BLOCK) if own < EARLY else block
     share = block * own // clock if clock > 0 else block
-    return max(min(share, block), block // 8, 1)
+    return int(max(min(share, longest), block // 16, 1))
 
 
 @njit(cache=True)
@@ -134,7 +136,8 @@ def step_rows(
     Counters: own examples, stream clock, examples in this block, block size, whether others'
     sums wait, length of this block, examples at hand for a second look.
     """
-    n, m = votes.shape
+    n = len(votes)
+    m = votes.shape[1]
     h_n, k_n = own.mass.shape
     columns = np.empty(m, np.int64)
     shares = np.empty(m)
@@ -215,7 +218,7 @@ def step_rows(
             recent.posterior[counters[6]] = posterior
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
-        if counters[2] >= (min(counters[5], EARLY_BLOCK) if at_hand else counters[5]):
+        if counters[2] >= counters[5]:
             start_block(own, other, tables, config, prior, forms, float(counters[2]))
             counters[2] = 0
             counters[5] = block_length(counters[0], counters[1], counters[3])

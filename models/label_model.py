@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,22 @@ __all__ = ["LabelModel", "StepResult"]
 
 KIND = "headrace label model"
 CHUNK = 4096
+
+
+Column = TypeVar(
+    "Column",
+    npt.NDArray[np.int8],
+    npt.NDArray[np.int32],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.bool_],
+    FloatArray,
+)
+
+
+def _own_layout(array: Column) -> Column:
+    """Return the array in the one layout that the loop is compiled for, or a copy in it."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.writeable else array.copy()
 
 
 class StepResult(NamedTuple):
@@ -152,6 +168,10 @@ class LabelModel:
         an exact 0 and 1, and later votes do not overrule it.
         """
         n, m = votes.shape
+        votes, example, emit = _own_layout(votes), _own_layout(example), _own_layout(emit)
+        in_votes, in_proba, in_clock = ex_votes, ex_proba, ex_clock
+        ex_votes, ex_proba = _own_layout(ex_votes), _own_layout(ex_proba)
+        ex_clock = _own_layout(ex_clock)
         proba = np.empty((n, len(self.classes)))
         weights = np.empty((n, m))
         clock = np.empty(n, dtype=np.int64)
@@ -181,7 +201,14 @@ class LabelModel:
             )
             state.take_in_waiting()
             if row >= n:
-                return StepResult(proba, weights, clock)
+                break
+        if ex_votes is not in_votes:
+            in_votes[...] = ex_votes
+        if ex_proba is not in_proba:
+            in_proba[...] = ex_proba
+        if ex_clock is not in_clock:
+            in_clock[...] = ex_clock
+        return StepResult(proba, weights, clock)
 
     def learn_many(
         self,

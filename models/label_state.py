@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_corrector import fit_corrector
-from models.label_kernels import fold_evidence, scale_sums
+from models.label_kernels import block_length, fold_evidence, scale_sums
 from models.label_layout import (
     Answers,
     Config,
@@ -68,7 +68,7 @@ class LabelState:
             prior=prior,
             lfs=(),
             forms=np.zeros(0, dtype=np.int64),
-            counters=np.array([0, 0, 0, block, 0, block, 0], dtype=np.int64),
+            counters=np.array([0, 0, 0, block, 0, block_length(0, 0, block), 0], dtype=np.int64),
             own=new_sums(0, k, h),
             other=new_sums(0, k, h),
             tables=new_tables(0, k, h),

@@ -87,6 +87,18 @@ def test_frozen_examples_are_learned_whole_later() -> None:
     assert model.clock == 1
 
 
+def test_views_of_a_table_are_written_back() -> None:
+    votes, _ = planted_votes(40, 4, 2)
+    plain, model = LabelModel(CLASSES, columns(4)), LabelModel(CLASSES, columns(4))
+    one, two = Table(40, 4, 2), Table(40, 4, 2)
+    one.step(plain, votes, np.arange(40))
+    wide = np.zeros((40, 9))
+    two.proba = wide[:, 3:5]
+    two.step(model, votes, np.arange(40))
+    assert np.array_equal(two.proba, one.proba)
+    assert model.to_bytes() == plain.to_bytes()
+
+
 def test_a_gold_answer_is_not_overruled_by_later_votes() -> None:
     votes, _ = planted_votes(100, 4, 2)
     model, table = LabelModel(CLASSES, columns(4)), Table(100, 4, 2)
