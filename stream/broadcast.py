@@ -14,13 +14,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.batching import part_of, to_batch
-from stream.ownership import OwnedPartition
+from stream.owned_partition import OwnedPartition
 from stream.records import RecordBatch
 from stream.worker_options import WorkerOptions
 
 __all__ = ["BroadcastReader"]
 
-POLL_MS = 100
+POLL_MS = 30
 FETCH_BYTES = 4 << 20
 
 
@@ -60,6 +60,8 @@ class BroadcastReader:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_partition_fetch_bytes=FETCH_BYTES,
+                # A claim asks for the topics' ends on the same connection, behind a waiting fetch.
+                fetch_max_wait_ms=POLL_MS,
             )
             await self._consumer.start()
             await self._consumer.topics()  # Asks for the metadata that is looked at below.

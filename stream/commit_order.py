@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from monitoring.metrics import Metrics
-from stream.ownership import OwnedPartition
+from stream.owned_partition import OwnedPartition
 from stream.publishing import Publisher
 from stream.state import SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
 from stream.store_calls import StoreCalls, WorkerStop

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -42,11 +42,9 @@ class CheckpointedConsumer(driver.Consumer):
         Faust calls this after every assignment, while nothing flows, and overwrites positions
         set anywhere else.
         """
-        committed = await super().seek_to_committed()
         generation = int(self.app.consumer_generation_id)
-        return await self.ownership.assign(
-            self, generation, {TP(*tp): offset for tp, offset in committed.items()}
-        )
+        committed = await cast(_Thread, self._thread).committed_offsets()
+        return await self.ownership.assign(self, generation, committed)
 
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> bool:
         """Commit these offsets; False when the group is rebalancing."""
@@ -92,6 +90,17 @@ class _Thread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
         )
+
+    async def committed_offsets(self) -> dict[TP, int | None]:
+        """Return what the group has committed of each assigned partition."""
+        offsets: dict[TP, int | None] = await self.call_thread(self._committed)
+        return offsets
+
+    async def _committed(self) -> dict[TP, int | None]:
+        # At once: one after another they would take longer than the rest of a rebalance.
+        consumer, tps = self._ensure_consumer(), sorted(self.assignment())
+        found = await asyncio.gather(*[consumer.committed(TopicPartition(*tp)) for tp in tps])
+        return dict(zip(tps, found, strict=True))
 
 
 class CheckpointedTransport(driver.Transport):

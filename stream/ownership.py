@@ -11,23 +11,21 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
-from stream.processor import Processor, ProcessorFactory
-from stream.records import Outgoing, RecordBatch
+from stream.owned_partition import OwnedPartition
+from stream.processor import ProcessorFactory
 from stream.state import ClaimRefused, Epoch, PartitionHead
 from stream.store_calls import StoreCalls, WorkerStop
 
-__all__ = ["LogReader", "OwnedPartition", "Ownership"]
+__all__ = ["LogReader", "Ownership"]
 
 log = logging.getLogger(__name__)
 
 CLAIM_RETRY_S = 0.1
-INBOX_BATCHES = 2
 
 
 class LogReader(Protocol):
@@ -44,52 +42,6 @@ class LogReader(Protocol):
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Read on from these offsets."""
         ...
-
-
-@dataclass(eq=False, slots=True)
-class OwnedPartition:
-    """A partition in this process's hands.
-
-    ``positions`` are the next offsets to read of each topic, ``saved`` those in the store,
-    ``committed`` those in Kafka; ``reached`` is the log's time of the last record applied.
-    ``lock`` is held while the processor prepares, processes or
-    cuts; ``live`` turns False when the partition is given up, and nothing is applied after that;
-    ``broken`` turns True when a bug left the state half applied, and nothing is saved after that.
-    """
-
-    partition: int
-    epoch: Epoch
-    processor: Processor[Any]
-    positions: dict[str, int]
-    saved: dict[str, int]
-    committed: dict[str, int | None]
-    reached: dict[str, float] = field(default_factory=dict)
-    outbox: list[Outgoing] = field(default_factory=list)
-    acks: list[asyncio.Future[Any]] = field(default_factory=list)
-    saving: bool = False
-    live: bool = True
-    working: bool = False
-    broken: bool = False
-    inbox: asyncio.Queue[RecordBatch | None] = field(
-        default_factory=lambda: asyncio.Queue(INBOX_BATCHES)
-    )
-    unsaved_records: int = 0
-    moved_at: float = field(default_factory=time.monotonic)
-    gap_at: dict[str, int] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    publishing: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def retire(self) -> None:
-        """Apply nothing from here on, and let whoever delivers or waits for a batch go."""
-        self.live = False
-        while not self.inbox.empty():
-            self.inbox.get_nowait()
-        self.inbox.put_nowait(None)
-
-    def discard(self) -> None:
-        """Forget the partition with all that is not saved."""
-        self.retire()
-        self.processor.close()
 
 
 class Ownership:
@@ -156,8 +108,15 @@ class Ownership:
             partitions = self._co_assigned(committed)
             new = [partition for partition in partitions if partition not in self.owned]
             if new:
+                began = time.monotonic()
                 claimed = await self._claim_all(reader, new, committed)
                 await self._on_claimed(claimed)
+                log.info(
+                    "generation %d: claimed partitions %s in %.3f s",
+                    generation,
+                    new,
+                    time.monotonic() - began,
+                )
                 # A rebalance may have begun while the claims were under way.
                 if generation > self._revoked_generation and not self._closed:
                     for owned in claimed:
@@ -218,7 +177,7 @@ class Ownership:
                     fenced.partition,
                 )
                 return
-            owned = await self._position(reader, head, committed)
+            (owned,) = await self._restore(reader, [head], committed)
             await self._on_claimed([owned])
             if not self._closed and fenced.epoch.generation > self._revoked_generation:
                 self.owned[fenced.partition] = owned
@@ -291,20 +250,16 @@ class Ownership:
         heads = [
             await self._claim(partition, self._generation, committed) for partition in partitions
         ]
-        tps = [TP(topic, partition) for topic in self._topics for partition in partitions]
+        return await self._restore(reader, heads, committed)
+
+    async def _restore(
+        self, reader: LogReader, heads: Sequence[PartitionHead], committed: Mapping[TP, int | None]
+    ) -> list[OwnedPartition]:
+        tps = [TP(topic, head.partition) for topic in self._topics for head in heads]
         earliest, latest = await asyncio.gather(
             reader.earliest_offsets(*tps), reader.highwaters(*tps)
         )
         return [self._restored(head, committed, earliest, latest) for head in heads]
-
-    async def _position(
-        self, reader: LogReader, head: PartitionHead, committed: Mapping[TP, int | None]
-    ) -> OwnedPartition:
-        tps = [TP(topic, head.partition) for topic in self._topics]
-        earliest, latest = await asyncio.gather(
-            reader.earliest_offsets(*tps), reader.highwaters(*tps)
-        )
-        return self._restored(head, committed, earliest, latest)
 
     async def _claim(
         self, partition: int, generation: int, committed: Mapping[TP, int | None]

@@ -6,6 +6,7 @@ What survives a crash is decided in one place, `stream.commit_order.Checkpointer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,7 +21,8 @@ from stream.batching import BatchScheduler, BatchSchema
 from stream.broadcast import BroadcastReader
 from stream.commit_order import Checkpointer
 from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
-from stream.ownership import OwnedPartition, Ownership
+from stream.owned_partition import OwnedPartition
+from stream.ownership import Ownership
 from stream.processor import ProcessorFactory
 from stream.publishing import KafkaPublisher, Publisher
 from stream.records import RecordBatch
@@ -32,6 +34,7 @@ __all__ = ["Worker"]
 
 # Faust resumes the flow without seeking if a seek takes longer than this; claims end well before.
 SEEK_TIMEOUT_S = 600.0
+COMMIT_S = 2.0
 
 
 class _Boot(BootStrategy):
@@ -102,6 +105,7 @@ class Worker:
             patience_s=options.session_timeout_s,
             on_claimed=self._on_claimed,
         )
+        self._committing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = self._make_app()
 
@@ -129,6 +133,10 @@ class Worker:
     async def abandon(self) -> None:
         """Leave the group with nothing saved: the way out after a failure."""
         self.ownership.close()
+        # A commit that is cut off in Faust's thread would count as a crash of it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_S), self._committing:
+                pass
         for task in tuple(self._tasks):
             task.cancel()
         await self.app.stop()
@@ -215,7 +223,8 @@ class Worker:
         await self.checkpointer.leave(self.ownership.revoke())
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        return await self.consumer.commit_offsets(offsets)
+        async with self._committing:
+            return await self.consumer.commit_offsets(offsets)
 
     async def _save_regularly(self) -> None:
         interval_s = self.options.checkpoint_interval_s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from faust.types import TP
 
-from stream.ownership import OwnedPartition
+from stream.owned_partition import OwnedPartition
 from stream.store_calls import WorkerStop
 
 if TYPE_CHECKING:
