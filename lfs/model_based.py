@@ -8,6 +8,7 @@ recommender's similarity travels in the context of what it recommended (`LoggedS
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import exp
 from typing import Final, Protocol
 from zlib import crc32
@@ -276,6 +277,7 @@ def best_class(
 
 _served = LoggedScore("similarity")
 _embed = HashedWords()
+_query_vector = lru_cache(maxsize=4_096)(_embed)
 _item_vector = PerItem(lambda entry: _embed(_item_text(entry)))
 
 
@@ -303,10 +305,10 @@ def query_similarity(batch: ExampleBatch) -> Votes:
     """
     scores = np.full(len(batch), np.nan)
     for row, query in context_values(batch, "query"):
-        if isinstance(query, str) and len(words(query)) >= _LONG_QUERY:
+        if isinstance(query, str) and query.count(" ") >= _LONG_QUERY - 1:
             vector = _item_vector(batch, batch.item_ids[row])
             if vector.any():
-                scores[row] = float(_embed(query) @ vector)
+                scores[row] = float(_query_vector(query) @ vector)
     return _thresholds(scores, _UNLIKE, _ALIKE)
 
 
