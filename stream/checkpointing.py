@@ -124,7 +124,7 @@ class Snapshot:
         pipeline = self._pipeline
         pipeline.next_offsets = dict(head.next_offsets)
         self._expected = dict(head.next_offsets)
-        pipeline.join.restore_timers(dict(head.timers))
+        pipeline.join.timers.load(dict(head.timers))
         chunks = head.chunks
         for name, data in chunks.items():
             if name.startswith(_LAYOUT):

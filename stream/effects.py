@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from monitoring.counts import STAGES
 from stream.events import LABELS
 from stream.records import Outgoing
+from stream.rows import REASONS
+from stream.user_state import Example, UserState
 
 __all__ = ["Effects", "LabelBlock"]
 
@@ -26,41 +28,46 @@ class LabelBlock:
         Names of the classes; (name, version) of each labeling function.
     model_id, blocks
         Which label model, and after how many blocks of examples it gave each row, (n,).
-    user_ids, keys, hashes, item_ids
-        Who and what; a key and a hash make the example id.
+    examples, users
+        What the rows are about; a row names them by position in ``example`` and ``user``, (n,).
     stage
         Index into `monitoring.counts.STAGES`, shape (n,).
     revision, ts
         Shape (n,); event time of the stage, seconds.
     proba, votes, weights
         Shapes (n, K), (n, m), (n, m).
-    reasons
-        Why the label was given, (n,).
+    reason
+        Why the label was given, index into `stream.rows.REASONS`, (n,).
     """
 
     task: str
     classes: Sequence[str]
     lfs: Sequence[tuple[str, int]]
     model_id: str
-    blocks: Sequence[int]
-    user_ids: Sequence[str]
-    keys: Sequence[bytes]
-    hashes: Sequence[int]
-    item_ids: Sequence[str]
-    stage: Sequence[int]
-    revision: Sequence[int]
-    ts: Sequence[float]
+    blocks: NDArray[np.int64]
+    examples: Sequence[Example]
+    users: Sequence[UserState]
+    example: NDArray[np.int32]
+    user: NDArray[np.int32]
+    stage: NDArray[np.int8]
+    revision: NDArray[np.int64]
+    ts: NDArray[np.float64]
     proba: NDArray[np.float64]
     votes: NDArray[np.int8]
     weights: NDArray[np.float64]
-    reasons: Sequence[str]
+    reason: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.ts)
 
     def example_ids(self) -> list[str]:
         """Return the example ids, shape (n,)."""
-        return [f"{key.hex()}{name:016x}" for key, name in zip(self.keys, self.hashes, strict=True)]
+        keys = [user.key.hex() for user in self.users]
+        hashes = [example.hash for example in self.examples]
+        return [
+            f"{keys[user]}{hashes[example]:016x}"
+            for user, example in zip(self.user.tolist(), self.example.tolist(), strict=True)
+        ]
 
     def records(self) -> Iterator[Outgoing]:
         """Yield each label as a record of the labels topic."""
@@ -71,17 +78,21 @@ class LabelBlock:
         weights = np.round(self.weights, 6).tolist()
         names = [name for name, _ in lfs]
         versions = [version for _, version in lfs]
+        users = [self.users[slot].user_id for slot in self.user.tolist()]
+        items = [self.examples[slot].item_id for slot in self.example.tolist()]
+        stage, revision, ts = self.stage.tolist(), self.revision.tolist(), self.ts.tolist()
+        blocks, reason = self.blocks.tolist(), self.reason.tolist()
         for row, example_id in enumerate(self.example_ids()):
-            user_id = self.user_ids[row]
+            user_id = users[row]
             chances = proba[row]
             label = {
                 "example_id": example_id,
                 "task": task,
-                "stage": STAGES[self.stage[row]],
-                "revision": self.revision[row],
-                "ts": self.ts[row],
+                "stage": STAGES[stage[row]],
+                "revision": revision[row],
+                "ts": ts[row],
                 "user_id": user_id,
-                "item_id": self.item_ids[row],
+                "item_id": items[row],
                 "probabilities": dict(zip(classes, chances, strict=True)),
                 "confidence": chances[best[row]],
                 "votes": [
@@ -94,8 +105,8 @@ class LabelBlock:
                     for column, vote in enumerate(votes[row])
                     if vote >= 0
                 ],
-                "model_version": f"{self.model_id}-{self.blocks[row]}",
-                "reason": self.reasons[row],
+                "model_version": f"{self.model_id}-{blocks[row]}",
+                "reason": REASONS[reason[row]],
             }
             yield Outgoing(LABELS, user_id.encode(), orjson.dumps(label))
 

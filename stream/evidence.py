@@ -6,10 +6,16 @@ filled with `DEFAULTS`), so that state written by an older version still reads.
 
 from __future__ import annotations
 
+from array import array
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["COLUMNS", "COUNT_COLUMN", "DEFAULTS", "SUM_COLUMN", "Column"]
+__all__ = ["COLUMNS", "COUNT_COLUMN", "DEFAULTS", "SUM_COLUMN", "Column", "Evidence", "blank_row"]
+
+if TYPE_CHECKING:
+    Evidence = array[float]
+else:
+    Evidence = array
 
 _NAN = float("nan")
 
@@ -65,6 +71,14 @@ DEFAULTS: Final[tuple[float, ...]] = tuple(
     for column in Column
 )
 """The row of an example of which nothing is known yet; NaN where 0 would be an answer."""
+
+_BLANK: Final = Evidence("d", DEFAULTS)
+
+
+def blank_row() -> Evidence:
+    """Return a row of its own with the defaults."""
+    return _BLANK[:]
+
 
 COUNT_COLUMN: Final[dict[str, Column]] = {
     "impression": Column.IMPRESSIONS,

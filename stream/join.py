@@ -7,54 +7,28 @@ which the models then label and learn from. See DESIGN §4, *Examples and labels
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from math import isnan
 from typing import Final, NamedTuple
 
 from monitoring.counts import JoinCounts
 from stream.events import Interaction
-from stream.evidence import COUNT_COLUMN, DEFAULTS, SUM_COLUMN, Column
+from stream.evidence import COUNT_COLUMN, SUM_COLUMN, Column, blank_row
 from stream.fields import MAX_CONTEXT_KEYS
 from stream.ids import event_hash, exposure_hash
+from stream.join_rules import JoinRules, TypeRule
+from stream.rows import ASSESSED, CORRECT, ENGAGE, NEGATIVE, NOTHING, REASONS, REVISED, Rows
+from stream.timers import NEVER, Timers
 from stream.user_state import FINAL, OPENED, PROVISIONAL, Example, UserState
 
-__all__ = [
-    "CORRECT",
-    "ENGAGE",
-    "NEGATIVE",
-    "NOTHING",
-    "REASONS",
-    "Join",
-    "JoinRules",
-    "Rows",
-    "TypeRule",
-]
+__all__ = ["Join", "JoinRules", "TypeRule"]
 
-NOTHING: Final = -1
-ENGAGE: Final = 0
-CORRECT: Final = 1
-NEGATIVE: Final = 2
-"""What a row asks of the recommender; numbers as in `models.recommender`."""
-
-ASSESSED: Final = 0
-"""Stage of a row that only asks for a posterior and publishes nothing."""
-REVISED: Final = 3
-
-REASONS: Final = (
-    "first feedback",
-    "early",
-    "windows closed",
-    "late feedback",
-    "gold",
-    "state bound",
-)
 _FIRST, _EARLY, _CLOSED, _LATE, _GOLD, _BOUND = range(len(REASONS))
 
 _RATE_HALF_LIFE_S: Final = 60.0
-_NEVER: Final = float("inf")
+_LOOK_EVERY: Final = 8
+"""Event ids of a person between two looks for those that may be forgotten."""
 
 _C_IMPRESSIONS: Final = int(Column.IMPRESSIONS)
 _C_RATING: Final = int(Column.RATING)
@@ -67,132 +41,29 @@ _C_AWAY: Final = int(Column.AWAY_S)
 _C_REPEATS: Final = int(Column.REPEATS)
 _C_RATE: Final = int(Column.USER_RATE)
 _C_CLOSED: Final = int(Column.CLOSED)
+_NO_COLUMN: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class TypeRule:
-    """What an event of one type does to the example that it joins.
+class _Feedback(NamedTuple):
+    """What an event of one type does: its columns of the evidence, and its rule unpacked."""
 
-    Parameters
-    ----------
-    window_s
-        Keeps the example open at least so long after the event; 0: no longer than it is.
-    starts
-        Each such event is an engagement of its own (a click, a view), to be predicted.
-    positive, negative
-        Whether it speaks for or against the thing.
-    """
-
+    counted: int
+    summed: int
     window_s: float
-    starts: bool = False
-    positive: bool = False
-    negative: bool = False
+    starts: bool
+    positive: bool
+    negative: bool
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRules:
-    """Windows and bounds, in seconds of event time unless said otherwise.
-
-    Parameters
-    ----------
-    exposure_window_s
-        An exposure without engagement closes so long after it.
-    early_after_s
-        A provisional label is due so long after an exposure without feedback; None: never.
-    disorder_s
-        How far behind the newest event the watermark stays.
-    lateness_horizon_s
-        A closed example takes corrections for so long.
-    dedup_horizon_s
-        An event id is remembered for so long; older events are counted, not learned.
-    user_horizon_s
-        A person is forgotten so long after their last event, if no event id of theirs must be
-        remembered for longer.
-    max_examples
-        Examples kept of one person; the oldest is closed early, and counted, to make room.
-    max_event_ids
-        Event ids remembered of one person; the oldest is forgotten early, and counted.
-    types
-        Rule of each type of feedback; `impression` and `search` need none.
-    """
-
-    types: Mapping[str, TypeRule]
-    exposure_window_s: float = 1800.0
-    early_after_s: float | None = None
-    disorder_s: float = 60.0
-    lateness_horizon_s: float = 2 * 86400.0
-    dedup_horizon_s: float = 2 * 86400.0
-    user_horizon_s: float = 90 * 86400.0
-    max_examples: int = 200
-    max_event_ids: int = 65_536
-
-    @property
-    def forget_after_s(self) -> float:
-        """Return how long after the last event nothing of a person is needed any more."""
-        return max(self.user_horizon_s, self.dedup_horizon_s)
-
-    @property
-    def longest_window_s(self) -> float:
-        """Return the longest time for which any example stays open."""
-        windows = [rule.window_s for rule in self.types.values()]
-        return max([self.exposure_window_s, *windows])
-
-
-class RowColumns(NamedTuple):
-    """Rows as columns, each (n,): slots of example and user, stage, reason, task, event time."""
-
-    example: tuple[int, ...]
-    user: tuple[int, ...]
-    stage: tuple[int, ...]
-    reason: tuple[int, ...]
-    kind: tuple[int, ...]
-    ts: tuple[float, ...]
-
-
-class Rows:
-    """Examples as they stood when something happened to them, in order.
-
-    Attributes
-    ----------
-    evidence
-        Their evidence, one row after the other.
-    touched, users
-        Each example and each person once; a row names them by slot.
-    """
-
-    __slots__ = ("_columns", "_rows", "evidence", "touched", "users")
-
-    def __init__(self) -> None:
-        self.evidence: list[float] = []
-        self.touched: list[Example] = []
-        self.users: list[UserState] = []
-        self._rows: list[tuple[int, int, int, int, int, float]] = []
-        self._columns: RowColumns | None = None
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def columns(self) -> RowColumns:
-        """The rows as columns; no row may be added any more."""
-        if self._columns is None:
-            self._columns = RowColumns(*zip(*self._rows, strict=True))
-        return self._columns
-
-    def add(
-        self, user: UserState, example: Example, stage: int, reason: int, kind: int, ts: float
-    ) -> None:
-        """Append the example as it stands."""
-        slot = example.slot
-        if slot < 0:
-            slot = example.slot = len(self.touched)
-            self.touched.append(example)
-        who = user.slot
-        if who < 0:
-            who = user.slot = len(self.users)
-            self.users.append(user)
-        self.evidence += example.evidence
-        self._rows.append((slot, who, stage, reason, kind, ts))
+def _feedback(name: str, rule: TypeRule) -> _Feedback:
+    return _Feedback(
+        int(COUNT_COLUMN.get(name, Column.OTHERS)),
+        int(SUM_COLUMN.get(name, _NO_COLUMN)),
+        rule.window_s,
+        rule.starts,
+        rule.positive,
+        rule.negative,
+    )
 
 
 class Join:
@@ -204,7 +75,7 @@ class Join:
         Newest event time applied; the watermark lies ``disorder_s`` behind it.
     resident
         People in memory, by user id; `by_key` the same by key. The pipeline brings them in.
-    due
+    timers
         When each known person's next timer is due, resident or not.
     counts
         What happened, additive.
@@ -216,11 +87,10 @@ class Join:
 
     def __init__(self, rules: JoinRules) -> None:
         self.rules = rules
-        self.max_ts = -_NEVER
+        self.max_ts = -NEVER
         self.resident: dict[str, UserState] = {}
         self.by_key: dict[bytes, UserState] = {}
-        self.due: dict[bytes, float] = {}
-        self._heap: list[tuple[float, bytes]] = []
+        self.timers = Timers()
         self.counts = JoinCounts()
         self.delays_s: list[float] = []
         self.pending = 0
@@ -228,121 +98,102 @@ class Join:
         self.too_late = 0
         self.gone: set[bytes] = set()
         self.dirty: dict[bytes, UserState] = {}
+        self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
+        self._disorder_s = rules.disorder_s
+        self._dedup_horizon_s = rules.dedup_horizon_s
 
     @property
     def watermark(self) -> float:
         """Return the event time up to which the partition is taken to be complete."""
-        return self.max_ts - self.rules.disorder_s
+        return self.max_ts - self._disorder_s
 
     def bring_in(self, user: UserState) -> None:
         """Make a person resident."""
         self.resident[user.user_id] = user
         self.by_key[user.key] = user
 
-    def restore_timers(self, timers: Mapping[bytes, float]) -> None:
-        """Replace all timers."""
-        self.due = dict(timers)
-        self._heap = [(due, key) for key, due in self.due.items()]
-        heapq.heapify(self._heap)
-
     def due_by(self, ts: float) -> list[bytes]:
-        """Return the keys of everybody whose timer fires if an event of time ``ts`` arrives.
-
-        *Complexity* — O(due), plus what is stale.
-        """
-        limit = ts - self.rules.disorder_s
-        heap, found = self._heap, []
-        stack = [0]
-        while stack:
-            at = stack.pop()
-            if at < len(heap) and heap[at][0] <= limit:
-                due, key = heap[at]
-                if self.due.get(key) == due:
-                    found.append(key)
-                stack += (2 * at + 1, 2 * at + 2)
-        return found
-
-    def next_due(self) -> float:
-        """Return when the next timer is due, infinity without any."""
-        while self._heap:
-            due, key = self._heap[0]
-            if self.due.get(key) == due:
-                return due
-            heapq.heappop(self._heap)
-        return _NEVER
+        """Return the keys of everybody whose timer fires if an event of time ``ts`` arrives."""
+        return self.timers.due_by(ts - self._disorder_s)
 
     def advance(self, ts: float, rows: Rows) -> None:
         """Move event time forward and close every window that is over."""
         if ts <= self.max_ts:
             return
         self.max_ts = ts
-        watermark = ts - self.rules.disorder_s
-        while self._heap and self._heap[0][0] <= watermark:
-            due, key = heapq.heappop(self._heap)
-            if self.due.get(key) == due:
+        watermark = ts - self._disorder_s
+        timers = self.timers
+        while timers.next_at <= watermark:
+            key = timers.pop_due(watermark)
+            if key is not None:
                 self._fire(self.by_key[key], watermark, rows)
 
     def apply(self, event: Interaction, rows: Rows) -> None:
         """Apply one event: nothing, if it was seen before or comes too late."""
         ts = event.ts
         user = self.resident[event.user_id]
-        seen_hash = event_hash(event.event_id)
-        seen = user.seen
-        if seen_hash in seen:
+        event_name = event_hash(event.event_id)
+        if event_name in user.seen:
             self.duplicates += 1
             return
-        rules = self.rules
-        if ts > self.max_ts:
-            self.advance(ts, rows)
-            # Whose own timer was due was forgotten, and comes back as somebody new.
-            user = self.resident[event.user_id]
-        elif ts < self.max_ts - rules.dedup_horizon_s:
+        max_ts = self.max_ts
+        if ts > max_ts:
+            if self.timers.next_at <= ts - self._disorder_s:
+                self.advance(ts, rows)
+                # Whose own timer was due was forgotten, and comes back as somebody new.
+                user = self.resident[event.user_id]
+            else:
+                self.max_ts = ts
+        elif ts < max_ts - self._dedup_horizon_s:
             self.too_late += 1
             return
         self.dirty[user.key] = user
-        self._remember(user, seen_hash, ts)
-        segment = event.segment
-        if segment is not None:
-            user.segment = segment
+        seen = user.seen
+        seen[event_name] = ts
+        if not len(seen) % _LOOK_EVERY:
+            self._forget_events(seen)
+        if event.segment is not None:
+            user.segment = event.segment
         since_s = ts - user.last_ts
         if since_s > 0.0:
             user.rate *= 2.0 ** (-since_s / _RATE_HALF_LIFE_S)
             user.last_ts = ts
         user.rate += 1.0
-        item_id = event.item_id
         kind = event.type
         if kind == "search":
             self._left(user, None, ts)
         elif kind == "impression":
-            self._expose(user, event, item_id, seen_hash, rows)
+            self._expose(user, event, event_name, rows)
         else:
-            self._answer(user, event, item_id, kind, seen_hash, rows)
-        if user.due == _NEVER:
-            self._schedule(user, user.last_ts + rules.forget_after_s)
+            self._answer(user, event, event_name, rows)
+        if user.due == NEVER:
+            self._schedule(user, user.last_ts + self.rules.forget_after_s)
 
     # --- one event ------------------------------------------------------------------------
 
-    def _remember(self, user: UserState, seen_hash: int, ts: float) -> None:
-        seen = user.seen
-        seen[seen_hash] = ts
-        # Two looks an event empty the front at least as fast as it grows.
-        oldest = self.max_ts - self.rules.dedup_horizon_s
-        for _ in range(2):
-            first = next(iter(seen))
-            if seen[first] >= oldest:
+    def _forget_events(self, seen: dict[int, float]) -> None:
+        """Forget the oldest event ids: at least as fast as they come, at most twice as fast."""
+        oldest = self.max_ts - self._dedup_horizon_s
+        for name in list(islice(seen, 2 * _LOOK_EVERY)):
+            if seen[name] >= oldest:
                 if len(seen) <= self.rules.max_event_ids:
                     break
                 self.counts.dropped["event_ids"] += 1
-            del seen[first]
+            del seen[name]
 
-    def _expose(
-        self, user: UserState, event: Interaction, item_id: str, seen_hash: int, rows: Rows
-    ) -> None:
+    def _expose(self, user: UserState, event: Interaction, event_name: int, rows: Rows) -> None:
         request_id = event.request_id
-        name = exposure_hash(request_id, item_id) if request_id else seen_hash
+        name = exposure_hash(request_id, event.item_id) if request_id else event_name
         example = user.examples.get(name)
         if example is None:
-            example = self._open(user, event, item_id, name, rows)
+            rules, ts = self.rules, event.ts
+            due = deadline = ts + rules.exposure_window_s
+            example = self._open(user, event, name, deadline, rows)
+            if rules.early_after_s is not None:
+                due = min(due, ts + rules.early_after_s)
+            if due < user.due:
+                self._schedule(user, due)
+            self._left(user, name, ts)
         elif event.context:
             self._add_context(example, event.context)
         evidence = example.evidence
@@ -354,108 +205,85 @@ class Join:
         if event.policy is not None:
             example.policy = event.policy
 
-    def _answer(
-        self,
-        user: UserState,
-        event: Interaction,
-        item_id: str,
-        kind: str,
-        seen_hash: int,
-        rows: Rows,
-    ) -> None:
-        ts = event.ts
+    def _answer(self, user: UserState, event: Interaction, event_name: int, rows: Rows) -> None:
+        ts, kind = event.ts, event.type
+        does = self._feedback.get(kind) or _feedback(kind, _NO_RULE)
         request_id = event.request_id
-        example = None
-        name = seen_hash
-        if request_id:
-            name = exposure_hash(request_id, item_id)
-            example = user.examples.get(name)
-            if (
-                example is not None
-                and example.stage == FINAL
-                and example.deadline <= self.max_ts - self.rules.disorder_s
-            ):
-                # Past correction, though nobody had reason to forget it yet.
-                self._forget(user, example)
-                example = None
-        if example is None:
-            example = user.latest.get(item_id)
-            if example is not None and example.stage == FINAL:
-                example = None
+        name = exposure_hash(request_id, event.item_id) if request_id else event_name
+        example = self._find(user, event, name)
         if example is None:
             self.counts.organic += 1
-            example = self._open(user, event, item_id, name, rows)
+            deadline = ts + max(self.rules.exposure_window_s, does.window_s)
+            example = self._open(user, event, name, deadline, rows)
+            if deadline < user.due:
+                self._schedule(user, deadline)
         else:
             self.counts.matched += 1
             self.delays_s.append(ts - example.evidence[_C_OPENED])
             if event.context:
                 self._add_context(example, event.context)
-        self._left(user, example, ts)
+        if user.previous != example.hash:
+            self._left(user, example.hash, ts)
         evidence = example.evidence
-        evidence[COUNT_COLUMN.get(kind, Column.OTHERS)] += 1.0
+        evidence[does.counted] += 1.0
         value = event.value
         if value is not None:
-            if kind == "rating":
+            if does.summed >= 0:
+                evidence[does.summed] += value
+            elif kind == "rating":
                 evidence[_C_RATING] = value
-            elif kind in SUM_COLUMN:
-                evidence[SUM_COLUMN[kind]] += value
         if isnan(evidence[_C_FIRST]):
             evidence[_C_FIRST] = ts
         evidence[_C_LAST] = ts
         evidence[_C_RATE] = user.rate
-        rule = self.rules.types.get(kind, _NO_RULE)
+        stage, reason = ASSESSED, _FIRST
         if example.stage == FINAL:
             stage, reason = REVISED, _LATE
             self.counts.late_corrections += 1
         else:
-            stage, reason = (PROVISIONAL, _FIRST) if example.stage == OPENED else (ASSESSED, 0)
-            example.stage = PROVISIONAL
-            if rule.window_s > 0.0 and ts + rule.window_s > example.deadline:
-                example.deadline = ts + rule.window_s
-        if rule.starts or (rule.positive and not example.engaged):
+            if example.stage == OPENED:
+                stage = example.stage = PROVISIONAL
+            if does.window_s > 0.0 and ts + does.window_s > example.deadline:
+                example.deadline = ts + does.window_s
+        if does.starts or (does.positive and not example.engaged):
             task, example.engaged = ENGAGE, True
         elif example.engaged:
             task = CORRECT
         else:
-            task = NEGATIVE if rule.negative else NOTHING
+            task = NEGATIVE if does.negative else NOTHING
         rows.add(user, example, stage, reason, task, ts)
 
+    def _find(self, user: UserState, event: Interaction, name: int) -> Example | None:
+        """Return what the feedback answers: the named exposure, or the item's latest open one."""
+        if event.request_id:
+            example = user.examples.get(name)
+            if example is not None:
+                if example.stage < FINAL or example.deadline > self.watermark:
+                    return example
+                # Past correction, though nobody had reason to forget it yet.
+                self._forget(user, example)
+        example = user.latest.get(event.item_id)
+        return example if example is not None and example.stage < FINAL else None
+
     def _open(
-        self, user: UserState, event: Interaction, item_id: str, name: int, rows: Rows
+        self, user: UserState, event: Interaction, name: int, deadline: float, rows: Rows
     ) -> Example:
-        examples = user.examples
-        rules = self.rules
-        if len(examples) >= rules.max_examples:
-            self._make_room(user, event.ts, rows)
-        ts = event.ts
-        evidence = list(DEFAULTS)
+        examples, ts, item_id = user.examples, event.ts, event.item_id
+        if len(examples) >= self.rules.max_examples:
+            self._make_room(user, ts, rows)
+        evidence = blank_row()
         evidence[_C_OPENED] = ts
         evidence[_C_RATE] = user.rate
         before = user.latest.get(item_id)
         if before is not None:
             evidence[_C_REPEATS] = before.evidence[_C_REPEATS] + (1.0 if before.engaged else 0.0)
-        context = event.context
+        context = dict(event.context) if event.context else {}
         example = Example(
-            name,
-            item_id,
-            evidence,
-            ts + rules.exposure_window_s,
-            OPENED,
-            0,
-            False,
-            b"",
-            user.segment,
-            dict(context) if context else {},
+            name, item_id, evidence, deadline, OPENED, 0, False, b"", user.segment, context
         )
         examples[name] = example
         user.latest[item_id] = example
         self.pending += 1
-        due = example.deadline
-        if rules.early_after_s is not None:
-            due = min(due, ts + rules.early_after_s)
-        if due < user.due:
-            self._schedule(user, due)
-        self._left(user, example, ts)
         return example
 
     def _add_context(
@@ -469,18 +297,17 @@ class Join:
             merged = dict(islice(merged.items(), MAX_CONTEXT_KEYS))
         example.context = merged
 
-    def _left(self, user: UserState, now: Example | None, ts: float) -> None:
+    def _left(self, user: UserState, now: int | None, ts: float) -> None:
         """Note on the previous example how soon the person turned to something else."""
-        previous = user.previous
-        user.previous = now.hash if now is not None else None
-        if previous is None or previous == user.previous:
+        previous, user.previous = user.previous, now
+        if previous is None or previous == now:
             return
         example = user.examples.get(previous)
         if example is None:
             return
         evidence = example.evidence
-        last, away = evidence[_C_LAST], evidence[_C_AWAY]
-        if ts >= last and isnan(away):
+        last = evidence[_C_LAST]
+        if ts >= last and isnan(evidence[_C_AWAY]):
             evidence[_C_AWAY] = ts - last
 
     def _make_room(self, user: UserState, ts: float, rows: Rows) -> None:
@@ -496,11 +323,7 @@ class Join:
 
     def _schedule(self, user: UserState, due: float) -> None:
         user.due = due
-        self.due[user.key] = due
-        heap = self._heap
-        heapq.heappush(heap, (due, user.key))
-        if len(heap) > 4 * len(self.due) + 1024:
-            self.restore_timers(self.due)
+        self.timers.set(user.key, due)
 
     def _fire(self, user: UserState, watermark: float, rows: Rows) -> None:
         """Close what is due, give early labels, forget what is past correction.
@@ -511,12 +334,13 @@ class Join:
         self.dirty[user.key] = user
         rules = self.rules
         early_after_s = rules.early_after_s
-        open_due, closed_until = _NEVER, 0.0
-        for example in list(user.examples.values()):
+        open_due, closed_until = NEVER, 0.0
+        for example in tuple(user.examples.values()):
             deadline = example.deadline
             if example.stage < FINAL:
                 if deadline > watermark:
-                    open_due = min(open_due, deadline)
+                    if deadline < open_due:
+                        open_due = deadline
                     if example.stage == OPENED and early_after_s is not None:
                         early = example.evidence[_C_OPENED] + early_after_s
                         if early <= watermark:
@@ -529,9 +353,9 @@ class Join:
                 deadline = example.deadline = deadline + rules.lateness_horizon_s
             if deadline <= watermark:
                 self._forget(user, example)
-            else:
-                closed_until = max(closed_until, deadline)
-        next_due = open_due if open_due != _NEVER else closed_until
+            elif deadline > closed_until:
+                closed_until = deadline
+        next_due = open_due if open_due != NEVER else closed_until
         if not next_due:
             next_due = user.last_ts + rules.forget_after_s
             if next_due <= watermark:
@@ -544,8 +368,7 @@ class Join:
         evidence[_C_CLOSED] = 1.0
         example.stage = FINAL
         self.pending -= 1
-        untouched = isnan(evidence[_C_FIRST])
-        if untouched:
+        if isnan(evidence[_C_FIRST]):
             self.counts.expired += 1
         if example.engaged:
             task = CORRECT
@@ -567,7 +390,7 @@ class Join:
 
     def _drop(self, user: UserState) -> None:
         """Forget a person; a blank takes their place, so that nobody asks the store for the old."""
-        self.due.pop(user.key, None)
+        self.timers.drop(user.key)
         self.gone.add(user.key)
         self.dirty.pop(user.key, None)
         blank = UserState(user.user_id, user.key)
@@ -576,4 +399,3 @@ class Join:
 
 
 _NO_RULE: Final = TypeRule(window_s=0.0)
-GOLD: Final = _GOLD

@@ -16,20 +16,18 @@ from monitoring.counts import StageCounts, TaskCounts
 from monitoring.vote_counts import count_disagreements, count_votes
 from stream.control import Switches
 from stream.effects import LabelBlock
-from stream.evidence import COLUMNS
 from stream.failing import Stopped, stop_record
 from stream.gold import GoldAnswer
-from stream.join import REASONS, Rows
 from stream.numbers import Layout, TaskLayout
 from stream.quality import LabelQuality, entropy_bits
 from stream.records import Outgoing
+from stream.rows import NOTHING, REASONS, REVISED, Rows
 from stream.state import SharedChunk
 from stream.user_state import Example, UserState
 
 __all__ = ["Labelling", "TaskSpec", "stats_chunk"]
 
 _GOLD_REASON = REASONS.index("gold")
-_REVISED = 2
 _NO_CONTEXT: Mapping[str, str | float | bool] = {}
 
 
@@ -87,6 +85,7 @@ class _Task:
         self.others: dict[int, bytes] = {}
         self.names = [lf.name for lf in spec.lfs]
         self.versions = [lf.version for lf in spec.lfs]
+        self.shown = list(zip(self.names, self.versions, strict=True))
         self._columns: NDArray[np.intp] | None = None
 
     def adopt(self, model: LabelModel) -> None:
@@ -167,7 +166,7 @@ class Labelling:
         self._switches = switches
         self._items = items
         self._timer = timer
-        self._first_stage = 1 if provisional else 2
+        self.first_stage = 1 if provisional else 2
         self._stopped: list[Stopped] = []
 
     def switched_off(self, partition: int) -> list[Outgoing]:
@@ -189,17 +188,11 @@ class Labelling:
 
         Returns the probability of ``weight_task``'s last class for each row, shape (n,).
         """
-        n, touched, columns = len(rows), rows.touched, rows.columns
-        example = np.asarray(columns.example, dtype=np.int32)
-        stage = np.asarray(columns.stage, dtype=np.int8)
+        columns = rows.columns
+        example, stage = columns.example, columns.stage
         batch = self._batch(rows)
-        published = np.flatnonzero(stage >= self._first_stage)
-        revisions: list[int] = []
-        for row in published.tolist():
-            of = touched[columns.example[row]]
-            revisions.append(of.revision)
-            of.revision += 1
-        weight = np.ones(n)
+        published = np.flatnonzero(columns.revision >= 0)
+        weight = np.ones(len(rows))
         for name, task in self.tasks.items():
             votes, failures, seconds = self._votes(task, batch)
             self._stopped += self._switches.failing.observe(
@@ -226,7 +219,7 @@ class Labelling:
                 for reason in failed.values():
                     counted.failures[lf, reason] += 1
             if len(published):
-                block = self._block(task, rows, published, revisions, proba, votes, result)
+                block = self._block(task, rows, published, proba, votes, result)
                 blocks.append(block)
                 self._count(task, counts, block, seconds)
         return weight
@@ -253,8 +246,8 @@ class Labelling:
             return None
         name, label = answer.task, task.spec.classes.index(answer.label)
         rows = Rows()
-        rows.add(user, example, _REVISED + 1, _GOLD_REASON, -1, answer.ts)
-        example.slot = user.slot = -1
+        rows.add(user, example, REVISED, _GOLD_REASON, NOTHING, answer.ts)
+        rows.release()
         votes, _, _ = self._votes(task, self._batch(rows))
         ex_votes = np.ascontiguousarray(table[f"votes_{name}"])
         ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
@@ -284,13 +277,9 @@ class Labelling:
         table[f"proba_{name}"] = proba
         table[f"clock_{name}"] = ex_clock
         table[f"gold_{name}"] = label
-        revision = example.revision
-        example.revision += 1
-        block = self._block(
-            task, rows, np.zeros(1, dtype=np.intp), [revision], proba, ex_votes, result
-        )
+        block = self._block(task, rows, np.zeros(1, dtype=np.intp), proba, ex_votes, result)
         blocks.append(block)
-        counted.labels[_REVISED, label] += 1
+        counted.labels[REVISED - 1, label] += 1
         return float(proba[0, -1]) if name == weight_task else None
 
     def unmatched(self, answer: GoldAnswer) -> None:
@@ -337,10 +326,10 @@ class Labelling:
         )
 
     def _batch(self, rows: Rows) -> ExampleBatch:
-        evidence = np.array(rows.evidence, dtype=np.float64).reshape(len(rows), len(COLUMNS))
-        examples = [rows.touched[slot] for slot in rows.columns.example]
+        touched = rows.touched
+        examples = [touched[slot] for slot in rows.columns.example.tolist()]
         return ExampleBatch(
-            evidence,
+            rows.evidence(),
             [example.item_id for example in examples],
             [example.context for example in examples],
             [example.segment for example in examples],
@@ -352,33 +341,28 @@ class Labelling:
         task: _Task,
         rows: Rows,
         published: NDArray[np.intp],
-        revisions: Sequence[int],
         proba: NDArray[np.float64],
         votes: NDArray[np.int8],
         result: StepResult,
     ) -> LabelBlock:
-        at = published.tolist()
-        columns = rows.columns
-        examples = [rows.touched[columns.example[row]] for row in at]
-        users = [rows.users[columns.user[row]] for row in at]
-        spec = task.spec
+        spec, columns = task.spec, rows.columns
         return LabelBlock(
             spec.name,
             spec.classes,
-            list(zip(task.names, task.versions, strict=True)),
+            task.shown,
             self._layout.id,
-            (result.clock[published] // task.model.block).tolist(),
-            [user.user_id for user in users],
-            [user.key for user in users],
-            [example.hash for example in examples],
-            [example.item_id for example in examples],
-            [columns.stage[row] - 1 for row in at],
-            revisions,
-            [columns.ts[row] for row in at],
+            result.clock[published] // task.model.block,
+            rows.touched,
+            rows.users,
+            columns.example[published],
+            columns.user[published],
+            columns.stage[published] - 1,
+            columns.revision[published],
+            columns.ts[published],
             proba[published],
             votes[published],
             result.weights[published],
-            [REASONS[columns.reason[row]] for row in at],
+            columns.reason[published],
         )
 
     def _count(
@@ -398,5 +382,5 @@ class Labelling:
         counted.conflicts += seen.conflicts
         counted.disagreements += count_disagreements(block.votes, block.proba)
         counted.seconds += seconds
-        np.add.at(counted.labels, (np.asarray(block.stage), block.proba.argmax(axis=1)), 1)
+        np.add.at(counted.labels, (block.stage, block.proba.argmax(axis=1)), 1)
         counted.entropy_bits.observe_many(entropy_bits(block.proba))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender import HISTORY, Config, PrequentialMetrics, Recommender
-from stream.join import CORRECT, ENGAGE, Rows
+from stream.rows import CORRECT, ENGAGE, Rows
 from stream.user_state import Example, UserState
 
 __all__ = ["Learning", "RecommenderSpec"]
@@ -38,12 +38,12 @@ class Learning:
     ) -> None:
         """Predict and learn the rows that ask for it, (n,) weights, in order."""
         columns = rows.columns
-        kind = np.asarray(columns.kind, dtype=np.int8)
+        kind = columns.kind
         chosen = np.flatnonzero(kind >= 0)
         if not len(chosen):
             return
         touched, users = rows.touched, rows.users
-        example = np.asarray(columns.example, dtype=np.int32)[chosen]
+        example = columns.example[chosen]
         kind, weight = kind[chosen], weight[chosen]
         # What speaks against a thing is told by how sure it is.
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
@@ -57,12 +57,12 @@ class Learning:
             hist_items,
             hist_weights,
             hist_len,
-            np.asarray(columns.user, dtype=np.int32)[chosen],
+            columns.user[chosen],
             items,
             example,
             ex_weight,
             weight,
-            np.asarray(columns.ts)[chosen],
+            columns.ts[chosen],
             kind,
             learn,
         )
@@ -98,7 +98,7 @@ class Learning:
         rows = Rows()
         rows.add(user, example, 0, 0, CORRECT, ts)
         self.step(rows, table, np.array([weight]), learn)
-        example.slot = user.slot = -1
+        rows.release()
 
     def report(self) -> dict[str, object]:
         """Return the prequential figures of this partition."""

@@ -34,7 +34,7 @@ from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwi
 from stream.failing import FailureRule, switch_record
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
-from stream.join import Join, JoinRules, Rows
+from stream.join import Join, JoinRules
 from stream.labelling import Labelling, TaskSpec
 from stream.learning import Learning, RecommenderSpec
 from stream.numbers import Layout
@@ -42,6 +42,7 @@ from stream.partitioning import partition_for
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
 from stream.rejection import WHOLE_LINE, Rejected, dead_letter
+from stream.rows import Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 from stream.user_state import UserState
 
@@ -238,7 +239,7 @@ class PartitionPipeline:
         self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
-        self._answer_due(self.max_ts, Rows(), effects)
+        self._answer_due(self.max_ts, self._rows(), effects)
         self.next_offsets[prepared.topic] = prepared.next_offset
         self._note()
         return effects
@@ -254,7 +255,7 @@ class PartitionPipeline:
         missing = [key for key in wanted if key not in self.join.by_key]
 
         def finish(loaded: Mapping[bytes, bytes]) -> Effects:
-            effects, rows = Effects(), Rows()
+            effects, rows = Effects(), self._rows()
             for key, data in loaded.items():
                 self._bring_in(*UserState.from_bytes(data, key))
             # As before an event: what was answered speaks about labels that are still known.
@@ -271,15 +272,21 @@ class PartitionPipeline:
         effects = Effects()
         for key, data in loaded.items():
             self._bring_in(*UserState.from_bytes(data, key))
-        self._answer_due(float("inf"), Rows(), effects)
+        self._answer_due(float("inf"), self._rows(), effects)
         return effects
 
     def tick(self, idle_s: float) -> Outgoing | None:
         """Return the tick to append to an idle partition's log, if anything would come due."""
         now = self.max_ts + idle_s
-        if self.join.next_due() > now - self.spec.rules.disorder_s and self.gold.first_ts >= now:
+        if (
+            self.join.timers.next_due() > now - self.spec.rules.disorder_s
+            and self.gold.first_ts >= now
+        ):
             return None
         return Outgoing(EVENTS, None, b'{"tick":%s}' % repr(now).encode(), self.partition)
+
+    def _rows(self) -> Rows:
+        return Rows(self.labelling.first_stage)
 
     # --- stages ---------------------------------------------------------------------------
 
@@ -335,7 +342,7 @@ class PartitionPipeline:
         if prepared.misplaced:
             decoded = self._turn_away(decoded, prepared.misplaced, effects)
         events = decoded.events
-        join, gold, rows = self.join, self.gold, Rows()
+        join, gold, rows = self.join, self.gold, self._rows()
         apply = join.apply
         before = join.duplicates + join.too_late
         start = 0
@@ -383,7 +390,7 @@ class PartitionPipeline:
         """Label the rows, then let the recommender learn from the probabilities."""
         if not len(rows):
             return
-        touched, users = rows.touched, rows.users
+        touched = rows.touched
         empty = self.layout.empty
         table = self.layout.table([example.numbers or empty for example in touched])
         weight = self.labelling.step(
@@ -393,9 +400,7 @@ class PartitionPipeline:
         self.learning.step(rows, table, weight, self.spec.learn)
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers
-            example.slot = -1
-        for user in users:
-            user.slot = -1
+        rows.release()
 
     def _answer_due(self, ts: float, rows: Rows, effects: Effects) -> Rows:
         """Apply the gold answers that lie before ``ts``, each on the labels as they stand."""
@@ -421,7 +426,7 @@ class PartitionPipeline:
             if weight is not None and example.engaged:
                 self.learning.correct(user, example, table, weight, answer.ts, self.spec.learn)
             example.numbers = self.layout.cut(table)[0]
-        return Rows()
+        return self._rows()
 
     def _bring_in(self, user: UserState, layout_id: str) -> None:
         if layout_id != self.layout.id:

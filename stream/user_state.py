@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from models.recommender import HISTORY
-from stream.evidence import DEFAULTS
+from stream.evidence import DEFAULTS, Evidence
 
 __all__ = ["EMPTY_HISTORY", "FINAL", "OPENED", "PROVISIONAL", "Example", "UserState"]
 
@@ -21,7 +21,8 @@ FINAL: Final = 2
 EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
 """No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
 
-USER_FORMAT: Final = 1
+USER_FORMAT: Final = 2
+"""1: evidence as lists of numbers; 2: as bytes of little-endian doubles."""
 _NEVER: Final = float("inf")
 
 
@@ -50,7 +51,7 @@ class Example(msgspec.Struct, array_like=True, gc=False):
 
     hash: int
     item_id: str
-    evidence: list[float]
+    evidence: Evidence
     deadline: float
     stage: int
     revision: int
@@ -77,8 +78,20 @@ class _StoredUser(msgspec.Struct, array_like=True):
     examples: list[Example]
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(_StoredUser)
+def _evidence_out(evidence: Evidence) -> bytes:
+    return evidence.tobytes()
+
+
+def _evidence_in(kind: type, stored: bytes | list[float]) -> Evidence:
+    if isinstance(stored, list):
+        return Evidence("d", stored)
+    evidence = Evidence("d")
+    evidence.frombytes(stored)
+    return evidence
+
+
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_evidence_out)
+_decoder: Final = msgspec.msgpack.Decoder(_StoredUser, dec_hook=_evidence_in)
 
 
 class UserState:

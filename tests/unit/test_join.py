@@ -13,7 +13,8 @@ from stream.events import Interaction
 from stream.evidence import Column
 from stream.fields import MAX_CONTEXT_KEYS
 from stream.ids import user_key
-from stream.join import REASONS, Join, JoinRules, Rows, TypeRule
+from stream.join import Join, JoinRules, TypeRule
+from stream.rows import REASONS, Rows
 from stream.user_state import Example, UserState
 
 STAGES = ("assessed", "provisional", "final", "revised")
@@ -77,10 +78,7 @@ class World:
             ):
                 example = rows.touched[slot]
                 self.labels.append((example.item_id, STAGES[stage], REASONS[reason]))
-        for example in rows.touched:
-            example.slot = -1
-        for user in rows.users:
-            user.slot = -1
+        rows.release()
         return rows
 
 
@@ -241,8 +239,9 @@ def test_event_ids_of_one_person_are_bounded() -> None:
     world = World(rules(max_event_ids=100))
     for number in range(250):
         world.event("search", float(number))
-    assert len(world.join.resident["u"].seen) == 100
-    assert world.join.counts.dropped["event_ids"] == 150
+    remembered = len(world.join.resident["u"].seen)
+    assert 100 <= remembered <= 108
+    assert world.join.counts.dropped["event_ids"] == 250 - remembered
 
 
 def test_context_of_many_events_is_bounded() -> None:
@@ -262,7 +261,7 @@ def test_timers_of_a_busy_person_are_compacted() -> None:
     for number in range(6000):
         # Each is due before the last: every event schedules anew.
         world.event("impression", 50_000.0 - number, item=f"i{number}")
-    assert len(world.join.due) == 1
+    assert len(world.join.timers) == 1
     heap = world.join.due_by(1e12)
     assert heap == [user_key("u")]
 
@@ -290,7 +289,7 @@ def test_whatever_arrives_the_books_balance(events: list[tuple[Any, ...]]) -> No
             assert len(person.examples) <= RULES.max_examples
             assert set(person.latest) == {e.item_id for e in person.examples.values()}
             if person.examples or person.seen:
-                assert world.join.due[person.key] == person.due
+                assert world.join.timers.due[person.key] == person.due
     world.advance(1000 * DAY_S)
     assert world.join.pending == 0
-    assert not world.join.due
+    assert not len(world.join.timers)

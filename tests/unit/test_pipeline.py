@@ -279,13 +279,27 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
     user = UserState("u", user_key("u"))
     fields = msgspec.msgpack.decode(user.to_bytes("layout"))
     if change == "columns":
-        fields[-1] = [[1, "i", [0.0] * 99, 0.0, 0, 0, False, b"", None, {}]]
+        fields[-1] = [[1, "i", bytes(8 * 99), 0.0, 0, 0, False, b"", None, {}]]
     else:
         fields[0] = USER_FORMAT + 1
         if change == "format and types":
             fields[3] = {"last": 1.0}
     with pytest.raises(ValueError, match="run the newer version"):
         UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
+
+
+def test_a_person_stored_in_the_first_format_reads_the_same() -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "impression", T), event(2, "click", T + 1.5))
+    partition.runner.checkpoint()
+    now = partition.users()[user_key("u")]
+    fields = msgspec.msgpack.decode(now)
+    assert fields[0] == USER_FORMAT == 2
+    fields[0] = 1
+    for example in fields[-1]:
+        example[2] = np.frombuffer(example[2], dtype="<f8").tolist()
+    user, layout = UserState.from_bytes(msgspec.msgpack.encode(fields), user_key("u"))
+    assert user.to_bytes(layout) == now
 
 
 def test_quality_is_the_same_after_bytes() -> None:

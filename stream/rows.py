@@ -1,0 +1,130 @@
+"""Rows: examples as they stood when something happened to them, on their way to the models."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.evidence import COLUMNS, blank_row
+from stream.user_state import Example, UserState
+
+__all__ = [
+    "ASSESSED",
+    "CORRECT",
+    "ENGAGE",
+    "NEGATIVE",
+    "NOTHING",
+    "REASONS",
+    "REVISED",
+    "RowColumns",
+    "Rows",
+]
+
+NOTHING: Final = -1
+ENGAGE: Final = 0
+CORRECT: Final = 1
+NEGATIVE: Final = 2
+"""What a row asks of the recommender; numbers as in `models.recommender`."""
+
+ASSESSED: Final = 0
+"""Stage of a row that only asks for a posterior and publishes nothing."""
+REVISED: Final = 3
+
+REASONS: Final = (
+    "first feedback",
+    "early",
+    "windows closed",
+    "late feedback",
+    "gold",
+    "state bound",
+)
+
+_WIDTH: Final = 7
+_UNPUBLISHED: Final = -1
+
+
+class RowColumns(NamedTuple):
+    """Rows as columns, each (n,): slots of example and user, what happened, and when.
+
+    ``revision`` is the number of the label, -1 for a row that publishes none.
+    """
+
+    example: NDArray[np.int32]
+    user: NDArray[np.int32]
+    stage: NDArray[np.int8]
+    reason: NDArray[np.int8]
+    kind: NDArray[np.int8]
+    revision: NDArray[np.int64]
+    ts: NDArray[np.float64]
+
+
+class Rows:
+    """Examples as they stood when something happened to them, in order.
+
+    Parameters
+    ----------
+    first_stage
+        First stage that is published: such a row takes the next revision of its example.
+
+    Attributes
+    ----------
+    touched, users
+        Each example and each person once; a row names them by slot.
+    """
+
+    __slots__ = ("_columns", "_evidence", "_first_stage", "_table", "touched", "users")
+
+    def __init__(self, first_stage: int = ASSESSED + 1) -> None:
+        self.touched: list[Example] = []
+        self.users: list[UserState] = []
+        self._first_stage = first_stage
+        self._evidence = blank_row()[:0]
+        self._table: list[float] = []
+        self._columns: RowColumns | None = None
+
+    def __len__(self) -> int:
+        return len(self._table) // _WIDTH
+
+    def add(
+        self, user: UserState, example: Example, stage: int, reason: int, kind: int, ts: float
+    ) -> None:
+        """Append the example as it stands."""
+        slot = example.slot
+        if slot < 0:
+            slot = example.slot = len(self.touched)
+            self.touched.append(example)
+        who = user.slot
+        if who < 0:
+            who = user.slot = len(self.users)
+            self.users.append(user)
+        revision = _UNPUBLISHED
+        if stage >= self._first_stage:
+            revision = example.revision
+            example.revision = revision + 1
+        self._evidence += example.evidence
+        self._table += (slot, who, stage, reason, kind, revision, ts)
+
+    @property
+    def columns(self) -> RowColumns:
+        """The rows as columns; no row may be added any more."""
+        if self._columns is None:
+            # Every number is a small integer or a time: exact as a float.
+            table = np.array(self._table, dtype=np.float64).reshape(-1, _WIDTH).T
+            types = (np.int32, np.int32, np.int8, np.int8, np.int8, np.int64, np.float64)
+            self._columns = RowColumns(
+                *(column.astype(dtype) for column, dtype in zip(table, types, strict=True))
+            )
+        return self._columns
+
+    def evidence(self) -> NDArray[np.float64]:
+        """Return the evidence of each row, (n, columns); no row may be added any more."""
+        return np.frombuffer(self._evidence, dtype=np.float64).reshape(-1, len(COLUMNS))
+
+    def release(self) -> None:
+        """Give the slots back: examples and people may appear in other rows."""
+        for example in self.touched:
+            example.slot = -1
+        for user in self.users:
+            user.slot = -1
