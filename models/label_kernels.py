@@ -151,7 +151,8 @@ def step_rows(
         row = votes[i]
         n_votes = find_votes(row, k_n, tables, columns, shares)
         judge(row, n_votes, columns, shares, tables, score, posterior)
-        publish(row, n_votes, columns, shares, tables, score, proba[i], weights[i])
+        if proba.shape[0] > 0:
+            publish(row, n_votes, columns, shares, tables, score, proba[i], weights[i])
         e = example[i]
         clock[i] = counters[1]
         if not emit[i]:
