@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ NOW = START_TS + 1000 * DAY_S
 EPOCH = Epoch(1, "one")
 
 
-def small_spec(**sections: object) -> PipelineSpec:
+def small_spec(**sections: Any) -> PipelineSpec:
     join = {"max_open_examples_per_user": 8, "lateness_horizon_s": DAY_S, "early_after_s": 600.0}
     return pipeline_spec(
         Settings(**{"join": join, "events": {"dedup_horizon_s": 3 * DAY_S}, **sections}),
