@@ -35,7 +35,8 @@ def main() -> int:
     if missing:
         sys.stdout.write(
             "Debian and Ubuntu: `make test-deps INSTALL=1` installs redis-server, prometheus,\n"
-            "prometheus-alertmanager, chromium, a Java and Maven. Elsewhere: install these, or Docker.\n"
+            "prometheus-alertmanager, chromium, a Java and Maven.\n"
+            "Elsewhere: install these, or Docker.\n"
         )
     return missing
 
