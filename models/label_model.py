@@ -167,13 +167,27 @@ class LabelModel:
         example, so that a later stage can learn the difference. A gold answer is recorded as
         an exact 0 and 1, and later votes do not overrule it.
         """
+        return self._step(votes, example, emit, ex_votes, ex_proba, ex_clock, learn, True)
+
+    def _step(
+        self,
+        votes: npt.NDArray[np.int8],
+        example: npt.NDArray[np.int32],
+        emit: npt.NDArray[np.bool_],
+        ex_votes: npt.NDArray[np.int8],
+        ex_proba: FloatArray,
+        ex_clock: npt.NDArray[np.int64],
+        learn: bool,
+        publish: bool,
+    ) -> StepResult:
         n, m = votes.shape
         votes, example, emit = _own_layout(votes), _own_layout(example), _own_layout(emit)
         in_votes, in_proba, in_clock = ex_votes, ex_proba, ex_clock
         ex_votes, ex_proba = _own_layout(ex_votes), _own_layout(ex_proba)
         ex_clock = _own_layout(ex_clock)
-        proba = np.empty((n, len(self.classes)))
-        weights = np.empty((n, m))
+        shown = n if publish else 0
+        proba = np.empty((shown, len(self.classes)))
+        weights = np.empty((shown, m))
         clock = np.empty(n, dtype=np.int64)
         row = 0
         state = self.state
@@ -229,13 +243,15 @@ class LabelModel:
         for start in range(0, len(matrix), CHUNK):
             rows = matrix[start : start + CHUNK]
             n, m = rows.shape
-            self.step_many(
+            self._step(
                 rows,
                 np.arange(n, dtype=np.int32),
                 np.ones(n, dtype=np.bool_),
                 np.empty((n, m), dtype=np.int8),
                 np.empty((n, self.n_classes)),
                 np.full(n, -1, dtype=np.int64),
+                learn=True,
+                publish=False,
             )
 
     def predict_proba_many(self, votes: npt.ArrayLike) -> FloatArray:
