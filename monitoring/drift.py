@@ -144,6 +144,7 @@ class DriftMonitor:
             np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             np.array([limits[k] for k in sizes], dtype=np.float64),
             np.array([2.0 ** (-BLOCK / half) for half in rules.half_lives]),
+            -(-rules.settle_values // BLOCK),
             rules.first_blocks,
             rules.reference_blocks,
             rules.min_effect,

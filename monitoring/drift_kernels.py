@@ -48,13 +48,15 @@ class Layout(NamedTuple):
     """What does not change: where the categories of each signal lie, and the settings.
 
     ``first`` (S + 1): first category of each signal in the flat arrays. ``thresholds`` (S,).
-    ``decay`` (scales,): what is left of a decayed sum after a block. ``first_blocks``,
-    ``reference_blocks``: blocks in a signal's first reference and in its last, powers of two.
+    ``decay`` (scales,): what is left of a decayed sum after a block. ``settle_blocks``:
+    blocks of a signal that no reference is taken from. ``first_blocks``, ``reference_blocks``:
+    blocks in its first reference and in its last, powers of two.
     """
 
     first: NDArray[np.int64]
     thresholds: NDArray[np.float64]
     decay: NDArray[np.float64]
+    settle_blocks: int
     first_blocks: int
     reference_blocks: int
     min_effect: float
@@ -191,13 +193,19 @@ def _collect(layout: Layout, state: State, signal: int, ts: float) -> None:
     begin, end = layout.first[signal], layout.first[signal + 1]
     state.blocks[signal] += 1
     done = state.blocks[signal]
+    counts, reference, batches, squares = (
+        state.counts,
+        state.reference,
+        state.batches,
+        state.squares,
+    )
     for f in range(begin, end):
-        state.reference[f] += state.counts[f]
+        reference[f] += counts[f]
         for level in range(LEVELS):
-            state.batches[level, f] += state.counts[f]
-            if done % (1 << level) == 0:
-                state.squares[level, f] += state.batches[level, f] * state.batches[level, f]
-                state.batches[level, f] = 0
+            batches[level, f] += counts[f]
+            if done & ((1 << level) - 1) == 0:
+                squares[level, f] += batches[level, f] * batches[level, f]
+                batches[level, f] = 0
     if done >= layout.first_blocks and done & (done - 1) == 0:
         _freeze(layout, state, signal, ts)
     if done >= layout.reference_blocks:
@@ -217,21 +225,47 @@ def _stop_growing(layout: Layout, state: State, signal: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _judge(layout: Layout, state: State, signal: int, row: int, found: Crossings) -> None:
-    """Compare the decayed shares with the reference; note a crossing."""
-    begin, end = layout.first[signal], layout.first[signal + 1]
-    worst, where, seen = 0.0, -1, 0.0
+def _furthest(
+    begin: int,
+    end: int,
+    signal: int,
+    decay: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    share: NDArray[np.float64],
+    deff: NDArray[np.float64],
+    blocks: int,
+    freedom: float,
+    min_effect: float,
+) -> tuple[float, int, float]:
+    """Return the z that is furthest out, of shares that moved enough; its category and share."""
+    worst, where, seen = 0.0, begin, 0.0
     start = begin + 1 if end - begin == BINARY else begin
-    reference = 1.0 / (state.size[signal] * BLOCK)
-    for scale in range(len(layout.decay)):
-        weight = state.weights[scale, signal]
-        factor = variance_factor(weight, layout.decay[scale]) + reference
+    for scale in range(len(decay)):
+        weight = weights[scale, signal]
         for f in range(start, end):
-            p = state.share[f]
-            x = state.sums[scale, f] / weight
-            z = zscore(x, p, p * (1.0 - p) * state.deff[f] * factor, state.freedom[signal])
-            if abs(z) > abs(worst) and abs(x - p) >= layout.min_effect:
+            p = share[f]
+            x = sums[scale, f] / weight
+            if abs(x - p) < min_effect:
+                continue
+            factor = variance_factor(weight, decay[scale]) + 1.0 / (blocks * BLOCK)
+            z = zscore(x, p, p * (1.0 - p) * deff[f] * factor, freedom)
+            if abs(z) > abs(worst):
                 worst, where, seen = z, f, x
+    return worst, where, seen
+
+
+@njit(cache=True, nogil=True)
+def _detect(
+    layout: Layout,
+    state: State,
+    signal: int,
+    row: int,
+    furthest: tuple[float, int, float],
+    found: Crossings,
+) -> None:
+    """Note a crossing, once until it is calm again."""
+    worst, where, seen = furthest
     limit = layout.thresholds[signal]
     if state.firing[signal]:
         if abs(worst) < 0.5 * limit:
@@ -243,39 +277,12 @@ def _judge(layout: Layout, state: State, signal: int, row: int, found: Crossings
         _stop_growing(layout, state, signal)
         at = found.used[0]
         found.where[at, 0] = signal
-        found.where[at, 1] = where - begin
+        found.where[at, 1] = where - layout.first[signal]
         found.where[at, 2] = row
         found.values[at, 0] = worst
         found.values[at, 1] = seen
         found.values[at, 2] = state.share[where]
         found.used[0] = at + 1
-
-
-@njit(cache=True, nogil=True)
-def _close_block(
-    layout: Layout, state: State, signal: int, row: int, ts: float, found: Crossings
-) -> None:
-    begin, end = layout.first[signal], layout.first[signal + 1]
-    mean = 0.0
-    for f in range(begin, end):
-        mean += (f - begin) * state.counts[f]
-    at = found.used[1]
-    found.blocks[at] = signal
-    found.means[at] = mean / (BLOCK * (end - begin - 1))
-    found.used[1] = at + 1
-    for scale in range(len(layout.decay)):
-        decay = layout.decay[scale]
-        state.weights[scale, signal] = state.weights[scale, signal] * decay + BLOCK
-        for f in range(begin, end):
-            state.sums[scale, f] = state.sums[scale, f] * decay + state.counts[f]
-    if state.size[signal] > 0:
-        _judge(layout, state, signal, row, found)
-    if state.growing[signal]:
-        _collect(layout, state, signal, ts)
-    for f in range(begin, end):
-        state.counts[f] = 0
-    state.filled[signal] = 0
-    state.seen[signal] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -298,10 +305,15 @@ def update_codes(
     n: int = codes.shape[0]
     c = codes.shape[1]
     parts = 2 if len(segments) else 1
+    room = min(len(found.where), len(found.blocks)) - parts * c
+    # Held by name: whatever is looked up in a tuple is counted as held, atomically, each time.
+    first, decay, min_effect = layout.first, layout.decay, layout.min_effect
+    counts, filled, sums, weights = state.counts, state.filled, state.sums, state.weights
+    share, deff, size, freedom = state.share, state.deff, state.size, state.freedom
+    growing, firing, passed = state.growing, state.firing, state.seen
+    used, blocks, means = found.used, found.blocks, found.means
     for i in range(start, n):
-        if found.used[0] + parts * c > len(found.where):
-            return i
-        if found.used[1] + parts * c > len(found.blocks):
+        if used[0] > room or used[1] > room:
             return i
         for part in range(parts):
             base = signals
@@ -312,14 +324,37 @@ def update_codes(
                 if code < 0:
                     continue
                 signal = base + j
-                begin = layout.first[signal]
-                if begin + code >= layout.first[signal + 1]:
+                begin, end = first[signal], first[signal + 1]
+                if begin + code >= end:
                     bad: int = -1 - i
                     return bad
-                state.counts[begin + code] += 1
-                state.filled[signal] += 1
-                if state.filled[signal] == BLOCK:
-                    _close_block(layout, state, signal, i, ts[i], found)
+                counts[begin + code] += 1
+                filled[signal] += 1
+                if filled[signal] < BLOCK:
+                    continue
+                mean = 0.0
+                for f in range(begin, end):
+                    mean += (f - begin) * counts[f]
+                blocks[used[1]] = signal
+                means[used[1]] = mean / (BLOCK * (end - begin - 1))
+                used[1] += 1
+                for scale in range(len(decay)):
+                    weights[scale, signal] = weights[scale, signal] * decay[scale] + BLOCK
+                    for f in range(begin, end):
+                        sums[scale, f] = sums[scale, f] * decay[scale] + counts[f]
+                if size[signal] > 0:
+                    furthest = _furthest(
+                        begin, end, signal, decay, sums, weights, share, deff, size[signal],
+                        freedom[signal], min_effect,
+                    )  # fmt: skip
+                    if furthest[0] != 0.0 or firing[signal]:
+                        _detect(layout, state, signal, i, furthest, found)
+                if growing[signal] and passed[signal] >= layout.settle_blocks:
+                    _collect(layout, state, signal, ts[i])
+                for f in range(begin, end):
+                    counts[f] = 0
+                filled[signal] = 0
+                passed[signal] += 1
     return n
 
 

@@ -92,6 +92,9 @@ class DriftRules:
         Of the decayed means, in values of a signal. The first sees jumps soon and its shares are
         what PSI is computed from; a longer one sees smaller changes that the budget's threshold
         would hide from the first.
+    settle_values
+        Values of a signal that pass before its first reference begins: while histories are empty
+        and no window has closed yet, nothing is as it will be.
     first_reference, reference_values
         Values of a signal from which its first reference is taken, and its last; rounded up to
         powers of two. In between the reference doubles as long as nothing was detected: the
@@ -106,6 +109,7 @@ class DriftRules:
     """
 
     half_lives: tuple[float, ...] = (1000.0, 3000.0)
+    settle_values: int = 0
     first_reference: int = 8192
     reference_values: int = 524_288
     min_effect: float = 0.02
