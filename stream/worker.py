@@ -106,6 +106,7 @@ class Worker:
             on_claimed=self._on_claimed,
         )
         self._committing = asyncio.Lock()
+        self._leaving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = self._make_app()
 
@@ -127,7 +128,7 @@ class Worker:
         """Save, commit, release, and leave the group."""
         self.consumer.stop_flow()
         if not self.failure.done():
-            await self.checkpointer.leave(self.ownership.close())
+            await self._leave(self.ownership.close())
         await self.abandon()
 
     async def abandon(self) -> None:
@@ -196,14 +197,12 @@ class Worker:
 
     async def _deliver(self, batch: RecordBatch) -> None:
         owned = self.ownership.owned.get(batch.partition)
-        if owned is not None:
+        # What was fetched before a rebalance may arrive after it, for a partition that has moved.
+        if owned is not None and owned.live:
             if not owned.working:
                 owned.working = True
                 self._run(self._work(owned))
-            if owned.live:
-                await owned.inbox.put(batch)
-        elif batch.partition not in self.ownership.forfeited:
-            raise RuntimeError(f"partition {batch.partition} was delivered but not claimed")
+            await owned.inbox.put(batch)
 
     async def _work(self, owned: OwnedPartition) -> None:
         """Apply a partition's batches; while one waits for the store, another computes."""
@@ -220,7 +219,12 @@ class Worker:
         await self.broadcast.catch_up(claimed, self.ownership.live())
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
-        await self.checkpointer.leave(self.ownership.revoke())
+        await self._leave(self.ownership.revoke())
+
+    async def _leave(self, partitions: Sequence[OwnedPartition]) -> None:
+        # One after another: a rebalance that begins while we stop must wait until all is saved.
+        async with self._leaving:
+            await self.checkpointer.leave(partitions)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         async with self._committing:

@@ -34,6 +34,7 @@ class Health:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._options = worker.options
+        self._unclaimed_since: float | None = None
 
     async def watch(self) -> None:
         """Look regularly, until something is wrong.
@@ -62,6 +63,7 @@ class Health:
                         "owns its state: two deployments share a store and instance name. Stop "
                         "one, or give it another store.instance"
                     )
+            self._check_claims(now)
             for owned in self._worker.ownership.live():
                 idle_s = now - owned.moved_at
                 lags = self.lags(owned)
@@ -78,6 +80,26 @@ class Health:
                     )
                 if lag == 0:
                     await self._tick(owned, idle_s)
+
+    def _check_claims(self, now: float) -> None:
+        """Stop if a partition is assigned and nobody here has claimed it: it would never move."""
+        worker = self._worker
+        claimed = worker.ownership.owned.keys() | worker.ownership.forfeited.keys()
+        assigned = {
+            tp.partition
+            for tp in worker.consumer.assignment()
+            if tp.topic in self._options.partitioned_topics
+        }
+        if assigned <= claimed:
+            self._unclaimed_since = None
+        elif self._unclaimed_since is None:
+            self._unclaimed_since = now
+        elif now - self._unclaimed_since > self._options.stall_s:
+            raise WorkerStop(
+                f"partitions {sorted(assigned - claimed)} are assigned to this worker and were not "
+                f"claimed for {self._options.stall_s:g} s. Starting the worker again resumes from "
+                "the checkpoint"
+            )
 
     async def _at_rest(self, owned: OwnedPartition) -> bool:
         """Tell whether all that is left are offsets without records, as transactions leave."""

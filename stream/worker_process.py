@@ -115,8 +115,12 @@ async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
         await asyncio.wait({starting}, timeout=1.0)
     if not worker.failure.done():
         began = time.monotonic()
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(worker.stop(), STOP_S)
+        except TimeoutError:
+            log.warning("stopping took over %g s; the rest is dropped", STOP_S)
+        except Exception as failure:
+            worker.fail(failure)
         log.info("stopped in %.2f s", time.monotonic() - began)
         if not worker.failure.done():
             return OK
