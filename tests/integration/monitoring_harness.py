@@ -33,9 +33,10 @@ RATE = 150.0
 LFS = 4
 DEPLOYMENT = "shop"
 
-# A team's own labeling function, with two faults that a file switches on.
-TEAM_LF = '''
-"""A labeling function with faults on order."""
+# A team's own labeling functions, with faults that a file switches on. What fails too often is
+# stopped for good, so there is one to fail for each purpose.
+TEAM_LFS = '''
+"""Labeling functions with faults on order."""
 
 import time
 from pathlib import Path
@@ -45,21 +46,46 @@ from lfs import ABSTAIN, labeling_function
 FOLDER = Path(__file__).parent
 
 
+def vote(example, fault):
+    if (FOLDER / fault).exists():
+        raise KeyError("on order")
+    return "positive" if example.clicks else ABSTAIN
+
+
 @labeling_function(task="relevance", version=1)
-def faulty(example):
+def failing_early(example):
     """Vote positive for what was clicked.
 
     Rationale: a click is a choice.
     Sources: `click` events.
-    Known errors: raises while a file named `broken` exists, hangs while one named `hanging` does.
+    Known errors: raises while a file says so.
+    """
+    return vote(example, "failing_early")
+
+
+@labeling_function(task="relevance", version=1)
+def failing_late(example):
+    """Vote positive for what was clicked.
+
+    Rationale: a click is a choice.
+    Sources: `click` events.
+    Known errors: raises while a file says so.
+    """
+    return vote(example, "failing_late")
+
+
+@labeling_function(task="relevance", version=1)
+def hanging(example):
+    """Vote positive for what was clicked.
+
+    Rationale: a click is a choice.
+    Sources: `click` events.
+    Known errors: does not come back while a file says so.
     """
     while (FOLDER / "hanging").exists():
         time.sleep(0.05)
-    if (FOLDER / "broken").exists():
-        raise KeyError("broken on order")
     return "positive" if example.clicks else ABSTAIN
 '''
-
 
 T = TypeVar("T")
 
@@ -69,7 +95,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "team_lf.py").write_text(TEAM_LF, encoding="utf-8")
+        (folder / "team_lfs.py").write_text(TEAM_LFS, encoding="utf-8")
         self._lease = PortLease()
         self.address = f"127.0.0.1:{self._lease.port}"
         database = folder / "headrace.db"
@@ -84,7 +110,9 @@ class Shop:
                 "HEADRACE_LOG__URL": f"sqlite:///{database}",
                 "HEADRACE_API__PORT": str(self._lease.port),
                 "HEADRACE_CHECKPOINT__INTERVAL_S": "0.5",
-                "HEADRACE_LFS__MODULES": '["team_lf"]',
+                # Few, so that some are dropped and counted.
+                "HEADRACE_JOIN__MAX_OPEN_EXAMPLES_PER_USER": "20",
+                "HEADRACE_LFS__MODULES": '["team_lfs"]',
                 "HEADRACE_LFS__CONTEXT_VOTES": json.dumps([f"sim_lf_{n}" for n in range(LFS)]),
                 "HEADRACE_MONITORING__SEGMENTS": '["newcomer", "regular", "loyal"]',
             },
@@ -101,8 +129,7 @@ class Shop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fault in ("broken", "hanging"):
-            self.clear(fault)
+        self.clear("hanging")
         self._stopping.set()
         self._thread.join(30.0)
         self.process.terminate()
@@ -111,7 +138,7 @@ class Shop:
             raise self.failure
 
     def fault(self, name: str) -> None:
-        """Switch on a fault of the team's labeling function."""
+        """Switch on a fault of one of the team's labeling functions, by its name."""
         (self.folder / name).touch()
 
     def clear(self, name: str) -> None:
@@ -222,13 +249,17 @@ class Webhook:
         self._server.shutdown()
         self._server.server_close()
 
+    def received(self) -> list[tuple[float, str, dict[str, Any]]]:
+        """Return when each came, for which receiver, and the alert."""
+        return list(self._received)
+
     def wait_for(
         self, alertname: str, timeout_s: float, *, since: float = 0.0, status: str = "firing"
     ) -> tuple[float, str, dict[str, Any]]:
         """Return when it came, for which receiver, and the alert."""
 
         def found() -> tuple[float, str, dict[str, Any]] | None:
-            for at, receiver, alert in list(self._received):
+            for at, receiver, alert in self.received():
                 named = alert["labels"]["alertname"] == alertname
                 if named and alert["status"] == status and at >= since:
                     return at, receiver, alert
