@@ -1,18 +1,31 @@
-"""`headrace lfs`: the labeling functions that run, with their documentation."""
+"""`headrace lfs`: the labeling functions that run, and what they are worth on a sample."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
+from rich.table import Table
 
+from monitoring.lf_analysis import Analysis, LfReport, analyse
+from monitoring.lf_heatmap import heat_map
 from stream.assembly import pipeline_spec
-from stream.commands.console import ConfigOption, Refused, out
+from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
 from stream.config import load_settings
+from stream.lf_sample import LabelCollector
+from stream.readiness import get_ready
+from stream.replay import Replay
 
 __all__ = ["lfs_app"]
 
-lfs_app = typer.Typer(help="List labeling functions.", invoke_without_command=True)
+lfs_app = typer.Typer(
+    help="List labeling functions; analyse them on a sample.", invoke_without_command=True
+)
+
+_COLOURS = {"keep": "green", "review": "yellow", "drop": "red"}
 
 
 @lfs_app.callback()
@@ -39,3 +52,123 @@ def lfs(
             elif lf.name == name:
                 out.print(f"{lf.name} v{lf.version}, task {lf.task}, family {lf.family}\n")
                 out.print(lf.doc, markup=False, highlight=False)
+
+
+@lfs_app.command("analyse")
+def analyse_command(
+    events: Annotated[
+        list[Path],
+        typer.Argument(help="Files of events: NDJSON, also .gz or .zst, or Parquet."),
+    ],
+    items: Annotated[Path | None, typer.Option(help="File of items.")] = None,
+    gold: Annotated[Path | None, typer.Option(help="File of gold answers.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Write a heat map of conflicts here, as HTML.")
+    ] = None,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Show the figures of each segment too.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what each labeling function is worth: run a sample through the pipeline, and count.
+
+    Coverage, overlaps, conflicts, polarity, accuracy as estimated and on gold, correlation, what
+    the labels lose without it, and a plain recommendation. Nothing is kept.
+    """
+    spec = pipeline_spec(load_settings(config), partitions=1)
+    for path in [*events, *(p for p in (items, gold) if p is not None)]:
+        if not path.is_file():
+            raise Refused(f"{path}: there is no such file")
+    if heatmap is not None and heatmap.suffix not in (".html", ".htm"):
+        raise Refused(f"--heatmap: found {heatmap.name!r}, allowed: a name that ends in .html")
+    if heatmap is not None and not heatmap.absolute().parent.is_dir():
+        raise Refused(f"{heatmap}: its folder does not exist")
+    get_ready(spec)
+    collector = LabelCollector()
+    run = Replay(spec, on_effects=collector)
+    with bytes_progress("analyse", sum(path.stat().st_size for path in events)) as progress:
+        task = progress.task_ids[0]
+        if items is not None:
+            run.read_items(items)
+        if gold is not None:
+            run.read_gold(gold)
+        run.progress = lambda n_bytes: progress.advance(task, n_bytes)
+        run.read_events(events)
+    run.close_windows()
+    run.answer_rest()
+    if run.problems:
+        note.print(f"{len(run.problems)} lines were rejected, the first: {run.problems[0]}")
+    found = [analyse(collector.sample(run.pipelines, task.name)) for task in spec.tasks]
+    if heatmap is not None:
+        heatmap.write_text(heat_map(found), encoding="utf-8")
+        note.print(f"heat map: {heatmap}")
+    if json:
+        text = orjson.dumps([one.as_dict() for one in found], option=orjson.OPT_INDENT_2).decode()
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    for one in found:
+        _show(one)
+        if segments:
+            _show_segments(one.lfs)
+
+
+def _show(found: Analysis) -> None:
+    out.print(
+        f"[bold]{found.task}[/]: {found.examples:,} examples, {found.gold:,} with a gold answer"
+    )
+    table = Table(
+        "labeling function", "cov.", "overl.", "confl.", "votes", "est.", "gold", "loss without"
+    )
+    for lf in found.lfs:
+        share = lf.gold_accuracy
+        gain, error = lf.contribution_nats, lf.contribution_error
+        table.add_row(
+            f"{lf.name} v{lf.version}",
+            f"{lf.coverage:.3f}",
+            f"{lf.overlap:.3f}",
+            f"{lf.conflict:.3f}",
+            ", ".join(f"{name} {n:,}" for name, n in lf.polarity.items()) or "–",
+            _ratio(lf.estimated_accuracy),
+            "–" if share.ratio is None else f"{share.ratio:.3f} of {share.n}",
+            "–" if gain is None or error is None else f"{gain:+.4f} ±{error:.4f}",
+        )
+    out.print(table)
+    silent = [lf.name for lf in found.lfs if not lf.polarity]
+    if silent:
+        out.print(
+            f"  [yellow]review[/] never voted, does their source arrive? {', '.join(silent)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for lf in found.lfs:
+        if not lf.polarity:
+            continue
+        colour = _COLOURS[lf.advice.verdict]
+        near = ", ".join(f"{name} {rho:.2f}" for name, rho in lf.correlated_with.items())
+        out.print(
+            f"  [{colour}]{lf.advice.verdict:<6}[/] {lf.name}: {lf.advice.reason}"
+            + (f" (votes with {near})" if near else ""),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _show_segments(lfs: Sequence[LfReport]) -> None:
+    table = Table("labeling function", "segment", "examples", "cov.", "agreement", "gold")
+    for lf in lfs:
+        for name, cells in lf.segments.items():
+            if cells["votes"]:
+                table.add_row(
+                    lf.name,
+                    name,
+                    f"{cells['examples']:,}",
+                    _ratio(cells["coverage"]),
+                    _ratio(cells["agreement"]),
+                    _ratio(cells["gold_accuracy"]),
+                )
+    out.print(table)
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
