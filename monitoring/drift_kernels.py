@@ -41,7 +41,8 @@ BATCHES: Final = 64
 
 _LONGEST: Final = LEVELS - 3
 _SMALLEST: Final = 1e-9
-_RARE: Final = 64
+_RARE: Final = 256
+_RARE_DEFF: Final = 20.0
 
 
 class Layout(NamedTuple):
@@ -169,9 +170,10 @@ def _freeze(layout: Layout, state: State, signal: int, ts: float) -> None:
     for f in range(begin, end):
         count = state.reference[f]
         own = _variance(state, f, chosen, blocks) / (state.share[f] * (1.0 - state.share[f]))
-        # A design effect of a handful of values says nothing: the whole signal's stands in.
+        # What was hardly seen may come in bursts (one robot's session): a handful of values does
+        # not tell, so that of long sessions stands in.
         rare = min(count, n - count) < _RARE
-        state.deff[f] = max(own, pooled) if rare else max(own, 1.0)
+        state.deff[f] = max(own, pooled, _RARE_DEFF) if rare else max(own, 1.0)
     state.size[signal] = blocks
     state.freedom[signal] = (blocks >> chosen) - 1.0
     state.since[signal] = ts

@@ -149,6 +149,31 @@ def test_a_detected_change_does_not_move_a_growing_reference() -> None:
     assert reference.shares[1] == pytest.approx(0.2, abs=0.02)
 
 
+def test_one_burst_of_what_was_never_seen_is_no_detection_and_a_new_normal_is() -> None:
+    group = SignalGroup("lf_coverage", ("robotic_rate",), ("abstain", "vote"))
+    monitor = DriftMonitor([group], RULES)
+    for codes in (np.zeros(20_000), np.ones(60), np.zeros(5_000)):
+        monitor.update("lf_coverage", codes[:, None], np.zeros(len(codes)))
+        assert monitor.detections == []
+    monitor.update("lf_coverage", (np.arange(5_000) % 3 == 0)[:, None], np.ones(5_000))
+    assert [found.ts for found in monitor.detections] == [1.0]
+
+
+def test_a_reference_waits_until_a_signal_has_settled() -> None:
+    group = SignalGroup("labels", ("relevance",), ("no", "yes"))
+    rules = DriftRules(settle_values=10_000, first_reference=2048, reference_values=2048)
+    monitor = DriftMonitor([group], rules)
+    monitor.update("labels", np.ones((10_016, 1)), np.zeros(10_016))
+    assert monitor.references() == []
+    monitor.update("labels", (np.arange(2_048) % 2)[:, None], np.zeros(2_048))
+    (reference,) = monitor.references()
+    assert reference.shares[1] == pytest.approx(0.5)
+    # A reset begins at once: what is there has settled long ago.
+    monitor.reset()
+    monitor.update("labels", np.zeros((2_048, 1)), np.zeros(2_048))
+    assert len(monitor.references()) == 1
+
+
 def test_detections_are_bounded() -> None:
     names = tuple(f"f{at}" for at in range(40))
     group = SignalGroup("lf_votes", names, ("no", "yes"))
