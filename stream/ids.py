@@ -8,6 +8,9 @@ import xxhash
 
 __all__ = ["KEY_BYTES", "event_hash", "example_id", "exposure_hash", "user_key"]
 
+_ENCODING = ("utf-8", "surrogatepass")
+"""JSON may escape half a surrogate pair; an id must exist for it all the same."""
+
 KEY_BYTES = 10
 """Width of a user's key: 80 bits leave a collision among 10⁹ users to a chance of 4·10⁻⁷."""
 
@@ -35,7 +38,7 @@ def user_key(user_id: str, secret: bytes = b"") -> bytes:
     >>> user_key("u1", b"pepper") == user_key("u1")
     False
     """
-    return blake2b(_utf8(user_id), digest_size=KEY_BYTES, key=secret).digest()
+    return blake2b(user_id.encode(*_ENCODING), digest_size=KEY_BYTES, key=secret).digest()
 
 
 def example_id(key: bytes, request_id: str | None, item_id: str, event_id: str) -> str:
@@ -68,14 +71,9 @@ def example_id(key: bytes, request_id: str | None, item_id: str, event_id: str) 
 
 def exposure_hash(request_id: str, item_id: str) -> int:
     """Return the second half of the id of an exposure that a request names."""
-    return xxhash.xxh3_64_intdigest(_utf8(f"{request_id}\0{item_id}"))
+    return xxhash.xxh3_64_intdigest(f"{request_id}\0{item_id}".encode(*_ENCODING))
 
 
 def event_hash(event_id: str) -> int:
     """Return what an event is remembered by; also names an exposure that no request names."""
-    return xxhash.xxh3_64_intdigest(_utf8(event_id))
-
-
-def _utf8(text: str) -> bytes:
-    # JSON may escape half a surrogate pair; an id must exist for it all the same.
-    return text.encode("utf-8", "surrogatepass")
+    return xxhash.xxh3_64_intdigest(event_id.encode(*_ENCODING))

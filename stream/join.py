@@ -101,6 +101,7 @@ class Join:
         self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
         self._disorder_s = rules.disorder_s
         self._dedup_horizon_s = rules.dedup_horizon_s
+        self._forget_after_s = rules.forget_after_s
 
     @property
     def watermark(self) -> float:
@@ -122,10 +123,8 @@ class Join:
             return
         self.max_ts = ts
         watermark = ts - self._disorder_s
-        timers = self.timers
-        while timers.next_at <= watermark:
-            key = timers.pop_due(watermark)
-            if key is not None:
+        if self.timers.next_at <= watermark:
+            for key in self.timers.take(watermark):
                 self._fire(self.by_key[key], watermark, rows)
 
     def apply(self, event: Interaction, rows: Rows) -> None:
@@ -167,7 +166,7 @@ class Join:
         else:
             self._answer(user, event, event_name, rows)
         if user.due == NEVER:
-            self._schedule(user, user.last_ts + self.rules.forget_after_s)
+            self._schedule(user, user.last_ts + self._forget_after_s)
 
     # --- one event ------------------------------------------------------------------------
 
@@ -208,12 +207,13 @@ class Join:
     def _answer(self, user: UserState, event: Interaction, event_name: int, rows: Rows) -> None:
         ts, kind = event.ts, event.type
         does = self._feedback.get(kind) or _feedback(kind, _NO_RULE)
+        counted, summed, window_s, starts, positive, negative = does
         request_id = event.request_id
         name = exposure_hash(request_id, event.item_id) if request_id else event_name
         example = self._find(user, event, name)
         if example is None:
             self.counts.organic += 1
-            deadline = ts + max(self.rules.exposure_window_s, does.window_s)
+            deadline = ts + max(self.rules.exposure_window_s, window_s)
             example = self._open(user, event, name, deadline, rows)
             if deadline < user.due:
                 self._schedule(user, deadline)
@@ -225,11 +225,11 @@ class Join:
         if user.previous != example.hash:
             self._left(user, example.hash, ts)
         evidence = example.evidence
-        evidence[does.counted] += 1.0
+        evidence[counted] += 1.0
         value = event.value
         if value is not None:
-            if does.summed >= 0:
-                evidence[does.summed] += value
+            if summed >= 0:
+                evidence[summed] += value
             elif kind == "rating":
                 evidence[_C_RATING] = value
         if isnan(evidence[_C_FIRST]):
@@ -243,14 +243,14 @@ class Join:
         else:
             if example.stage == OPENED:
                 stage = example.stage = PROVISIONAL
-            if does.window_s > 0.0 and ts + does.window_s > example.deadline:
-                example.deadline = ts + does.window_s
-        if does.starts or (does.positive and not example.engaged):
+            if window_s > 0.0 and ts + window_s > example.deadline:
+                example.deadline = ts + window_s
+        if starts or (positive and not example.engaged):
             task, example.engaged = ENGAGE, True
         elif example.engaged:
             task = CORRECT
         else:
-            task = NEGATIVE if does.negative else NOTHING
+            task = NEGATIVE if negative else NOTHING
         rows.add(user, example, stage, reason, task, ts)
 
     def _find(self, user: UserState, event: Interaction, name: int) -> Example | None:
@@ -332,8 +332,7 @@ class Join:
         the last of it may be: one timer a visit instead of one an example.
         """
         self.dirty[user.key] = user
-        rules = self.rules
-        early_after_s = rules.early_after_s
+        early_after_s = self.rules.early_after_s
         open_due, closed_until = NEVER, 0.0
         for example in tuple(user.examples.values()):
             deadline = example.deadline
@@ -350,14 +349,14 @@ class Join:
                             open_due = min(open_due, early)
                     continue
                 self._close(user, example, deadline, _CLOSED, rows)
-                deadline = example.deadline = deadline + rules.lateness_horizon_s
+                deadline = example.deadline = deadline + self.rules.lateness_horizon_s
             if deadline <= watermark:
                 self._forget(user, example)
             elif deadline > closed_until:
                 closed_until = deadline
         next_due = open_due if open_due != NEVER else closed_until
         if not next_due:
-            next_due = user.last_ts + rules.forget_after_s
+            next_due = user.last_ts + self._forget_after_s
             if next_due <= watermark:
                 self._drop(user)
                 return

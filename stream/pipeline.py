@@ -18,8 +18,7 @@ byte-identical effects and state (DESIGN §2). A shell drives it in this order::
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -28,17 +27,18 @@ import numpy as np
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
 from stream.control import Switches
-from stream.decode import Decoded, Decoder, TickAt
+from stream.decode import Decoded, TickAt
 from stream.effects import Effects
-from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwitch
-from stream.failing import FailureRule, switch_record
-from stream.gold import GoldAnswer, GoldQueue
+from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold
+from stream.failing import switch_record
+from stream.gold import GoldQueue
 from stream.ids import user_key
-from stream.join import Join, JoinRules
-from stream.labelling import Labelling, TaskSpec
-from stream.learning import Learning, RecommenderSpec
+from stream.join import Join
+from stream.labelling import Labelling
+from stream.learning import Learning
 from stream.numbers import Layout
 from stream.partitioning import partition_for
+from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
 from stream.rejection import WHOLE_LINE, Rejected, dead_letter
@@ -49,72 +49,6 @@ from stream.user_state import UserState
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
 
 _FIELDS: Final = frozenset({WHOLE_LINE, "tick", *Event.model_fields, *Gold.model_fields})
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineSpec:
-    """What every partition of a deployment has in common.
-
-    Parameters
-    ----------
-    decoder
-        Validates lines; holds limits and allowed types.
-    rules
-        Windows and bounds of the join.
-    tasks
-        Tasks with their classes, priors and labeling functions.
-    recommender
-        Which task's probability is the weight, and the bounds of the model.
-    n_partitions
-        Number of partitions of the events topic.
-    secret
-        Keys the hash of user ids; empty: unkeyed.
-    pseudonymise
-        Whether raw user ids are replaced by their keyed hash: such an event is published anew.
-    learn
-        False freezes every learner.
-    cached_users
-        People kept in memory; more are read from the store when they come back.
-    provisional
-        Whether provisional labels are published.
-    disabled
-        Labeling functions that abstain until a control record switches them on.
-    failures
-        When a labeling function that fails is switched off.
-    timer
-        A clock lent by the shell to measure labeling functions; nothing else depends on it.
-    """
-
-    decoder: Decoder
-    rules: JoinRules
-    tasks: Sequence[TaskSpec]
-    recommender: RecommenderSpec
-    n_partitions: int = 1
-    secret: bytes = b""
-    pseudonymise: bool = False
-    learn: bool = True
-    cached_users: int = 50_000
-    provisional: bool = True
-    disabled: Sequence[str] = ()
-    failures: FailureRule = field(default_factory=FailureRule)
-    timer: Callable[[], float] | None = None
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A decoded batch, and the keys of the users whose state it needs and who are not here."""
-
-    topic: str
-    next_offset: int
-    batch: RecordBatch
-    skipped: int = 0
-    decoded: Decoded | None = None
-    gold: Sequence[GoldAnswer] = ()
-    orders: Sequence[LfSwitch] = ()
-    refused: Sequence[Rejected] = ()
-    missing: list[bytes] = field(default_factory=list)
-    newcomers: dict[str, bytes] = field(default_factory=dict)
-    misplaced: set[str] = field(default_factory=set)
 
 
 class PartitionPipeline:

@@ -25,17 +25,18 @@ class Timers:
     >>> timers.set(b"u", 20.0); timers.set(b"v", 10.0); timers.set(b"u", 5.0)
     >>> timers.due_by(10.0), timers.next_due()
     ([b'u', b'v'], 5.0)
-    >>> timers.pop_due(10.0), timers.pop_due(10.0), timers.pop_due(10.0)
-    (b'u', b'v', None)
+    >>> timers.take(10.0), timers.take(10.0), timers.next_at
+    ([b'u', b'v'], [], 20.0)
     """
 
-    __slots__ = ("_heap", "due", "next_at")
+    __slots__ = ("_heap", "_limit", "due", "next_at")
 
     def __init__(self) -> None:
         self.due: dict[bytes, float] = {}
         self.next_at = NEVER
         """No timer is due before this; where the first is stale, it may be sooner than the next."""
         self._heap: list[tuple[float, bytes]] = []
+        self._limit = _SLACK
 
     def __len__(self) -> int:
         return len(self.due)
@@ -45,6 +46,7 @@ class Timers:
         self.due = dict(due)
         self._heap = [(at, key) for key, at in self.due.items()]
         heapq.heapify(self._heap)
+        self._limit = 4 * len(self._heap) + _SLACK
         self._look()
 
     def set(self, key: bytes, at: float) -> None:
@@ -54,25 +56,23 @@ class Timers:
         heapq.heappush(heap, (at, key))
         if at < self.next_at:
             self.next_at = at
-        if len(heap) > 4 * len(self.due) + _SLACK:
+        if len(heap) > self._limit:
             self.load(self.due)
 
     def drop(self, key: bytes) -> None:
         """Forget the timer of a person."""
         self.due.pop(key, None)
 
-    def pop_due(self, limit: float) -> bytes | None:
-        """Remove and return the earliest that is due by ``limit``, ties by key; None for none.
-
-        The person keeps their entry in ``due`` until it is set or dropped.
-        """
-        heap, due = self._heap, self.due
+    def take(self, limit: float) -> list[bytes]:
+        """Remove every timer that is due by ``limit``; return whose, in order, ties by key."""
+        heap, due, taken = self._heap, self.due, []
         while heap and heap[0][0] <= limit:
             at, key = heapq.heappop(heap)
             if due.get(key) == at:
-                return key
+                del due[key]
+                taken.append(key)
         self._look()
-        return None
+        return taken
 
     def due_by(self, limit: float) -> list[bytes]:
         """Return the keys of everybody whose timer is due by ``limit``, in no certain order.

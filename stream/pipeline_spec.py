@@ -1,0 +1,84 @@
+"""What the pipelines of a deployment have in common, and a batch on its way into one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stream.decode import Decoded, Decoder
+from stream.events import LfSwitch
+from stream.failing import FailureRule
+from stream.gold import GoldAnswer
+from stream.join_rules import JoinRules
+from stream.labelling import TaskSpec
+from stream.learning import RecommenderSpec
+from stream.records import RecordBatch
+from stream.rejection import Rejected
+
+__all__ = ["PipelineSpec", "Prepared"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """What every partition of a deployment has in common.
+
+    Parameters
+    ----------
+    decoder
+        Validates lines; holds limits and allowed types.
+    rules
+        Windows and bounds of the join.
+    tasks
+        Tasks with their classes, priors and labeling functions.
+    recommender
+        Which task's probability is the weight, and the bounds of the model.
+    n_partitions
+        Number of partitions of the events topic.
+    secret
+        Keys the hash of user ids; empty: unkeyed.
+    pseudonymise
+        Whether raw user ids are replaced by their keyed hash: such an event is published anew.
+    learn
+        False freezes every learner.
+    cached_users
+        People kept in memory; more are read from the store when they come back.
+    provisional
+        Whether provisional labels are published.
+    disabled
+        Labeling functions that abstain until a control record switches them on.
+    failures
+        When a labeling function that fails is switched off.
+    timer
+        A clock lent by the shell to measure labeling functions; nothing else depends on it.
+    """
+
+    decoder: Decoder
+    rules: JoinRules
+    tasks: Sequence[TaskSpec]
+    recommender: RecommenderSpec
+    n_partitions: int = 1
+    secret: bytes = b""
+    pseudonymise: bool = False
+    learn: bool = True
+    cached_users: int = 50_000
+    provisional: bool = True
+    disabled: Sequence[str] = ()
+    failures: FailureRule = field(default_factory=FailureRule)
+    timer: Callable[[], float] | None = None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A decoded batch, and the keys of the users whose state it needs and who are not here."""
+
+    topic: str
+    next_offset: int
+    batch: RecordBatch
+    skipped: int = 0
+    decoded: Decoded | None = None
+    gold: Sequence[GoldAnswer] = ()
+    orders: Sequence[LfSwitch] = ()
+    refused: Sequence[Rejected] = ()
+    missing: list[bytes] = field(default_factory=list)
+    newcomers: dict[str, bytes] = field(default_factory=dict)
+    misplaced: set[str] = field(default_factory=set)
