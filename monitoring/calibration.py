@@ -83,6 +83,10 @@ class LabelCalibration:
         self._labels += other._labels
         self._gold += other._gold
 
+    def copy(self) -> LabelCalibration:
+        """Return the same sums, which no longer change with these."""
+        return LabelCalibration.from_bytes(self.to_bytes())
+
     def trust(self) -> Trust:
         """Return what the sums say."""
         labels, confidence = self._labels.tolist()

@@ -5,27 +5,7 @@ frozen earlier, in units of their own standard deviation, which is measured on b
 sessions that cast many similar votes are no surprise. The threshold follows from an operator's
 budget of false pages (`monitoring.drift_budget`).
 
-How a partition's pipeline uses it::
-
-    monitor = DriftMonitor(groups, rules, segments)           # once; groups from the configuration
-    monitor.load(head.chunks["share/drift"])                  # restore: what still fits is taken up
-
-    # `Labelling.step`, behind the label model, where rows are published (`published`):
-    monitor.update_votes("lf_votes", block.votes, ts, segment)      # also fills "lf_coverage"
-    monitor.update("labels", block.proba.argmax(axis=1)[:, None], ts, segment)
-    monitor.update("confidence", block.proba.max(axis=1)[:, None], ts, segment)
-    # `Labelling.answer`: gold, right or wrong, against the probabilities that stood before
-    monitor.update("gold", np.array([[best == label]]), np.array([answer.ts]))
-    # `PartitionPipeline._learn`: evidence of the rows, and what happened
-    monitor.update("features", evidence, ts)                        # (n, columns) numbers
-    monitor.update("events", code_of_type[:, None], ts)             # of each event applied
-    # `Learning.step`: engagements
-    monitor.update("predictions", (rank < 10)[:, None], ts, segment)
-    monitor.update("rewards", weight[:, None], ts, segment)
-
-    chunks["share/drift"] = monitor.to_bytes()                # checkpoint; `serve` reads it too
-    report["drift"] = [detection.as_dict() for detection in monitor.detections]
-    drift_feed.update(partition, monitor)                     # shell, at most a few times a second
+`monitoring.pipeline_drift` says what a pipeline passes, and where.
 
 Pass rows in the order of the stream. Whatever the cut into calls, the state is the same bit for
 bit, since values are only looked at in whole blocks of 32 of their own signal.

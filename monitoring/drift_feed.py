@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from river.drift import ADWIN
 
+from monitoring.calibration import LabelCalibration
 from monitoring.drift import DriftMonitor
 from monitoring.drift_view import DriftView, Readings, contribution
+from monitoring.lf_pairs import WORST, LfPairs, Pair
 from monitoring.metrics import Labels, Metrics
+from monitoring.pipeline_drift import PipelineDrift
 
 __all__ = ["SEGMENT_SERIES", "DriftFeed"]
 
@@ -43,12 +46,11 @@ class DriftFeed:
 
     Examples
     --------
-    >>> from monitoring.signals import SignalGroup
-    >>> metrics = Metrics(process=False)
-    >>> drift, monitor = DriftFeed(metrics), DriftMonitor([SignalGroup("a", ("b",), ("x", "y"))])
-    >>> drift.begin(0, monitor)
-    >>> readings = drift.update(0, monitor)
-    >>> metrics.value("drift_zscore", ("a/b",))
+    >>> metrics, drift = Metrics(process=False), PipelineDrift({}, ["click"], [])
+    >>> feed = DriftFeed(metrics)
+    >>> feed.begin(0, drift)
+    >>> readings = feed.update(0, drift)
+    >>> metrics.value("drift_zscore", ("features:events/type",))
     0.0
     """
 
@@ -58,10 +60,13 @@ class DriftFeed:
         self._view = DriftView()
         self._fed: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._adwin: dict[str, _Detector] | None = {} if adwin else None
+        self._pairs: dict[int, dict[str, tuple[LfPairs, NDArray[np.float64]]]] = {}
+        self._calibration: dict[int, dict[str, LabelCalibration]] = {}
         self._labels: dict[tuple[str, ...], tuple[Labels, ...]] = {}
 
-    def begin(self, partition: int, monitor: DriftMonitor) -> None:
-        """Take a partition's monitor, as restored, for its beginning here."""
+    def begin(self, partition: int, drift: PipelineDrift) -> None:
+        """Take what a partition watches, as restored, for its beginning here."""
+        monitor = drift.monitor
         with self._lock:
             self._fed[partition] = (id(monitor), monitor.state.detected.copy())
             for signal, overall in zip(monitor.signals, monitor.overall, strict=True):
@@ -69,13 +74,23 @@ class DriftFeed:
                     # A counter that begins at 0 has a rate from its first detection on.
                     self._metrics.add("drift_detections_total", (signal, "zscore"), 0.0)
 
-    def update(self, partition: int, monitor: DriftMonitor) -> Readings:
+    def update(self, partition: int, drift: PipelineDrift) -> Readings:
         """Bring the metrics up to date with one partition; return how all stand together."""
+        monitor = drift.monitor
         with self._lock:
             self._count(partition, monitor)
             self._view.put(partition, contribution(monitor))
             readings = self._view.readings(monitor.signals)
             self._export(monitor, readings)
+            self._pairs[partition] = {
+                task: (pairs, pairs.sums) for task, pairs in drift.pairs.items()
+            }
+            # A copy: another thread may go on with this partition while its sums are added up.
+            self._calibration[partition] = {
+                task: recent.copy() for task, recent in drift.calibration.items()
+            }
+            self._export_pairs()
+            self._export_trust()
         return readings
 
     def end(self, partition: int) -> None:
@@ -83,6 +98,8 @@ class DriftFeed:
         with self._lock:
             self._fed.pop(partition, None)
             self._view.drop(partition)
+            self._pairs.pop(partition, None)
+            self._calibration.pop(partition, None)
 
     def _count(self, partition: int, monitor: DriftMonitor) -> None:
         detected = monitor.state.detected
@@ -128,6 +145,39 @@ class DriftFeed:
         series = self._series(names)
         metrics.set_array("drift_reference_timestamp_seconds", series, readings.since[detailed])
         metrics.set_array("drift_reference_samples", series, readings.samples[detailed])
+
+    def _export_pairs(self) -> None:
+        conflicts: list[Pair] = []
+        correlations: list[Pair] = []
+        merged: dict[str, tuple[LfPairs, NDArray[np.float64]]] = {}
+        for _, tasks in sorted(self._pairs.items(), key=lambda item: item[0]):
+            for task, (pairs, sums) in tasks.items():
+                known = merged.get(task)
+                merged[task] = (pairs, sums if known is None else known[1] + sums)
+        for pairs, sums in merged.values():
+            conflicts += pairs.conflicts(sums=sums)
+            correlations += pairs.correlations(sums=sums)
+        for name, found in (
+            ("lf_pair_conflict_ratio", conflicts),
+            ("lf_pair_correlation_ratio", correlations),
+        ):
+            found.sort(key=lambda pair: -pair.ratio)
+            # A function of two tasks may be in the same pair twice: the worse one is shown.
+            shown: dict[Labels, float] = {}
+            for pair in found:
+                if len(shown) < WORST:
+                    shown.setdefault((pair.a, pair.b), pair.ratio)
+            self._metrics.replace(name, tuple(shown), list(shown.values()))
+
+    def _export_trust(self) -> None:
+        totals: dict[str, LabelCalibration] = {}
+        for _, tasks in sorted(self._calibration.items(), key=lambda item: item[0]):
+            for task, recent in tasks.items():
+                totals.setdefault(task, LabelCalibration()).add(recent)
+        for task, total in totals.items():
+            estimated = total.trust().estimated_accuracy
+            if estimated is not None:
+                self._metrics.set("estimated_accuracy_ratio", (task,), estimated)
 
     def _series(self, names: list[str], *more: str) -> tuple[Labels, ...]:
         # The metrics recognise the same object and skip their look-ups.

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from monitoring.drift import DriftMonitor
 from monitoring.drift_feed import SEGMENT_SERIES, DriftFeed
 from monitoring.metrics import Metrics
-from monitoring.signals import DriftRules, SignalGroup, coverage_of
+from monitoring.pipeline_drift import PipelineDrift, WatchedTask, drift_report
+from monitoring.signals import DriftRules
 
-VOTES = SignalGroup("lf_votes", ("viewed",), ("no", "yes"))
 RULES = DriftRules(first_reference=2048, reference_values=8192)
+RELEVANCE = {"relevance": WatchedTask(("no", "yes"), ("viewed", "bought"), (1, 1))}
 
 
-def fed(monitor: DriftMonitor, codes: np.ndarray) -> None:
-    monitor.update("lf_votes", codes.astype(np.int8)[:, None], np.zeros(len(codes)) + 5.0)
-
-
-def changed(seed: int = 0, *, keep_blocks: bool = False) -> DriftMonitor:
-    monitor = DriftMonitor([VOTES, coverage_of(VOTES)], RULES, keep_blocks=keep_blocks)
+def fed(drift: PipelineDrift, share: float, n: int, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
-    fed(monitor, rng.random(20_000) < 0.2)
-    fed(monitor, rng.random(10_000) < 0.8)
-    return monitor
+    votes = (rng.random((n, 2)) < share).astype(np.int8)
+    proba = np.full((n, 2), 0.3)
+    proba[:, 1] = 0.7
+    drift.labelled("relevance", votes, proba, np.full(n, 5.0), drift.segment_codes([None] * n))
+
+
+def made(*, keep_blocks: bool = False) -> PipelineDrift:
+    return PipelineDrift(RELEVANCE, ["click"], ["dwell_s"], RULES, keep_blocks=keep_blocks)
+
+
+def changed(seed: int = 0) -> PipelineDrift:
+    drift = made()
+    fed(drift, 0.2, 20_000, seed)
+    fed(drift, 0.8, 10_000, seed)
+    return drift
 
 
 def test_a_detection_is_counted_once() -> None:
     metrics = Metrics(process=False)
-    drift, monitor = DriftFeed(metrics), DriftMonitor([VOTES], RULES)
-    drift.begin(0, monitor)
+    feed, drift = DriftFeed(metrics), made()
+    feed.begin(0, drift)
     labels = ("lf_votes/viewed", "zscore")
     assert b'drift_detections_total{detector="zscore",signal="lf_votes/viewed"} 0.0' in (
         metrics.render()
     )
-    rng = np.random.default_rng(0)
-    fed(monitor, rng.random(20_000) < 0.2)
-    drift.update(0, monitor)
+    fed(drift, 0.2, 20_000)
+    feed.update(0, drift)
     assert metrics.value("drift_detections_total", labels) == 0.0
-    fed(monitor, rng.random(10_000) < 0.8)
+    fed(drift, 0.8, 10_000)
     for _ in range(3):
-        drift.update(0, monitor)
+        feed.update(0, drift)
     assert metrics.value("drift_detections_total", labels) == 1.0
     assert metrics.value("drift_zscore", ("lf_votes/viewed",)) > 6.0
     for measure in ("psi", "js"):
@@ -49,47 +56,82 @@ def test_a_detection_is_counted_once() -> None:
     assert metrics.value("drift_reference_timestamp_seconds", ("lf_votes/viewed",)) == 5.0
 
 
+def test_pairs_and_estimated_accuracy_are_shown() -> None:
+    metrics = Metrics(process=False)
+    feed, drift = DriftFeed(metrics), made()
+    fed(drift, 0.5, 2_000)
+    feed.update(0, drift)
+    assert metrics.value("lf_pair_conflict_ratio", ("viewed", "bought")) == pytest.approx(0.5, 0.1)
+    assert metrics.value("estimated_accuracy_ratio", ("relevance",)) == pytest.approx(0.7)
+
+
 def test_detections_of_before_a_restart_are_not_counted_again() -> None:
     metrics = Metrics(process=False)
-    drift, monitor = DriftFeed(metrics), changed()
-    drift.begin(0, monitor)
-    drift.update(0, monitor)
+    feed, drift = DriftFeed(metrics), made()
+    drift.load(changed().to_bytes())
+    assert [found["signal"] for found in drift_report([drift])]
+    feed.begin(0, drift)
+    feed.update(0, drift)
     assert metrics.value("drift_detections_total", ("lf_votes/viewed", "zscore")) == 0.0
 
 
 def test_partitions_share_the_gauges_and_a_moved_one_leaves() -> None:
     metrics = Metrics(process=False)
-    drift = DriftFeed(metrics)
-    for partition in range(2):
-        drift.begin(partition, changed(partition))
-        drift.update(partition, changed(partition))
+    feed, parts = DriftFeed(metrics), [changed(0), changed(1)]
+    for partition, drift in enumerate(parts):
+        feed.begin(partition, drift)
+        feed.update(partition, drift)
     assert metrics.value("drift_reference_samples", ("lf_votes/viewed",)) == 2 * 8192
-    drift.end(1)
-    drift.update(0, changed())
+    feed.end(1)
+    feed.update(0, parts[0])
     assert metrics.value("drift_reference_samples", ("lf_votes/viewed",)) == 8192
 
 
 def test_adwin_looks_on() -> None:
     metrics = Metrics(process=False)
-    drift = DriftFeed(metrics)
-    monitor = DriftMonitor([VOTES], RULES, keep_blocks=True)
-    drift.begin(0, monitor)
-    rng = np.random.default_rng(0)
-    fed(monitor, rng.random(20_000) < 0.2)
-    fed(monitor, rng.random(10_000) < 0.8)
-    drift.update(0, monitor)
+    feed, drift = DriftFeed(metrics), made(keep_blocks=True)
+    feed.begin(0, drift)
+    fed(drift, 0.2, 20_000)
+    fed(drift, 0.8, 10_000)
+    feed.update(0, drift)
     assert metrics.value("drift_detections_total", ("lf_votes/viewed", "adwin")) >= 1.0
 
 
 def test_the_number_of_series_is_bounded() -> None:
     names = tuple(f"lf{at}" for at in range(50))
-    votes = SignalGroup("lf_votes", names, ("no", "yes"), by_segment=True)
-    monitor = DriftMonitor([votes, coverage_of(votes)], RULES, tuple(f"s{at}" for at in range(20)))
+    tasks = {"relevance": WatchedTask(("no", "yes"), names, (1,) * 50)}
+    columns = [f"column{at}" for at in range(28)]
+    segments = [f"s{at}" for at in range(1000)]
+    drift = PipelineDrift(tasks, ["click"], columns, RULES, segments)
     metrics = Metrics(process=False)
-    drift = DriftFeed(metrics)
-    drift.begin(0, monitor)
-    drift.update(0, monitor)
+    feed = DriftFeed(metrics)
+    feed.begin(0, drift)
+    feed.update(0, drift)
     lines = [line for line in metrics.render().decode().splitlines() if "_drift_" in line]
     series = [line for line in lines if not line.startswith("#")]
-    assert sum("drift_zscore" in line for line in series) == 100 + SEGMENT_SERIES
-    assert len(series) < 750
+    overall = sum(drift.monitor.overall)
+    assert sum("drift_zscore" in line for line in series) == overall + SEGMENT_SERIES
+    assert len(series) < 800
+
+
+def test_every_stage_fills_its_signals_and_bytes_carry_all_of_it() -> None:
+    drift = PipelineDrift(RELEVANCE, ["click"], ["dwell_s", "last_ts"], RULES, ["mobile"])
+    n = 64
+    segments = drift.segment_codes(["mobile", None] * (n // 2))
+    ts = np.arange(n, dtype=np.float64)
+    proba = np.tile([0.4, 0.6], (n, 1))
+    drift.labelled("relevance", np.ones((n, 2), dtype=np.int8), proba, ts, segments)
+    drift.evidence(np.full((n, 2), 3.0), ts)
+    drift.events(["click", "no such type"] * (n // 2), ts)
+    drift.engaged(np.arange(n), np.full(n, 0.8), ts, segments)
+    for _ in range(n):
+        drift.answered("relevance", proba[0], 1, 3.0)
+    seen = dict(zip(drift.monitor.signals, drift.monitor.state.seen.tolist(), strict=True))
+    assert {name for name, blocks in seen.items() if blocks == 0} == set()
+    assert "features/dwell_s" in seen
+    assert "features/last_ts" not in seen
+    again = PipelineDrift(RELEVANCE, ["click"], ["dwell_s", "last_ts"], RULES, ["mobile"])
+    again.load(drift.to_bytes())
+    assert again.to_bytes() == drift.to_bytes()
+    with pytest.raises(ValueError, match="no state of drift"):
+        again.load(b"\xc1")
