@@ -231,7 +231,8 @@ def test_the_exposition_is_what_promtool_wants(stack: Stack) -> None:
 
 
 def test_the_watchdog_reaches_its_receiver(stack: Stack) -> None:
-    _, receiver, alert = stack.webhook.wait_for("Watchdog", 20.0)
+    # What fires before Prometheus has found its Alertmanager is sent again after a minute.
+    _, receiver, alert = stack.webhook.wait_for("Watchdog", 90.0)
     assert receiver == "watchdog"
     assert alert["annotations"]["runbook_url"].endswith("/public/runbooks/Watchdog.md")
     assert "runbooks" not in alert["labels"]
