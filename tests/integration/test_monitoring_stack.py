@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from monitoring.catalogue import CATALOGUE
 from tests.conftest import Starter
 from tests.integration.monitoring_harness import (
+    ALERTS,
     DEPLOYMENT,
     ROOT,
     Queries,
@@ -28,7 +32,7 @@ from tests.integration.monitoring_harness import (
     rules,
     wait_until,
 )
-from tests.services import AlertmanagerServer, PrometheusServer
+from tests.services import AlertmanagerServer, OwnedProcess, PrometheusServer
 from tests.services.ports import PortLease
 
 pytestmark = pytest.mark.timeout(400)
@@ -314,3 +318,33 @@ def test_a_cause_silences_its_consequences_only(
             ("LFCoverageCollapse", "a", "clicked"),
         }
         wait_until(lambda: silenced() == wanted, 20.0, lambda: f"silenced: {silenced()}")
+
+
+@pytest.mark.parametrize("server", [PrometheusServer, AlertmanagerServer])
+def test_the_command_of_the_compose_file_starts(
+    start_own: Starter, tmp_path: Path, server: type[PrometheusServer | AlertmanagerServer]
+) -> None:
+    service = server.name
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    mounted = {"/etc/prometheus": ALERTS, "/etc/alertmanager": ALERTS, f"/{service}": tmp_path}
+    arguments = []
+    for argument in compose["services"][service]["command"]:
+        flag, _, value = argument.partition("=")
+        for folder, here in mounted.items():
+            if value == folder or value.startswith(f"{folder}/"):
+                value = f"{here}{value.removeprefix(folder)}"
+        arguments.append(f"{flag}={value}")
+    # Where it cannot be started at all, this skips. It leaves its address to the other.
+    plain = start_own(service, server)
+    plain.stop()
+    program = next(path for path in map(shutil.which, server.binaries) if path is not None)
+    command = [program, *arguments, f"--web.listen-address={plain.address}"]
+
+    def ready() -> bool:
+        assert process.running, process.tail()
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{plain.url}/-/ready") as answer:
+            return bool(answer.status == 200)
+        return False
+
+    with OwnedProcess(command, output=tmp_path / "log") as process:
+        wait_until(ready, 20.0, process.tail)
