@@ -42,6 +42,7 @@ _C_REPEATS: Final = int(Column.REPEATS)
 _C_RATE: Final = int(Column.USER_RATE)
 _C_CLOSED: Final = int(Column.CLOSED)
 _NO_COLUMN: Final = -1
+_NO_CONTEXT: Final[dict[str, str | bool | int | float]] = {}
 
 
 class _Feedback(NamedTuple):
@@ -277,7 +278,7 @@ class Join:
         before = user.latest.get(item_id)
         if before is not None:
             evidence[_C_REPEATS] = before.evidence[_C_REPEATS] + (1.0 if before.engaged else 0.0)
-        context = dict(event.context) if event.context else {}
+        context = event.context or _NO_CONTEXT  # never changed in place: the event's own will do
         example = Example(
             name, item_id, evidence, deadline, OPENED, 0, False, b"", user.segment, context
         )

@@ -41,6 +41,11 @@ class Timers:
     def __len__(self) -> int:
         return len(self.due)
 
+    @property
+    def entries(self) -> int:
+        """Return how many entries the heap holds, stale ones too."""
+        return len(self._heap)
+
     def load(self, due: Mapping[bytes, float]) -> None:
         """Replace all timers."""
         self.due = dict(due)

@@ -1,0 +1,146 @@
+"""How fast the embedded pipeline runs a file of events, and where the time goes.
+
+    taskset -c 0 python -m bench.replay [--events FILE.ndjson.gz] [--repeat 7]
+
+Everything in memory, one partition, one core, plain settings: what ``headrace replay`` does.
+Prints events a second of processor time and of the clock (medians of the repeats), then a budget
+in microseconds an event: the median of each stage's own time, measured in separate repeats,
+since looking at the clock costs time itself. Peak memory is the process's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models import LabelModel
+from models.recommender import Recommender
+from stream.assembly import pipeline_spec
+from stream.config import Settings
+from stream.decode import Decoder
+from stream.effects import Effects
+from stream.join import Join
+from stream.labelling import Labelling
+from stream.learning import Learning
+from stream.pipeline import PartitionPipeline, PipelineSpec
+from stream.readiness import get_ready
+from stream.replay import Replay, peak_rss_bytes
+
+AIM_PER_S = 60_000
+_SHARED = Path(os.environ.get("HEADRACE_SHARED_DATA", "../shared/data"))
+_STAGES: tuple[tuple[type, str, str], ...] = (
+    (Decoder, "decode", "decode"),
+    # The loop around `Join.apply`: a look at the clock an event would cost as much as the event.
+    (PartitionPipeline, "_apply_events", "join"),
+    (PartitionPipeline, "_learn", "rest of the pipeline"),
+    (Join, "due_by", "join"),
+    (PartitionPipeline, "_prepare_events", "prepare"),
+    (Labelling, "_batch", "rows to columns"),
+    (Labelling, "_votes", "labeling functions"),
+    (LabelModel, "step_many", "label model"),
+    (Labelling, "step", "labeling stage"),
+    (Learning, "step", "learning stage"),
+    (Recommender, "step_many", "recommender"),
+    (Recommender, "item_indexes", "recommender"),
+    (PartitionPipeline, "process", "rest of the pipeline"),
+    (Effects, "outgoing", "effects made records"),
+    (Replay, "read_events", "reading the file"),
+)
+
+
+class Budget:
+    """Each stage's own time: what it calls, if that is a stage too, is not counted for it."""
+
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = defaultdict(float)
+        self._inner: list[float] = []
+
+    def measured(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        """Return the function with its time taken."""
+        spent, inner, clock = self.spent_s, self._inner, time.thread_time
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            inner.append(0.0)
+            began = clock()
+            result = function(*args, **kwargs)
+            elapsed = clock() - began
+            spent[stage] += elapsed - inner.pop()
+            if inner:
+                inner[-1] += elapsed
+            return result
+
+        return call
+
+
+def run(spec: PipelineSpec, path: Path, *, records: bool) -> tuple[int, float, float]:
+    """Run the file; return events, and seconds of processor and clock."""
+    gc.collect()  # pipelines refer to themselves: earlier runs must not count for this one
+
+    def make_records(effects: Effects) -> None:
+        effects.outgoing()
+
+    replay = Replay(spec, on_effects=make_records if records else None)
+    clock, processor = time.perf_counter(), time.process_time()
+    replay.read_events([path])
+    spent = time.process_time() - processor, time.perf_counter() - clock
+    return int(replay.report()["events"]), *spent
+
+
+def stages(spec: PipelineSpec, path: Path) -> tuple[int, dict[str, float]]:
+    """Run the file with every stage measured; return events, and seconds by stage."""
+    budget = Budget()
+    originals = [(cls, name, getattr(cls, name)) for cls, name, _ in _STAGES]
+    for cls, name, stage in _STAGES:
+        setattr(cls, name, budget.measured(getattr(cls, name), stage))
+    try:
+        events, _, _ = run(spec, path, records=True)
+    finally:
+        for cls, name, original in originals:
+            setattr(cls, name, original)
+    return events, dict(budget.spent_s)
+
+
+def main() -> None:
+    """Print speed, budget and memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=Path, default=_SHARED / "clicks/shop.events.ndjson.gz")
+    parser.add_argument("--repeat", type=int, default=7)
+    options = parser.parse_args()
+    if not options.events.is_file():
+        print(f"skipped: there is no {options.events}; name a file with --events")
+        return
+    spec = pipeline_spec(Settings(), partitions=1)
+    get_ready(spec)
+    speeds, clocks = [], []
+    for _ in range(options.repeat):
+        events, processor_s, clock_s = run(spec, options.events, records=False)
+        speeds.append(events / processor_s)
+        clocks.append(events / clock_s)
+    speed = statistics.median(speeds)
+    print(f"{events} events, {options.repeat} repeats")
+    print(
+        f"events a second of processor time  {speed:10,.0f}  ({speed / AIM_PER_S:.2f} of the aim)"
+    )
+    print(f"events a second by the clock       {statistics.median(clocks):10,.0f}")
+    print(f"best                               {max(speeds):10,.0f}")
+    measured = [stages(spec, options.events)[1] for _ in range(min(3, options.repeat))]
+    print("\nmicroseconds of processor time an event")
+    budget = {
+        stage: statistics.median(one.get(stage, 0.0) for one in measured) / events * 1e6
+        for stage in measured[0]
+    }
+    for stage, spent_us in sorted(budget.items(), key=lambda pair: -pair[1]):
+        print(f"  {stage:24s}{spent_us:8.2f}")
+    print(f"  {'all':24s}{sum(budget.values()):8.2f}")
+    print(f"\npeak RSS {peak_rss_bytes() / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
