@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["LabelQuality", "entropy_bits"]
 
+_FORMAT = 2
 _BINS = 10
 _GRID = 2.0**20
 _FLOOR = 1e-12
@@ -115,7 +116,7 @@ class LabelQuality:
         """Return the sums as versioned bytes."""
         return msgspec.msgpack.encode(
             (
-                1,
+                _FORMAT,
                 self.labels,
                 self.class_mass.tolist(),
                 self.n,
@@ -134,14 +135,21 @@ class LabelQuality:
     def from_bytes(cls, data: bytes) -> LabelQuality:
         """Return the sums that were written.
 
+        Those of format 1 did not say of which classes and functions they were: they are of none.
+
         Raises
         ------
         ValueError
             If they are of a newer format than this program reads.
         """
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(data))
-        if stored[0] != 1:
-            raise ValueError(f"label quality has format {stored[0]}, this program reads 1")
+        if stored[0] > _FORMAT:
+            raise ValueError(
+                f"label quality has format {stored[0]}, this program reads up to {_FORMAT}: run "
+                "the newer version"
+            )
+        if stored[0] == 1:
+            return cls((), ())
         made = cls(stored[10], stored[11])
         made.labels, made.n, made.correct = stored[1], stored[3], stored[4]
         made.class_mass = np.asarray(stored[2], dtype=np.float64)

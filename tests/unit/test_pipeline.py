@@ -306,6 +306,10 @@ def test_quality_is_the_same_after_bytes() -> None:
     quality = LabelQuality(("no", "yes"), ("a@1", "b@1"))
     quality.observe(np.array([[0.25, 0.75]]))
     quality.answer(np.array([0.25, 0.75]), np.array([1, -1], dtype=np.int8), 1)
+    fields = msgspec.msgpack.decode(quality.to_bytes())
+    assert LabelQuality.from_bytes(msgspec.msgpack.encode([1, *fields[1:10]])).classes == ()
+    with pytest.raises(ValueError, match="run the newer version"):
+        LabelQuality.from_bytes(msgspec.msgpack.encode([3, *fields[1:]]))
     again = LabelQuality.from_bytes(quality.to_bytes())
     assert again.to_bytes() == quality.to_bytes()
     assert again.with_lfs(["b@1", "a@1"]).lf_gold.tolist() == [[0, 0], [1, 1]]
