@@ -1,0 +1,136 @@
+"""What a labeling function is: how it is registered, fails, and is refused."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+from lfs import ABSTAIN, Example, ExampleBatch, labeling_function
+from lfs.core import LabelingFunctionError, Votes, vote_matrix
+from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
+
+CLASSES = ("negative", "positive")
+DOC = """Vote at random.
+
+Rationale: none. Sources: none. Known errors: all.
+"""
+
+
+@pytest.mark.parametrize("lacking", ["Rationale", "Sources", "Known errors"])
+def test_a_missing_heading_is_refused_with_the_template(lacking: str) -> None:
+    def undocumented(example: Example) -> str | int:
+        return ABSTAIN
+
+    undocumented.__doc__ = DOC.replace(lacking, "Nothing")
+    with pytest.raises(LabelingFunctionError, match=f"lacks {lacking}.*\n.*\n.*Vote|lacks"):
+        labeling_function()(undocumented)
+
+
+def test_parameters_versions_and_forms_are_checked() -> None:
+    def two(a: Example, b: Example) -> str | int:
+        return ABSTAIN
+
+    two.__doc__ = DOC
+    with pytest.raises(LabelingFunctionError, match="takes 2 parameters"):
+        labeling_function()(two)  # type: ignore[arg-type] # What it refuses.
+    with pytest.raises(LabelingFunctionError, match="version"):
+        labeling_function(version=0)
+    with pytest.raises(LabelingFunctionError, match="form"):
+        labeling_function(form="choir")
+
+
+def test_a_row_that_fails_abstains_and_the_others_vote() -> None:
+    def fragile(example: Example) -> str | int:
+        return "positive" if 1 / (example.clicks or 0) else ABSTAIN
+
+    fragile.__doc__ = DOC
+    votes, failed = labeling_function()(fragile).vote(
+        ExampleBatch.of([{"clicks": 1}, {}, {"clicks": 2}]), CLASSES
+    )
+    assert votes.tolist() == [1, ABSTAIN, 1]
+    assert failed == {1: "ZeroDivisionError"}
+
+
+@pytest.mark.parametrize("answer", ["maybe", 1, 7])
+def test_an_answer_that_is_no_class_name_is_a_failure(answer: str | int) -> None:
+    def odd(example: Example) -> str | int:
+        return answer
+
+    odd.__doc__ = DOC
+    votes, failed = labeling_function()(odd).vote(ExampleBatch.of([{}]), CLASSES)
+    assert (votes.tolist(), failed) == ([ABSTAIN], {0: "answer"})
+
+
+def test_a_vectorised_function_that_fails_costs_only_the_rows_at_fault() -> None:
+    def fragile(batch: ExampleBatch) -> Votes:
+        if (batch.column("clicks") == 3).any():
+            raise KeyError("3")
+        return np.where(batch.column("clicks") == 2, 9, 1).astype(np.int8)
+
+    fragile.__doc__ = DOC
+    lf = labeling_function()(fragile)
+    votes, failed = lf.vote(ExampleBatch.of([{"clicks": k} for k in (1, 2, 3, 1)]), CLASSES)
+    assert votes.tolist() == [1, ABSTAIN, ABSTAIN, 1]
+    assert failed == {1: "answer", 2: "KeyError"}
+
+
+def test_a_function_cannot_spoil_what_others_read() -> None:
+    def greedy(batch: ExampleBatch) -> Votes:
+        batch.reading("visits", lambda b: b.column("clicks") + 0.0)[:] = 5
+        return np.zeros(len(batch), dtype=np.int8)
+
+    greedy.__doc__ = DOC
+    batch = ExampleBatch.of([{"clicks": 1}, {}])
+    votes, failed = labeling_function()(greedy).vote(batch, CLASSES)
+    assert set(failed.values()) == {"ValueError"}
+    assert (votes == ABSTAIN).all()
+
+
+def test_names_are_unique_in_a_task_and_columns_are_sorted() -> None:
+    one, other = types.ModuleType("one"), types.ModuleType("other")
+
+    def same(example: Example) -> str | int:
+        return ABSTAIN
+
+    same.__doc__ = DOC
+    one.__dict__["same"] = labeling_function()(same)
+    other.__dict__["same"] = labeling_function()(same)
+    with pytest.raises(LabelingFunctionError, match="are named 'same'"):
+        collect([one, other])
+    other.__dict__["same"] = labeling_function(task="intent")(same)
+    assert len(collect([one, other])) == 2
+    with pytest.raises(LabelingFunctionError, match=r"lfs\.modules: found 'nowhere'"):
+        collect(["nowhere"])
+    columns = for_tasks(collect(BUILT_IN_MODULES), {"relevance": CLASSES})["relevance"]
+    assert [lf.name for lf in columns] == sorted(lf.name for lf in columns)
+
+
+def test_every_family_has_several_functions() -> None:
+    families: dict[str, int] = {}
+    for lf in collect(BUILT_IN_MODULES):
+        families[lf.family] = families.get(lf.family, 0) + 1
+    assert families.keys() == {
+        "behaviour",
+        "content",
+        "intent",
+        "knowledge",
+        "model_based",
+        "trust",
+    }
+    assert min(families.values()) >= 2
+
+
+def test_time_spent_is_one_fact_and_gets_one_vote() -> None:
+    ladder = ("accidental_click", "clicked", "long_dwell", "quick_return", "viewed")
+    lfs = [lf for lf in collect(BUILT_IN_MODULES) if lf.name in ladder]
+    rows = [
+        {"clicks": 1, "dwells": 1, "dwell_s": s, "away_s": a}
+        for s in (0.1, 1.9, 2, 5, 9.9, 10, 20, 30, 500)
+        for a in (0.5, 5, 50)
+    ]
+    rows += [{kind: 1, "away_s": a} for kind in ("clicks", "views") for a in (0, 1.9, 2, 7.9, 8)]
+    rows += [{"clicks": 1}, {"views": 1}, {"clicks": 1, "views": 1}]
+    votes, _, _ = vote_matrix(lfs, ExampleBatch.of(rows), CLASSES)
+    assert (votes >= 0).sum(axis=1).max() == 1
