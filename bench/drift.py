@@ -44,37 +44,75 @@ WORLDS: Final = (
 )
 
 
+def _streams(
+    world: World, each: int, streams: int, columns: int, seed: int
+) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
+    """Yield chunks of streams without change, the same votes in every column."""
+    for stream in range(streams):
+        for start in range(0, each, _CHUNK):
+            votes = session_votes(
+                min(_CHUNK, each - start),
+                _SHARE,
+                likeness=world.likeness,
+                concurrent=world.concurrent,
+                seed=seed + stream * 1_000_003 + start,
+            )
+            yield stream, start, np.repeat(votes[:, None], columns, axis=1)
+
+
 def calm(world: World, votes: int, streams: int, seed: int = 0) -> None:
-    """Print detections without any change, at the budget's threshold and below it."""
+    """Print detections without any change, at the budget's threshold and below it.
+
+    The lower thresholds, which show the tail, only count once the reference is complete: a
+    detection would end its growth. The budget's counts from the first value on.
+    """
     rules = DriftRules()
     budgeted = threshold(rules.budget, rules.half_lives)
-    limits = (*_LEVELS, budgeted)
+    limits = np.array((*_LEVELS, budgeted))
     group = SignalGroup("votes", tuple(f"z > {z:.2f}" for z in limits), _BINARY)
     found = np.zeros(len(limits), dtype=np.int64)
-    seconds, judged = 0.0, 0
-    each = votes // streams
-    for stream in range(streams):
-        monitor = DriftMonitor([group], rules)
-        monitor.layout.thresholds[:] = limits
-        for start in range(0, each, _CHUNK):
-            n = min(_CHUNK, each - start)
-            made = session_votes(n, _SHARE, likeness=world.likeness, concurrent=world.concurrent,
-                                 seed=seed + stream * 1_000_003 + start)  # fmt: skip
-            codes = np.repeat(made[:, None], len(limits), axis=1)
-            began = time.process_time()
-            monitor.update("votes", codes, np.zeros(n))
-            seconds += time.process_time() - began
-        found += monitor.state.detected
-        judged += each - rules.first_reference
+    seconds, each, monitor = 0.0, votes // streams, DriftMonitor([group], rules)
+    for _, start, codes in _streams(world, each, streams, len(limits), seed):
+        if start == 0:
+            found += monitor.state.detected
+            monitor = DriftMonitor([group], rules)
+            monitor.layout.thresholds[:-1] = np.inf
+        elif start == _CHUNK:
+            monitor.layout.thresholds[:] = limits
+        began = time.process_time()
+        monitor.update("votes", codes, np.zeros(len(codes)))
+        seconds += time.process_time() - began
+    found += monitor.state.detected
+    judged = (each - _CHUNK) * streams
     print(f"\n{world.name}: {streams * each:.3g} votes without change, {streams} references")
     print(f"  {'z >':>6} {'false alarms':>13} {'a 1e8 votes':>12} {'model':>9} {'ratio':>7}")
-    for z, n in zip(limits, found.tolist(), strict=True):
+    for z, n in zip(limits.tolist(), found.tolist(), strict=True):
         model = sum(false_alarms(z, half) for half in rules.half_lives)
         rate = n / judged
         print(f"  {z:6.2f} {n:13d} {rate * 1e8:12.4g} {model * 1e8:9.3g} {rate / model:7.2f}")
     months = rules.budget.values_per_day * rules.budget.days
-    _tail(np.array(limits), found, judged, budgeted, months)
+    _tail(limits, found, judged, budgeted, months)
     print(f"  {seconds / (each * streams * len(limits)) * 1e9:.0f} ns a vote")
+
+
+def growing(world: World, streams: int, seed: int = 50_000) -> None:
+    """Print how many streams without change are told changed before their reference is complete."""
+    rules = DriftRules()
+    limits = np.array((4.5, 5.0, 5.5, 6.0, threshold(rules.budget, rules.half_lives)))
+    group = SignalGroup("votes", tuple(f"z > {z:.2f}" for z in limits), _BINARY)
+    found, monitor = np.zeros(len(limits), dtype=np.int64), DriftMonitor([group], rules)
+    each = rules.reference_values
+    for _, start, codes in _streams(world, each, streams, len(limits), seed):
+        if start == 0:
+            found += monitor.state.detected > 0
+            monitor = DriftMonitor([group], rules)
+            monitor.layout.thresholds[:] = limits
+        monitor.update("votes", codes, np.zeros(len(codes)))
+    found += monitor.state.detected > 0
+    print(f"\n{world.name}: {streams} references while they grow, {streams * each:.3g} votes")
+    for z, n in zip(limits.tolist(), found.tolist(), strict=True):
+        model = sum(false_alarms(z, half) for half in rules.half_lives) * streams * each
+        print(f"  z > {z:.2f}: {n} told changed, by the model {model:.3g}")
 
 
 def _tail(
@@ -149,7 +187,8 @@ def chi_square(window: int = 1000) -> Alarm:
     """Return Evidently's default for a binary column of up to 1,000 rows, re-stated.
 
     A z test of two proportions in each window of rows against a reference of as many; p < 0.05 is
-    drift. Evidently itself is no dependency of this project.
+    drift. Evidently 0.7.23 itself, which is no dependency of this project, gave the same verdict
+    on each of 498 windows.
     """
 
     def run(votes: NDArray[np.int8], change: int) -> tuple[int, int | None]:
@@ -291,8 +330,10 @@ def main() -> None:
     delays(given.runs, given.peers)
     votes = 1_000_000_000 if given.full else 10_000_000
     for world in WORLDS:
-        main_world = world is WORLDS[0]
-        calm(world, votes if main_world else votes // 10, 50 if given.full and main_world else 5)
+        share = votes if world is WORLDS[0] else votes // 10
+        # Many references, since a bad one would be bad for long; none shorter than it needs.
+        calm(world, max(share, 10_000_000), 40 if given.full else 5)
+        growing(world, 200 if given.full else 20)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_a_change_is_seen_in_time_at_the_budgeted_threshold(after: float, limit:
     rules = DriftRules()
     change = rules.reference_values + 20_000
     waits = []
-    for seed in range(50):
+    for seed in range(100):
         votes = session_votes(change + 20_000, 0.2, after, change=change, seed=seed)
         found = [at.ts for at in watch(votes, rules).detections]
         assert all(ts >= change for ts in found)
