@@ -98,6 +98,24 @@ def test_people_who_leave_memory_come_back_as_they_were() -> None:
     assert run(tight, batches(lines, range(1, len(lines), 11))) == whole
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_forgotten_people_stay_forgotten_however_the_stream_is_cut_and_saved(seed: int) -> None:
+    short: dict[str, object] = {
+        "join": {"user_horizon_s": DAY_S, "lateness_horizon_s": 3600.0, "early_after_s": 600.0},
+        "events": {"dedup_horizon_s": 6 * 3600.0},
+    }
+    lines = random_lines(seed, 1200, users=50)
+    answers = batches(gold_lines(seed, lines, 60), [], GOLD)
+    whole = run(small_spec(**short), [*answers, *batches(lines, [])])
+    tight = small_spec(**short, worker={"cached_users": 4})
+    rng = random.Random(seed)
+    for save_every in (1, 3, 1000):
+        cuts = rng.sample(range(1, len(lines)), 120)
+        parts = [*answers, *batches(lines, cuts)]
+        assert run(tight, parts, save_every=save_every) == whole
+    assert run(tight, parts, restart=True) == whole
+
+
 def test_a_crash_before_the_checkpoint_repeats_the_same_effects() -> None:
     lines = random_lines(7, 900)
     parts = batches(lines, range(1, len(lines), 50))
