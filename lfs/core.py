@@ -217,6 +217,21 @@ class LabelingFunction:
     vectorised: bool
     form: str = "lf"
 
+    def columns(self, batch: ExampleBatch) -> Votes | None:
+        """Return the answer of a vectorised function, unchecked; None where `vote` must be asked.
+
+        That is, of a function of one example, and of one that raises or answers in another form.
+        """
+        if not self.vectorised:
+            return None
+        try:
+            answer: object = cast(ColumnFunction, self.function)(batch)
+        except Exception:  # a team's function may raise anything; `vote` finds out where
+            return None
+        if not isinstance(answer, np.ndarray) or answer.dtype != np.int8:
+            return None
+        return answer if answer.shape == (len(batch),) else None
+
     def vote(self, batch: ExampleBatch, classes: Sequence[str]) -> tuple[Votes, dict[int, str]]:
         """Return the votes (n,) on the batch, and for rows where it failed the reason.
 
@@ -227,6 +242,7 @@ class LabelingFunction:
         n = len(batch)
         votes = np.full(n, ABSTAIN, dtype=np.int8)
         if self.vectorised:
+            # Every answer is looked at here; `vote_matrix` looks at all functions' together.
             try:
                 answer = np.asarray(cast(ColumnFunction, self.function)(batch))
                 if answer.shape == (n,) and answer.dtype.kind in "iu":
@@ -353,13 +369,25 @@ def vote_matrix(
     votes = np.full((len(batch), len(lfs)), ABSTAIN, dtype=np.int8)
     seconds = np.zeros(len(lfs))
     failures: dict[str, dict[int, str]] = {}
-    for column, lf in enumerate(lfs):
-        if enabled is not None and not enabled[column]:
-            continue
+    asked = range(len(lfs)) if enabled is None else np.flatnonzero(enabled).tolist()
+    again: list[int] = []
+    for column in asked:
         started = timer() if timer is not None else 0.0
-        votes[:, column], failed = lf.vote(batch, classes)
+        answer = lfs[column].columns(batch)
+        if answer is None:
+            again.append(column)
+        else:
+            votes[:, column] = answer
         if timer is not None:
             seconds[column] = timer() - started
+    if votes.size and (votes.max() >= len(classes) or votes.min() < ABSTAIN):
+        strange = ((votes >= len(classes)) | (votes < ABSTAIN)).any(axis=0)
+        again += np.flatnonzero(strange).tolist()
+    for column in again:
+        started = timer() if timer is not None else 0.0
+        votes[:, column], failed = lfs[column].vote(batch, classes)
+        if timer is not None:
+            seconds[column] += timer() - started
         if failed:
-            failures[lf.name] = failed
+            failures[lfs[column].name] = failed
     return votes, failures, seconds
