@@ -178,7 +178,9 @@ class Snapshot:
         """
         join = self._pipeline.join
         excess = len(join.resident) - limit
-        if excess <= 0:
+        kept = len(join.dirty) + len(join.gone) + len(self._unsaved)
+        if excess <= 0 or len(join.resident) - kept < limit // 4:
+            # Looking through everybody for a few who may leave would cost more than they do.
             return
         free: list[UserState] = [
             user

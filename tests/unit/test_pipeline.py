@@ -95,6 +95,17 @@ def test_the_stored_state_of_the_forgotten_is_not_taken_up_again(when: str) -> N
     assert partition.users() == expected.users()
 
 
+@pytest.mark.parametrize("save_every", [1, 5])
+def test_people_in_memory_are_bounded(save_every: int) -> None:
+    partition = Partition(spec(worker={"cached_users": 40}))
+    for number in range(60):
+        lines = [event(n, "click", T + n, f"u{n}") for n in range(10 * number, 10 * number + 10)]
+        partition.run(*lines)
+        if number % save_every == 0:
+            partition.runner.checkpoint()
+        assert len(partition.pipeline.join.resident) <= 40 + 40 // 4 + 10 * (save_every + 1)
+
+
 def test_a_save_that_fails_is_repeated_before_what_came_after_it() -> None:
     class Failing(MemoryStore):
         fail = False
