@@ -13,7 +13,7 @@ from typing import Final
 
 from lfs.core import ABSTAIN, Example, LabelingFunction, labeling_function
 
-__all__ = ["CROWD", "annotator", "answer_key", "annotators", "is_annotator"]
+__all__ = ["CROWD", "annotator", "annotator_name", "annotators", "answer_key", "is_annotator"]
 
 CROWD: Final = "crowd"
 """What all annotators are called together, where single people must not show."""
@@ -25,6 +25,11 @@ _HASH_BYTES: Final = 6
 def is_annotator(name: str) -> bool:
     """Return whether a labeling function's name stands for a person."""
     return name.startswith(_PREFIX)
+
+
+def annotator_name(annotator_id: str) -> str:
+    """Return the name of an annotator's labeling function: a pseudonym."""
+    return f"{_PREFIX}{_pseudonym(annotator_id)}"
 
 
 def answer_key(annotator_id: str, task: str) -> str:
@@ -66,7 +71,7 @@ def annotator(annotator_id: str, task: str = "relevance") -> LabelingFunction:
     Sources: `headrace.gold`, the answers of one annotator, kept with the example.
     Known errors: fatigue, misread guidelines, answers for the sake of speed.
     """
-    name = f"{_PREFIX}{_pseudonym(annotator_id)}"
+    name = annotator_name(annotator_id)
     return labeling_function(task=task, name=name, form="crowd", family=CROWD)(answered)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
+from lfs.crowd import CROWD, is_annotator
 from monitoring.counts import STAGES, JoinCounts, PartitionGauges, StageCounts, TaskCounts
 from monitoring.metrics import Labels, Metrics
 
@@ -98,7 +101,24 @@ def forget_partitions(metrics: Metrics, partitions: Iterable[int]) -> None:
             metrics.forget(name, (str(partition),))
 
 
+def _together(task: TaskCounts) -> TaskCounts:
+    """Return the counts with all annotators as one: no series tells of a single person."""
+    if not any(map(is_annotator, task.lfs)):
+        return task
+    names = [CROWD if is_annotator(name) else name for name in task.lfs]
+    lfs = tuple(dict.fromkeys(names))
+    where = [lfs.index(name) for name in names]
+    folded = TaskCounts(task.classes, lfs)
+    for attribute in ("votes", "abstains", "overlaps", "conflicts", "disagreements", "seconds"):
+        np.add.at(getattr(folded, attribute), where, getattr(task, attribute))
+    for (name, reason), n in task.failures.items():
+        folded.failures[CROWD if is_annotator(name) else name, reason] += n
+    folded.labels, folded.gold, folded.entropy_bits = task.labels, task.gold, task.entropy_bits
+    return folded
+
+
 def _feed_task(metrics: Metrics, name: str, task: TaskCounts) -> None:
+    task = _together(task)
     series = _series(name, task.classes, task.lfs)
     metrics.add_array("lf_votes_total", series.by_vote, task.votes.ravel())
     metrics.add_array("lf_abstains_total", series.by_function, task.abstains)

@@ -37,6 +37,7 @@ class GoldAnswer(msgspec.Struct, array_like=True, frozen=True, order=True, gc=Fa
     task: str
     label: str
     inclusion: float | None = None
+    annotator: str = ""
 
 
 class GoldQueue:
@@ -111,5 +112,13 @@ def _answer(gold: Gold, origin: Origin) -> GoldAnswer:
             "example_id", f"found {name[:60]!r}, allowed: {_ID_HEX} hexadecimal digits"
         ) from error
     return GoldAnswer(
-        gold.ts, origin.offset, origin.line, key, half, gold.task, gold.label, gold.inclusion
+        gold.ts,
+        origin.offset,
+        origin.line,
+        key,
+        half,
+        gold.task,
+        gold.label,
+        gold.inclusion,
+        gold.annotator,
     )

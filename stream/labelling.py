@@ -11,6 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
+from lfs.crowd import annotator_name, is_annotator
 from models import LabelModel, StepResult
 from monitoring.counts import StageCounts, TaskCounts
 from monitoring.vote_counts import count_disagreements, count_votes
@@ -168,6 +169,18 @@ class Labelling:
         self._timer = timer
         self.first_stage = 1 if provisional else 2
         self._stopped: list[Stopped] = []
+        self._weighed = {
+            (spec.name, lf.name) for spec in specs for lf in spec.lfs if is_annotator(lf.name)
+        }
+
+    def is_vote(self, answer: GoldAnswer) -> bool:
+        """Return whether an answer is a vote to be weighed: its annotator is a function here."""
+        if (
+            not self._weighed
+            or (answer.task, annotator_name(answer.annotator)) not in self._weighed
+        ):
+            return False
+        return answer.label in self.tasks[answer.task].spec.classes
 
     def switched_off(self, partition: int) -> list[Outgoing]:
         """Return the governance records of functions that failed too often since the last call."""

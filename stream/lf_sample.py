@@ -41,7 +41,8 @@ class LabelCollector:
             known = self.labels.setdefault(block.task, {})
             reasons, slots = block.reason.tolist(), block.example.tolist()
             for row, name in enumerate(block.example_ids()):
-                if reasons[row] == _GOLD:
+                # The answer of an annotator who is weighed is a vote, and its label unsure.
+                if reasons[row] == _GOLD and block.proba[row].max() == 1.0:
                     last = known.get(name)
                     if last is None:
                         # Answered before anything else was published of it.

@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from lfs.crowd import answer_key
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
 from stream.control import Switches
@@ -31,7 +32,7 @@ from stream.decode import Decoded, TickAt
 from stream.effects import Effects
 from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold
 from stream.failing import switch_record
-from stream.gold import GoldQueue
+from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join
 from stream.labelling import Labelling
@@ -42,9 +43,9 @@ from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
 from stream.rejection import WHOLE_LINE, Rejected, dead_letter
-from stream.rows import Rows
+from stream.rows import CORRECT, NOTHING, REASONS, REVISED, Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
-from stream.user_state import UserState
+from stream.user_state import Example, UserState
 
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
 
@@ -346,6 +347,9 @@ class PartitionPipeline:
                 self.labelling.unmatched(answer)
                 continue
             self.join.dirty[user.key] = user
+            if self.labelling.is_vote(answer):
+                self._weigh(answer, user, example, effects)
+                continue
             table = self.layout.table([example.numbers or self.layout.empty])
             weight = self.labelling.answer(
                 answer,
@@ -361,6 +365,17 @@ class PartitionPipeline:
                 self.learning.correct(user, example, table, weight, answer.ts, self.spec.learn)
             example.numbers = self.layout.cut(table)[0]
         return self._rows()
+
+    def _weigh(
+        self, answer: GoldAnswer, user: UserState, example: Example, effects: Effects
+    ) -> None:
+        """Keep an answer with its example as one more vote, and revise the label."""
+        key = answer_key(answer.annotator, answer.task)
+        example.context = {**example.context, key: answer.label}
+        rows = self._rows()
+        kind = CORRECT if example.engaged else NOTHING
+        rows.add(user, example, REVISED, REASONS.index("gold"), kind, answer.ts)
+        self._learn(rows, effects)
 
     def _bring_in(self, user: UserState, layout_id: str) -> None:
         if layout_id != self.layout.id:

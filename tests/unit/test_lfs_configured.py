@@ -6,14 +6,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from lfs.core import ExampleBatch, LabelingFunction
 from lfs.crowd import annotator, answer_key, is_annotator
 from lfs.knowledge import Table, look_up
+from monitoring.feed import feed
+from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.config import Settings, SettingsError
+from stream.events import EVENTS, GOLD
+from stream.ids import example_id, user_key
 from stream.lf_sources import configured_lfs, read_votes
+from stream.pipeline import PartitionPipeline
+from stream.records import RecordBatch
 
 CLASSES = ("negative", "positive")
 ITEMS: dict[str, dict[str, Any]] = {
@@ -207,3 +214,41 @@ def test_a_table_that_names_no_class_is_a_counted_failure() -> None:
     lf = look_up("t", Table({"wok": "perhaps"}), "item_id")
     found, failed = lf.vote(batch("wok", "novel"), CLASSES)
     assert (found.tolist(), failed) == ([-1, -1], {0: "answer"})
+
+
+def test_answers_of_annotators_who_are_weighed_are_votes_and_others_the_truth() -> None:
+    pipeline = PartitionPipeline(pipeline_spec(Settings(lfs={"annotators": ["ann", "bob"]})), 0)
+    event = b'{"event_id":"e","type":"view","ts":1000,"user_id":"u","item_id":"i"}'
+    batch_of_one = RecordBatch(EVENTS, 0, [0], [event], [1e9])
+    pipeline.process(pipeline.prepare(batch_of_one), {})
+    name = example_id(user_key("u"), None, "i", "e")
+
+    def answered(offset: int, annotator_id: str, label: str) -> dict[str, Any]:
+        value = orjson.dumps(
+            {
+                "example_id": name,
+                "label": label,
+                "annotator": annotator_id,
+                "ts": 1001 + offset,
+                "user_id": "u",
+            }
+        )
+        pipeline.process(
+            pipeline.prepare(RecordBatch(GOLD, 0, [offset], [value], [1e9 + offset])), {}
+        )
+        (record,) = pipeline.answer_rest({}).outgoing()
+        said: dict[str, Any] = orjson.loads(record.value)
+        assert (said["stage"], said["revision"], said["reason"]) == ("revised", offset + 1, "gold")
+        return said
+
+    first = answered(0, "ann", "negative")
+    assert 0.1 < first["probabilities"]["negative"] < 1.0
+    crowd = [vote for vote in first["votes"] if is_annotator(vote["lf"])]
+    assert [vote["vote"] for vote in crowd] == ["negative"]
+    second = answered(1, "bob", "negative")
+    assert first["probabilities"]["negative"] < second["probabilities"]["negative"] < 1.0
+    assert answered(2, "the expert", "positive")["probabilities"]["positive"] == 1.0
+    metrics = Metrics(process=False)
+    feed(metrics, pipeline.counts)
+    assert metrics.value("lf_votes_total", ("crowd", "negative")) == 3
+    assert pipeline.labelling.tasks["relevance"].quality.n == 1
