@@ -108,6 +108,7 @@ class DriftMonitor:
             raise ValueError("two signals of drift detection have the same name")
         self.layout = self._make_layout()
         self.state = empty_state(self.layout.first, len(self.rules.half_lives))
+        self._found = _room(max([len(g.columns) for g in self.groups.values()], default=0))
         self._detections: list[Detection] = []
         self._blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
             [] if keep_blocks else None
@@ -198,16 +199,9 @@ class DriftMonitor:
         ts: NDArray[np.float64],
         segments: NDArray[np.int64],
     ) -> None:
-        room = max(_ROOM, 4 * codes.shape[1])
-        row, n = 0, len(codes)
+        row, n, found = 0, len(codes), self._found
         while row < n:
-            found = Crossings(
-                np.zeros((room, 3), dtype=np.int64),
-                np.zeros((room, 3)),
-                np.zeros(room, dtype=np.int64),
-                np.zeros(room),
-                np.zeros(2, dtype=np.int64),
-            )
+            found.used[:] = 0
             row = update_codes(self.layout, self.state, first, codes, ts, segments, row, found)
             if row < 0:
                 raise ValueError(
@@ -218,7 +212,7 @@ class DriftMonitor:
     def _note(self, found: Crossings, ts: NDArray[np.float64]) -> None:
         used, blocks = found.used.tolist()
         if self._blocks is not None and blocks:
-            self._blocks.append((found.blocks[:blocks], found.means[:blocks]))
+            self._blocks.append((found.blocks[:blocks].copy(), found.means[:blocks].copy()))
         if not used:
             return
         for (signal, category, row), (z, share, reference) in zip(
@@ -352,3 +346,15 @@ class DriftMonitor:
                 else:
                     array[..., at] = stored.arrays[field][..., source]
         self._detections = sorted(stored.detections)[-self.rules.detections :]
+
+
+def _room(columns: int) -> Crossings:
+    # A row may close a block in each of its columns, overall and in its segment.
+    room = max(_ROOM, 4 * columns)
+    return Crossings(
+        np.zeros((room, 3), dtype=np.int64),
+        np.zeros((room, 3)),
+        np.zeros(room, dtype=np.int64),
+        np.zeros(room),
+        np.zeros(2, dtype=np.int64),
+    )

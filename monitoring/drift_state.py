@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +64,8 @@ def pack_state(
             "format": _FORMAT,
             "half_lives": half_lives,
             "signals": signals,
-            "arrays": arrays,
+            # Mostly small integers: a third of their size, for a few milliseconds.
+            "arrays": zlib.compress(msgspec.msgpack.encode(arrays), 1),
             "detections": detections,
         }
     )
@@ -91,7 +93,11 @@ def unpack_state(data: bytes) -> Stored:
         signals,
         tuple(stored["half_lives"]),
         first.tolist(),
-        _arrays(stored["arrays"], first, len(stored["half_lives"])),
+        _arrays(
+            msgspec.msgpack.decode(zlib.decompress(stored["arrays"]), type=dict[str, bytes]),
+            first,
+            len(stored["half_lives"]),
+        ),
         [msgspec.convert(each, Detection) for each in stored["detections"]],
     )
 
