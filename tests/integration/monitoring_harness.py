@@ -286,6 +286,10 @@ class Queries:
         result: list[dict[str, Any]] = self._get("query", {"query": expr})["result"]
         return result
 
+    def shows(self, expr: str) -> bool:
+        """Tell whether an expression has a value; 0 divided by 0 is none."""
+        return any(sample["value"][1] != "NaN" for sample in self.query(expr))
+
     def unhealthy_rules(self) -> list[str]:
         """Return the rules whose last evaluation failed."""
         groups = self._get("rules", {})["groups"]
