@@ -140,7 +140,7 @@ def test_simulate_refuses_to_overwrite_and_explains_its_fields(tmp_path: Path) -
     [
         (["replay", "missing.ndjson"], {}, "missing.ndjson: there is no such file"),
         (["schema", "nothing"], {}, "allowed: headrace.events"),
-        (["lfs", "--name", "nobody"], {}, "allowed: added_to_cart"),
+        (["lfs", "--name", "nobody"], {}, "allowed: accidental_click"),
         (["worker"], {}, "kafka://HOST:PORT"),
         (["serve"], {}, "kafka://HOST:PORT"),
         (["topics"], {}, "kafka://HOST:PORT"),
@@ -182,7 +182,7 @@ def test_schema_prints_json_schemas() -> None:
 
 def test_lfs_lists_functions_with_their_documentation() -> None:
     listed = invoke("lfs").output
-    assert "long_dwell v1 (behaviour)" in listed
+    assert "long_dwell v2 (behaviour)" in listed
     assert "Known errors" in invoke("lfs", "--name", "long_dwell").output
 
 
