@@ -27,8 +27,8 @@ class DriftBudget:
         everything else that is watched. A vote is a value.
     safety
         Factor by which real tails may be fatter than the model of `false_alarms`; measured by
-        ``python -m bench.drift``: near 1 where votes of a session correlate by 0.07, up to 10 at
-        z > 5, and more further out, where they correlate by 0.2.
+        ``python -m bench.drift``: 0.6 to 1.9 where votes of a session correlate by 0.07; where
+        they correlate by 0.2 it is 4 at z > 5, and grows.
     """
 
     false_pages: float = 1.0
