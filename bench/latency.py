@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import sys
 import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -44,32 +46,29 @@ LABEL_TARGET_MS = 50.0
 CHECKPOINT_TARGET_MS = 300.0
 
 
-class Arrivals(threading.Thread):
-    """Notes when each label arrives; the label's time is when its event was produced."""
+def watch_arrivals(bootstrap: str, ready: Event, stop: Event, target: str) -> None:
+    """Note when each label arrives; the label's time is when its event was produced.
 
-    def __init__(self, bootstrap: str) -> None:
-        super().__init__(daemon=True)
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=5
-        )
-        parts = [TopicPartition(LABELS, number) for number in range(PARTITIONS)]
-        self._consumer.assign(parts)
-        self._consumer.seek_to_end(*parts)
-        for part in parts:
-            self._consumer.position(part)
-        self.produced_at: list[float] = []
-        self.latency_s: list[float] = []
-        self.running = True
-
-    def run(self) -> None:
-        while self.running:
-            for batch in self._consumer.poll(timeout_ms=5, max_records=5_000).values():
-                now = time.time()
-                for record in batch:
-                    ts = orjson.loads(record.value)["ts"]
-                    self.produced_at.append(ts)
-                    self.latency_s.append(now - ts)
-        self._consumer.close()
+    Runs in a process of its own, so that it does not wait for whoever produces.
+    """
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=5
+    )
+    parts = [TopicPartition(LABELS, number) for number in range(PARTITIONS)]
+    consumer.assign(parts)
+    consumer.seek_to_end(*parts)
+    for part in parts:
+        consumer.position(part)
+    ready.set()
+    arrived: list[tuple[float, float]] = []
+    while not stop.is_set():
+        for batch in consumer.poll(timeout_ms=5, max_records=5_000).values():
+            now = time.time()
+            for record in batch:
+                ts = orjson.loads(record.value)["ts"]
+                arrived.append((ts, now - ts))
+    consumer.close()
+    np.save(target, np.array(arrived))
 
 
 class Coverage(threading.Thread):
@@ -89,7 +88,7 @@ class Coverage(threading.Thread):
                 offset = offsets.get(EVENTS, 0)
                 if not self.seen[number] or self.seen[number][-1][0] != offset:
                     self.seen[number].append((offset, now))
-            time.sleep(0.005)
+            time.sleep(0.01)
 
     def covered_at(self, partition: int, offsets: list[int]) -> list[float]:
         """Return when each offset lay below a checkpoint's next offset; NaN if never."""
@@ -160,17 +159,25 @@ def main() -> int:
         fleet.start()
         first, n_first = asyncio.run(produce(broker.bootstrap, 500.0, 1.0, "first"))
         wait_for(lambda: covered(store) >= n_first, 120, "the worker works")
-        arrivals, coverage = Arrivals(broker.bootstrap), Coverage(store)
+        spawn = multiprocessing.get_context("spawn")
+        ready, stop = spawn.Event(), spawn.Event()
+        target = str(folder / "arrived.npy")
+        arrivals = spawn.Process(
+            target=watch_arrivals, args=(broker.bootstrap, ready, stop, target), daemon=True
+        )
         arrivals.start()
+        ready.wait(60)
+        coverage = Coverage(store)
         coverage.start()
         produced, sent = asyncio.run(produce(broker.bootstrap, args.rate, args.seconds, "e"))
-        wait_for(lambda: len(arrivals.latency_s) >= sent, 60, "every label arrives")
         wait_for(lambda: covered(store) >= n_first + sent, 60, "every event is covered")
-        time.sleep(0.1)
-        arrivals.running = coverage.running = False
+        time.sleep(0.5)
+        coverage.running = False
+        stop.set()
+        arrivals.join(60)
+        at, latency = np.load(target).T
     began = min(times[0] for times in produced.values() if times)
-    at, latency = np.array(arrivals.produced_at), np.array(arrivals.latency_s) * 1e3
-    show("provisional label", latency[at > began + WARM_UP_S], LABEL_TARGET_MS)
+    show("provisional label", latency[at > began + WARM_UP_S] * 1e3, LABEL_TARGET_MS)
     waits = []
     for partition, times in produced.items():
         base = len(first[partition])

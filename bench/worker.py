@@ -287,6 +287,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", choices=CONSUMERS, action="append")
+    parser.add_argument("--plain", action="store_true", help="behaviour functions only")
     parser.add_argument("--consume", choices=CONSUMERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.consume:
@@ -300,6 +301,7 @@ def main() -> int:
             "HEADRACE_STORE__URL": redis.url,
             "HEADRACE_WORKER__METRICS_PORT": "0",
             "HEADRACE_TICKS__ENABLED": "false",
+            **({"HEADRACE_LFS__FAMILIES": "behaviour"} if options.plain else {}),
             "OMP_NUM_THREADS": "1",
             "NUMBA_NUM_THREADS": "1",
         }

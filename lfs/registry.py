@@ -10,15 +10,11 @@ from lfs.core import LabelingFunction, LabelingFunctionError
 
 __all__ = ["BUILT_IN_MODULES", "collect", "for_tasks", "unique"]
 
-BUILT_IN_MODULES: tuple[str, ...] = (
-    "lfs.behaviour",
-    "lfs.content",
-    "lfs.intent",
-    "lfs.knowledge",
-    "lfs.model_based",
-    "lfs.trust",
-)
-"""Families that run unless they are disabled."""
+BUILT_IN_MODULES: dict[str, str] = {
+    family: f"lfs.{family}"
+    for family in ("behaviour", "content", "intent", "knowledge", "model_based", "trust")
+}
+"""Module of each built-in family."""
 
 
 def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:

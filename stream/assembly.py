@@ -87,8 +87,15 @@ def pipeline_spec(
         If a module of labeling functions cannot be used, or a disabled function is unknown.
     """
     classes = {name: task.classes for name, task in settings.tasks.items()}
+    for family in settings.lfs.families:
+        if family not in BUILT_IN_MODULES:
+            raise SettingsError(
+                f"a setting is refused:\n  lfs.families: names no built-in family; found "
+                f"{family!r}, allowed: {', '.join(BUILT_IN_MODULES)}"
+            )
+    built_in = [BUILT_IN_MODULES[family] for family in settings.lfs.families]
     try:
-        found = collect([*BUILT_IN_MODULES, *settings.lfs.modules])
+        found = collect([*built_in, *settings.lfs.modules])
     except LabelingFunctionError as error:
         raise SettingsError(f"a setting is refused:\n  {error}") from error
     described, files = configured_lfs(settings)

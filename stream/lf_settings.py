@@ -91,6 +91,11 @@ class ClassifierSettings(Section):
 class LfsSettings(Section):
     """Labeling functions."""
 
+    families: Names = key(
+        ("behaviour", "content", "intent", "knowledge", "model_based", "trust"),
+        "names",
+        "Built-in families that run.",
+    )
     modules: Names = key(
         (), "dotted module names", "Modules with labeling functions, beside the built-in families."
     )

@@ -27,7 +27,7 @@ CLASSES = {
     "relevance": ("negative", "positive"),
     "intent": ("browse", "compare", "buy", "gift"),
 }
-LFS = collect(BUILT_IN_MODULES)
+LFS = collect(BUILT_IN_MODULES.values())
 CONTEXTS: list[dict[str, str | float | bool]] = [
     {},
     {"query": "chef's knife for the kitchen", "language": "de", "similarity": 0.7},

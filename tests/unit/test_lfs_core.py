@@ -103,13 +103,13 @@ def test_names_are_unique_in_a_task_and_columns_are_sorted() -> None:
     assert len(collect([one, other])) == 2
     with pytest.raises(LabelingFunctionError, match=r"lfs\.modules: found 'nowhere'"):
         collect(["nowhere"])
-    columns = for_tasks(collect(BUILT_IN_MODULES), {"relevance": CLASSES})["relevance"]
+    columns = for_tasks(collect(BUILT_IN_MODULES.values()), {"relevance": CLASSES})["relevance"]
     assert [lf.name for lf in columns] == sorted(lf.name for lf in columns)
 
 
 def test_every_family_has_several_functions() -> None:
     families: dict[str, int] = {}
-    for lf in collect(BUILT_IN_MODULES):
+    for lf in collect(BUILT_IN_MODULES.values()):
         families[lf.family] = families.get(lf.family, 0) + 1
     assert families.keys() == {
         "behaviour",
@@ -124,7 +124,7 @@ def test_every_family_has_several_functions() -> None:
 
 def test_time_spent_is_one_fact_and_gets_one_vote() -> None:
     ladder = ("accidental_click", "clicked", "long_dwell", "quick_return", "viewed")
-    lfs = [lf for lf in collect(BUILT_IN_MODULES) if lf.name in ladder]
+    lfs = [lf for lf in collect(BUILT_IN_MODULES.values()) if lf.name in ladder]
     rows = [
         {"clicks": 1, "dwells": 1, "dwell_s": s, "away_s": a}
         for s in (0.1, 1.9, 2, 5, 9.9, 10, 20, 30, 500)
