@@ -27,7 +27,7 @@ class DriftBudget:
         everything else that is watched. A vote is a value.
     safety
         Factor by which real tails may be fatter than the model of `false_alarms`; measured by
-        ``python -m bench.drift``: 0.6 to 1.9 where votes of a session correlate by 0.07; where
+        ``python -m bench.drift``: 0.5 to 1.9 where votes of a session correlate by 0.07; where
         they correlate by 0.2 it is 4 at z > 5, and grows.
     """
 
