@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -197,3 +199,23 @@ def test_the_heat_map_stands_alone_and_can_be_read_aloud(with_gold: Analysis) ->
     liar, best = NAMES.index("liar"), NAMES.index("best")
     assert f"{100 * with_gold.conflicts[liar, best]:.0f}</td>" in page
     assert "liar and best" in page
+
+
+def luminance(red: int, green: int, blue: int) -> float:
+    def linear(value: int) -> float:
+        share = value / 255
+        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+
+
+def test_numbers_in_the_heat_map_stand_out_at_every_share(with_gold: Analysis) -> None:
+    m = len(with_gold.lfs)
+    shares = np.linspace(0, 1, m * m).reshape(m, m)
+    page = heat_map([replace(with_gold, conflicts=shares, overlaps=np.ones((m, m), dtype=int))])
+    cells = re.findall(r"background:rgb\((\d+),(\d+),(\d+)\);color:#(\w+)", page)
+    assert len(cells) > 50
+    for red, green, blue, ink in cells:
+        ground = luminance(int(red), int(green), int(blue)) + 0.05
+        contrast = 1.05 / ground if ink == "fff" else ground / 0.05
+        assert contrast >= 4.5, (red, green, blue, ink)
