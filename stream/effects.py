@@ -67,6 +67,8 @@ class LabelBlock:
         Shapes (n, K), (n, m), (n, m).
     reason
         Why the label was given, index into `stream.rows.REASONS`, (n,).
+    partition
+        Partition that the users belong to; None: their ids decide.
     """
 
     task: str
@@ -85,6 +87,7 @@ class LabelBlock:
     votes: NDArray[np.int8]
     weights: NDArray[np.float64]
     reason: NDArray[np.int8]
+    partition: int | None = None
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -99,7 +102,10 @@ class LabelBlock:
         ]
 
     def records(self) -> Iterator[Outgoing]:
-        """Yield each label as a record of the labels topic; fields as in `stream.events.Label`."""
+        """Yield each label as a record of the labels topic; fields as in `stream.events.Label`.
+
+        A label goes to the partition of the same number as its events: both are the user's.
+        """
         classes, task = self.classes, self.task
         best = self.proba.argmax(axis=1).tolist()
         proba = np.round(self.proba, 6).tolist()
@@ -126,7 +132,7 @@ class LabelBlock:
                 REASONS[reason[row]],
             )
             begin = end
-            yield Outgoing(LABELS, user_id.encode(), _encode(label))
+            yield Outgoing(LABELS, user_id.encode(), _encode(label), self.partition)
 
     def _votes(self) -> tuple[list[_Vote], list[int]]:
         """Return all votes, row after row, and where each row's end."""

@@ -161,7 +161,9 @@ class Labelling:
         timer: Callable[[], float] | None,
         *,
         provisional: bool = True,
+        partition: int | None = None,
     ) -> None:
+        self._partition = partition
         self.tasks = {spec.name: _Task(spec) for spec in specs}
         self._layout = layout
         self._switches = switches
@@ -376,6 +378,7 @@ class Labelling:
             votes[published],
             result.weights[published],
             columns.reason[published],
+            self._partition,
         )
 
     def _count(

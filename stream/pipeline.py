@@ -85,6 +85,7 @@ class PartitionPipeline:
             items,
             spec.timer,
             provisional=spec.provisional,
+            partition=partition,
         )
         self.learning = Learning(spec.recommender)
         self._snapshot = Snapshot(self)

@@ -21,8 +21,8 @@ FINAL: Final = 2
 EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
 """No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
 
-USER_FORMAT: Final = 2
-"""1: evidence as lists of numbers; 2: as bytes of little-endian doubles."""
+USER_FORMAT: Final = 3
+"""1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed."""
 _NEVER: Final = float("inf")
 
 
@@ -144,7 +144,7 @@ class UserState:
                 self.last_ts,
                 self.rate,
                 self.segment,
-                self.history,
+                _packed(self.history, self.history_length),
                 self.history_length,
                 self.previous,
                 self.due if self.due != _NEVER else None,
@@ -172,7 +172,7 @@ class UserState:
         user.last_ts = stored.last_ts
         user.rate = stored.rate
         user.segment = stored.segment
-        user.history = stored.history
+        user.history = _unpacked(stored.history, stored.history_length)
         user.history_length = stored.history_length
         user.previous = stored.previous
         user.due = stored.due if stored.due is not None else _NEVER
@@ -189,6 +189,24 @@ class UserState:
             user.examples[example.hash] = example
             user.latest[example.item_id] = example
         return user, stored.layout
+
+
+_HALF: Final = len(EMPTY_HISTORY) // 2
+
+
+def _packed(history: bytes, length: int) -> bytes:
+    """Return the items and weights that are there: most people have a few."""
+    return history[: 4 * length] + history[_HALF : _HALF + 4 * length]
+
+
+def _unpacked(packed: bytes, length: int) -> bytes:
+    """Return a history of full width; up to format 2 that is how it was stored."""
+    if len(packed) == len(EMPTY_HISTORY):
+        return packed
+    items, weights = packed[: 4 * length], packed[4 * length :]
+    return (
+        items + EMPTY_HISTORY[len(items) : _HALF] + weights + EMPTY_HISTORY[_HALF + len(weights) :]
+    )
 
 
 def _format_of(data: bytes) -> int:
