@@ -55,8 +55,7 @@ def row_chunk_name(chunk: int) -> str:
     return f"{ROWS}{chunk:06d}"
 
 
-def _headed(body_head: Mapping[str, Any], parts: Sequence[bytes]) -> bytes:
-    head = json.dumps(body_head, separators=(",", ":"), sort_keys=True).encode()
+def _headed(head: bytes, parts: Sequence[bytes]) -> bytes:
     return b"".join((_HEAD.pack(_CHUNK_MAGIC, VERSION, len(head)), head, *parts))
 
 
@@ -78,8 +77,10 @@ def _head_of(data: bytes) -> tuple[dict[str, Any], int]:
 def pack(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return a chunk that holds ``head`` (JSON) and the arrays."""
     shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+    body_head = {"head": dict(head), "arrays": shapes}
     return _headed(
-        {"head": dict(head), "arrays": shapes}, [array.tobytes() for array in arrays.values()]
+        json.dumps(body_head, separators=(",", ":"), sort_keys=True).encode(),
+        [array.tobytes() for array in arrays.values()],
     )
 
 
@@ -103,7 +104,8 @@ def pack_rows(t: Tables, chunk: int, ids: Sequence[str]) -> bytes:
     filled = t.filled[rows]
     used = np.arange(t.neighbour.shape[1]) < filled[:, None]
     return _headed(
-        {"first": start, "rows": len(ids)},
+        # Written by hand: there are hundreds of chunks a checkpoint.
+        b'{"first":%d,"rows":%d}' % (start, len(ids)),
         [
             t.cells[rows, : Cell.STORED].tobytes(),
             filled.tobytes(),
