@@ -40,9 +40,8 @@ from stream.assembly import open_state, pipeline_spec
 from stream.config import load_settings
 from stream.effects import Effects
 from stream.events import DEAD_LETTER, EVENTS, LABELS
-from stream.partitioning import partition_for
 from stream.pipeline import PipelineSpec
-from stream.replay import Replay
+from stream.replay import Replay, home_of
 from stream.simulate import World, WorldConfig
 from stream.state import SHARED_PREFIX, StateStore
 from tests.services.kafka import KafkaBroker
@@ -228,14 +227,6 @@ def faults(
     return chosen
 
 
-def home(line: bytes) -> int:
-    """Return the partition of a line, as the replay decides it: a line without a user to 0."""
-    try:
-        return partition_for(orjson.loads(line)["user_id"].encode(), PARTITIONS)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -287,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fleet.start()
         watch = Watch(store)
         watch.start()
-        feed = Feed(broker.bootstrap, [(home(line), line) for line in lines], args.rate)
+        feed = Feed(
+            broker.bootstrap, [(home_of(line, PARTITIONS) or 0, line) for line in lines], args.rate
+        )
         feed.start()
         wait_for(lambda: len(watch.moved) == PARTITIONS, 180, "every partition moves")
         say("every partition moves; faults begin")

@@ -20,7 +20,7 @@ from stream.pipeline import PipelineSpec
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 
-__all__ = ["decoder", "join_rules", "open_state", "pipeline_spec", "redis_access"]
+__all__ = ["decoder", "join_rules", "open_state", "pipeline_spec"]
 
 _NO_FEEDBACK: Final = frozenset({"impression", "search"})
 
@@ -140,12 +140,12 @@ def open_state(settings: Settings) -> StateStore:
     return open_store(
         settings.store.url,
         instance=settings.store.instance,
-        access=redis_access(settings),
+        access=_redis_access(settings),
         timeout_s=settings.redis.timeout_s,
     )
 
 
-def redis_access(settings: Settings) -> RedisAccess:
+def _redis_access(settings: Settings) -> RedisAccess:
     """Return who we are to Redis."""
     redis = settings.redis
     return RedisAccess(

@@ -10,7 +10,7 @@ import sys
 import time
 
 from monitoring.metrics import Metrics
-from stream.assembly import pipeline_spec
+from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError, load_settings
 from stream.events import ITEMS
@@ -19,9 +19,8 @@ from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline
 from stream.readiness import get_ready
 from stream.state import StoreError
-from stream.stores import open_store
 from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics
-from stream.worker_options import redis_access, worker_options, worker_topics
+from stream.worker_options import worker_options, worker_topics
 from stream.worker_process import REFUSED, serve
 
 __all__ = ["run_worker"]
@@ -38,12 +37,7 @@ def run_worker(settings: Settings) -> int:
     connection = KafkaConnection.from_settings(settings)
     try:
         require_topics(connection, worker_topics(settings))
-        store = open_store(
-            settings.store.url,
-            instance=settings.store.instance,
-            access=redis_access(settings),
-            timeout_s=settings.redis.timeout_s,
-        )
+        store = open_state(settings)
         store.ping()
         spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
         get_ready(spec)

@@ -12,6 +12,7 @@ from monitoring.counts import STAGES, StageCounts
 from monitoring.counts_snapshot import counts_from_bytes
 from stream.labelling import TaskSpec, stats_chunk
 from stream.quality import LabelQuality
+from stream.report import lf_rows
 from stream.state import SHARED_PREFIX, StateStore
 
 __all__ = ["MergedView"]
@@ -91,28 +92,13 @@ class MergedView:
             stored = LabelQuality.from_bytes(data)
             if stored.classes == spec.classes:
                 quality.add(stored.with_lfs(wanted))
-        estimates = self._estimates(spec)
+        rows = lf_rows(counted, quality, self._estimates(spec))
         functions = []
         for column, lf in enumerate(spec.lfs):
-            votes = int(counted.votes[column].sum())
-            asked = votes + int(counted.abstains[column])
-            gold, right = quality.lf_gold[column].tolist()
-            functions.append(
-                {
-                    "name": lf.name,
-                    "version": lf.version,
-                    "family": lf.family,
-                    "votes": counted.votes[column].tolist(),
-                    "coverage": votes / asked if asked else None,
-                    "overlap": int(counted.overlaps[column]) / asked if asked else None,
-                    "conflict": int(counted.conflicts[column]) / asked if asked else None,
-                    "estimated_accuracy": estimates.get(f"{lf.name}@{lf.version}"),
-                    "gold_accuracy": right / gold if gold else None,
-                    "failures": sum(
-                        n for (name, _), n in counted.failures.items() if name == lf.name
-                    ),
-                }
-            )
+            row = rows[lf.name]
+            del row["seconds"]  # measured by one process, not by the deployment
+            described = {"name": lf.name, "version": lf.version, "family": lf.family}
+            functions.append({**described, "votes": counted.votes[column].tolist(), **row})
         return {
             "classes": list(spec.classes),
             "labels": dict(zip(STAGES, counted.labels.sum(axis=1).tolist(), strict=True)),
@@ -126,12 +112,12 @@ class MergedView:
             "lfs": functions,
         }
 
-    def _estimates(self, spec: TaskSpec) -> dict[str, float]:
-        """Return the accuracy that all partitions together estimate, by ``name@version``."""
+    def _estimates(self, spec: TaskSpec) -> dict[str, dict[str, Any]] | None:
+        """Return what all partitions together estimate of each ``name@version``, if they do."""
         parts = self._named(stats_chunk(spec))
         if not parts:
-            return {}
+            return None
         model: LabelModel = spec.model()
         model.set_others(LabelModel.merge_stats(parts))
-        rows = model.summary()["lfs"]
-        return {name: row["estimated_accuracy"] for name, row in rows.items()}
+        estimates: dict[str, dict[str, Any]] = model.summary()["lfs"]
+        return estimates

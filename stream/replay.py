@@ -29,7 +29,7 @@ from stream.runner import PartitionRunner
 from stream.state import Epoch, StateStore
 from stream.stores.memory import MemoryStore
 
-__all__ = ["EXCHANGE_EVENTS", "Problem", "Replay"]
+__all__ = ["EXCHANGE_EVENTS", "Problem", "Replay", "home_of"]
 
 EXCHANGE_EVENTS: Final = 500
 """Lines of the stream between two exchanges of contributions (DESIGN §2)."""
@@ -226,21 +226,13 @@ class Replay:
 
     def _home(self, line: bytes) -> int:
         """Return the partition of a line; a line without a user goes to the first."""
-        try:
-            user_id = orjson.loads(line)["user_id"]
-            return partition_for(user_id.encode(), self.spec.n_partitions)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return 0
+        return home_of(line, self.spec.n_partitions) or 0
 
     def _homes(self, line: bytes) -> Sequence[int]:
         """Return the partitions to which a gold answer goes: all, if it names no user."""
-        if len(self.pipelines) == 1:
-            return (0,)
-        try:
-            user_id = orjson.loads(line)["user_id"]
-            return (partition_for(user_id.encode(), self.spec.n_partitions),)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return range(len(self.pipelines))
+        n = len(self.pipelines)
+        home = home_of(line, n) if n > 1 else 0
+        return range(n) if home is None else (home,)
 
     def _hand_on(self, effects: Effects) -> None:
         if self.on_effects is not None:
@@ -259,6 +251,15 @@ class Replay:
             due = any(len(p.join.resident) > limit for p in self.pipelines)
         if due:
             self.checkpoint()
+
+
+def home_of(line: bytes, n_partitions: int) -> int | None:
+    """Return the partition of the user that a line names; None if it names none."""
+    try:
+        user_id = orjson.loads(line)["user_id"]
+        return partition_for(user_id.encode(), n_partitions)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
 
 
 def peak_rss_bytes() -> int:

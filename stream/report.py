@@ -11,7 +11,7 @@ from stream.events import EVENTS
 from stream.pipeline import PartitionPipeline
 from stream.quality import LabelQuality
 
-__all__ = ["SCHEMA_VERSION", "report"]
+__all__ = ["SCHEMA_VERSION", "lf_rows", "report"]
 
 SCHEMA_VERSION = 1
 
@@ -44,7 +44,7 @@ def report(
             "gold_unmatched": quality.unmatched,
             "class_share": quality.class_share(spec.classes),
         }
-        lfs.update(_lfs(counted, quality, task.model.summary()["lfs"]))
+        lfs.update(lf_rows(counted, quality, task.model.summary()["lfs"]))
     join = counts.join
     return {
         "schema_version": SCHEMA_VERSION,
@@ -71,20 +71,25 @@ def report(
     }
 
 
-def _lfs(
-    counted: TaskCounts, quality: LabelQuality, estimates: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return what is known of each function; the model also knows versions that were retired."""
-    rows: dict[str, Any] = {}
+def lf_rows(
+    counted: TaskCounts, quality: LabelQuality, estimates: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, dict[str, Any]]:
+    """Return what is known of each function, by name.
+
+    ``estimates`` are the label model's, by ``name@version``: it also knows versions that were
+    retired. None where there is no model yet.
+    """
+    rows: dict[str, dict[str, Any]] = {}
     for column, name in enumerate(counted.lfs):
         votes = int(counted.votes[column].sum())
         asked = votes + int(counted.abstains[column])
         gold, right = quality.lf_gold[column].tolist()
+        believed = None if estimates is None else estimates[quality.lfs[column]]
         rows[name] = {
             "coverage": votes / asked if asked else None,
             "overlap": int(counted.overlaps[column]) / asked if asked else None,
             "conflict": int(counted.conflicts[column]) / asked if asked else None,
-            "estimated_accuracy": estimates[quality.lfs[column]]["estimated_accuracy"],
+            "estimated_accuracy": None if believed is None else believed["estimated_accuracy"],
             "gold_accuracy": right / gold if gold else None,
             "failures": sum(n for (lf, _), n in counted.failures.items() if lf == name),
             "seconds": float(counted.seconds[column]),

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from stream.config import Settings
 from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, GOVERNANCE
 from stream.kafka_clients import KafkaConnection
-from stream.stores import RedisAccess
 from stream.topics import TopicSpec, topic_plan
 
-__all__ = ["WorkerOptions", "redis_access", "worker_options", "worker_topics"]
+__all__ = ["WorkerOptions", "worker_options", "worker_topics"]
 
 
 @dataclass(frozen=True)
@@ -122,16 +121,3 @@ def worker_topics(settings: Settings) -> list[TopicSpec]:
     """Return the topics without which a worker cannot run."""
     optional = {DECISIONS, GOVERNANCE}
     return [spec for spec in topic_plan(settings) if spec.name not in optional]
-
-
-def redis_access(settings: Settings) -> RedisAccess:
-    """Return who we are to Redis."""
-    redis = settings.redis
-    return RedisAccess(
-        username=redis.username,
-        password=None if redis.password is None else redis.password.get_secret_value(),
-        ca_file=None if redis.ca_file is None else str(redis.ca_file),
-        cert_file=None if redis.cert_file is None else str(redis.cert_file),
-        key_file=None if redis.key_file is None else str(redis.key_file),
-        check_hostname=redis.check_hostname,
-    )
