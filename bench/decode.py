@@ -26,10 +26,19 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
-from stream.arbiter import Arbiter
-from stream.decode import Decoder
+from stream.decoding.arbiter import Arbiter
+from stream.decoding.decode import Decoder
+from stream.decoding.fields import (
+    Context,
+    EventId,
+    EventType,
+    Finite,
+    Id,
+    Integer,
+    Propensity,
+    Timestamp,
+)
 from stream.events import EVENTS, Event, Interaction
-from stream.fields import Context, EventId, EventType, Finite, Id, Integer, Propensity, Timestamp
 from stream.records import RecordBatch
 
 LOG_TIME = 1_700_000_000.0

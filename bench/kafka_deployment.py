@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.publishing import KafkaPublisher
 from stream.events import EVENTS
-from stream.kafka_clients import KafkaConnection
-from stream.publishing import KafkaPublisher
 from stream.records import Outgoing
 from stream.state import StateStore, StoreError
 from tests.services.process import OwnedProcess

@@ -28,10 +28,10 @@ from kafka import KafkaConsumer, TopicPartition
 from bench.kafka_deployment import PARTITIONS, Fleet, environment, wait_for
 from stream.assembly import open_state
 from stream.config import load_settings
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.publishing import KafkaPublisher
 from stream.events import EVENTS, LABELS
-from stream.kafka_clients import KafkaConnection
 from stream.partitioning import partition_for
-from stream.publishing import KafkaPublisher
 from stream.records import Outgoing
 from stream.state import StateStore
 from tests.services.kafka import KafkaBroker

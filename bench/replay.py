@@ -24,7 +24,7 @@ from models import LabelModel
 from models.recommender import Recommender
 from stream.assembly import pipeline_spec
 from stream.config import Settings
-from stream.decode import Decoder
+from stream.decoding.decode import Decoder
 from stream.effects import Effects
 from stream.join import Join
 from stream.labelling import Labelling

@@ -33,19 +33,19 @@ from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, load_settings
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.options import worker_options
+from stream.distributed.process import serve
+from stream.distributed.publishing import KafkaPublisher
+from stream.distributed.topics import create_topics, topic_plan
 from stream.effects import Effects
 from stream.events import EVENTS, LABELS
-from stream.kafka_clients import KafkaConnection
 from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline, Prepared
-from stream.publishing import KafkaPublisher
 from stream.readiness import get_ready
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, Epoch
 from stream.stores.redis import RedisStore
-from stream.topics import create_topics, topic_plan
-from stream.worker_options import worker_options
-from stream.worker_process import serve
 from tests.integration.counting_processor import CountingProcessor
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer

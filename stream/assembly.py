@@ -10,7 +10,7 @@ from lfs.core import LabelingFunctionError
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks, unique
 from models.recommender import Config
 from stream.config import Settings, SettingsError
-from stream.decode import Decoder
+from stream.decoding.decode import Decoder
 from stream.failing import FailureRule
 from stream.join import JoinRules, TypeRule
 from stream.labelling import TaskSpec

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from stream.decode import MAX_LINE_BYTES
-from stream.decode_records import RecordDecoder
+from stream.decoding.decode import MAX_LINE_BYTES
+from stream.decoding.records import RecordDecoder
+from stream.decoding.rejection import Rejected
 from stream.events import Item
 from stream.records import RecordBatch
-from stream.rejection import Rejected
 
 __all__ = ["Catalogue"]
 

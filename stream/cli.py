@@ -20,13 +20,13 @@ from stream.commands.simulate import simulate
 from stream.commands.state import state_app
 from stream.commands.topics import topics
 from stream.config import SettingsError
+from stream.distributed.store_calls import WorkerStop
+from stream.distributed.topics import BrokerUnreachable, TopicsUnfit
 from stream.embedded_log import LogError
 from stream.event_files import FileError
 from stream.http_server import StartFailed
 from stream.sinks import AppendFailed
 from stream.state import StoreError
-from stream.store_calls import WorkerStop
-from stream.topics import BrokerUnreachable, TopicsUnfit
 
 __all__ = ["app", "main"]
 

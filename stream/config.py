@@ -25,7 +25,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from stream.deployment_settings import (
+from stream.events import EVENT_TYPES
+from stream.settings.deployment import (
     ApiSettings,
     CheckpointSettings,
     KafkaSettings,
@@ -34,9 +35,8 @@ from stream.deployment_settings import (
     StoreSettings,
     WorkerSettings,
 )
-from stream.environment import CONFIG_VARIABLE, read_environment, setting_names, variable
-from stream.events import EVENT_TYPES
-from stream.learning_settings import (
+from stream.settings.environment import CONFIG_VARIABLE, read_environment, setting_names, variable
+from stream.settings.learning import (
     EventsSettings,
     JoinSettings,
     LabelsSettings,
@@ -46,8 +46,8 @@ from stream.learning_settings import (
     TaskSettings,
     TicksSettings,
 )
-from stream.lf_settings import LfsSettings
-from stream.setting import Name, key, refused, without_password
+from stream.settings.lfs import LfsSettings
+from stream.settings.setting import Name, key, refused, without_password
 
 __all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]
 

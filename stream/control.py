@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 from pydantic import BaseModel
 
-from stream.decode_records import RecordDecoder
+from stream.decoding.records import RecordDecoder
+from stream.decoding.rejection import Rejected
 from stream.events import CONTROL, TOPICS, LfSwitch
 from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
-from stream.rejection import Rejected
 
 __all__ = ["Switches"]
 

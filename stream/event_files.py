@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from stream.decoding.fields import TS_LIMIT
 from stream.events import Event
-from stream.fields import TS_LIMIT
 
 __all__ = ["FileError", "Lines", "read_merged"]
 

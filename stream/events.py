@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from stream.fields import (
+from stream.decoding.fields import (
     INT64_MAX,
     INT64_MIN,
     MAX_CONTEXT_KEY_LENGTH,

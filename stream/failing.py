@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfs.core import ABSTAIN
+from stream.decoding.fields import MAX_ID_LENGTH
 from stream.events import GOVERNANCE, GovernanceRecord, LfSwitch
-from stream.fields import MAX_ID_LENGTH
 from stream.records import Outgoing
 
 __all__ = ["Failing", "FailureRule", "Stopped", "stop_record", "switch_record"]

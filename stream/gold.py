@@ -8,11 +8,11 @@ from typing import Final
 import msgspec
 from pydantic import TypeAdapter
 
-from stream.decode_records import RecordDecoder
+from stream.decoding.records import RecordDecoder
+from stream.decoding.rejection import Invalid, Origin, Rejected
 from stream.events import Gold
 from stream.ids import KEY_BYTES
 from stream.records import RecordBatch
-from stream.rejection import Invalid, Origin, Rejected
 
 __all__ = ["GoldAnswer", "GoldQueue"]
 

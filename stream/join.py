@@ -13,9 +13,9 @@ from math import isnan
 from typing import Final, NamedTuple
 
 from monitoring.counts import JoinCounts
+from stream.decoding.fields import MAX_CONTEXT_KEYS
 from stream.events import Interaction
 from stream.evidence import COUNT_COLUMN, SUM_COLUMN, Column, blank_row
-from stream.fields import MAX_CONTEXT_KEYS
 from stream.ids import event_hash, exposure_hash
 from stream.join_rules import JoinRules, TypeRule
 from stream.rows import ASSESSED, CORRECT, ENGAGE, NEGATIVE, NOTHING, REASONS, REVISED, Rows

@@ -23,7 +23,7 @@ from lfs.crowd import annotators
 from lfs.knowledge import Table, item_vote, look_up
 from lfs.model_based import LinearText, LoggedScore, ZeroShot, best_class, score_vote
 from stream.config import Settings, SettingsError
-from stream.lf_settings import ClassifierSettings, LfsSettings, LookupSettings
+from stream.settings.lfs import ClassifierSettings, LfsSettings, LookupSettings
 
 __all__ = ["FollowedFiles", "configured_lfs", "read_votes"]
 

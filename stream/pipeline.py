@@ -28,7 +28,8 @@ from lfs.crowd import answer_key
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
 from stream.control import Switches
-from stream.decode import Decoded, TickAt
+from stream.decoding.decode import Decoded, TickAt
+from stream.decoding.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.effects import Effects
 from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold
 from stream.failing import switch_record
@@ -42,7 +43,6 @@ from stream.partitioning import partition_for
 from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
-from stream.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.rows import CORRECT, NOTHING, REASONS, REVISED, Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 from stream.user_state import Example, UserState

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from stream.decode import Decoded, Decoder
+from stream.decoding.decode import Decoded, Decoder
+from stream.decoding.rejection import Rejected
 from stream.events import LfSwitch
 from stream.failing import FailureRule
 from stream.gold import GoldAnswer
@@ -13,7 +14,6 @@ from stream.join_rules import JoinRules
 from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.records import RecordBatch
-from stream.rejection import Rejected
 
 __all__ = ["PipelineSpec", "Prepared"]
 

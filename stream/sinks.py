@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from stream.config import Settings
-from stream.kafka_clients import RECORD_MAX_BYTES, KafkaConnection
+from stream.distributed.clients import RECORD_MAX_BYTES, KafkaConnection
 from stream.records import Outgoing
 
 __all__ = ["AppendFailed", "AppendLog", "EmbeddedSink", "EventSink", "KafkaSink"]

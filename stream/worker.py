@@ -1,6 +1,6 @@
 """The distributed worker: a Faust app that runs the pipeline on the partitions of a Kafka group.
 
-What survives a crash is decided in one place, `stream.commit_order.Checkpointer.save`.
+What survives a crash is decided in one place, `stream.distributed.commit_order.Checkpointer.save`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from faust.types import TP, StreamT
 from mode.supervisors import CrashingSupervisor
 
 from monitoring.metrics import Metrics
-from stream.applying import Applier
 from stream.batching import BatchScheduler, BatchSchema
-from stream.broadcast import BroadcastReader
-from stream.commit_order import Checkpointer
-from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
-from stream.owned_partition import OwnedPartition
-from stream.ownership import Ownership
+from stream.distributed.applying import Applier
+from stream.distributed.broadcast import BroadcastReader
+from stream.distributed.commit_order import Checkpointer
+from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
+from stream.distributed.options import WorkerOptions
+from stream.distributed.owned_partition import OwnedPartition
+from stream.distributed.ownership import Ownership
+from stream.distributed.publishing import KafkaPublisher, Publisher
+from stream.distributed.store_calls import StoreCalls
 from stream.processor import ProcessorFactory
-from stream.publishing import KafkaPublisher, Publisher
 from stream.records import RecordBatch
 from stream.state import StateStore
-from stream.store_calls import StoreCalls
-from stream.worker_options import WorkerOptions
 
 __all__ = ["Worker"]
 

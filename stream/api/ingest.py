@@ -22,12 +22,12 @@ from stream.api.problems import PROBLEM_JSON, Problem, problem_response
 from stream.api.rate import RateLimit
 from stream.assembly import decoder
 from stream.config import Settings
-from stream.decode_records import RecordDecoder
+from stream.decoding.records import RecordDecoder
+from stream.decoding.rejection import Rejected
 from stream.events import EVENTS, ITEMS, Item
 from stream.partitioning import partition_for
 from stream.pseudonyms import pseudonym, with_pseudonym
 from stream.records import Outgoing, RecordBatch
-from stream.rejection import Rejected
 from stream.sinks import AppendFailed, EventSink
 
 __all__ = ["Accepted", "Ingest", "PartlyAccepted", "Rejection", "router"]

@@ -10,11 +10,11 @@ import typer
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import REFUSED, ConfigOption, out
 from stream.config import Settings, SettingsError, load_settings
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
 from stream.embedded import open_embedded
 from stream.embedded_log import LogError
-from stream.kafka_clients import KafkaConnection
 from stream.state import StoreError
-from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
 
 __all__ = ["doctor"]
 

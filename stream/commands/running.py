@@ -17,7 +17,7 @@ from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
-from stream.distributed import run_worker
+from stream.distributed.deployment import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
 from stream.merged_view import MergedView
 from stream.sinks import EmbeddedSink, KafkaSink

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from stream.commands.console import REFUSED, ConfigOption, Refused, note, out
 from stream.config import load_settings
-from stream.kafka_clients import KafkaConnection
-from stream.topics import check_topics, create_topics, topic_plan
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.topics import check_topics, create_topics, topic_plan
 
 __all__ = ["topics"]
 

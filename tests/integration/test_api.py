@@ -26,10 +26,10 @@ from stream.api.health import blocking
 from stream.api.limits import Limits
 from stream.api.serving import ApiService
 from stream.config import Settings
+from stream.distributed.metrics_server import MetricsServer
 from stream.embedded_log import EmbeddedLog
 from stream.events import EVENTS, ITEMS
 from stream.http_server import HttpServer, StartFailed
-from stream.metrics_server import MetricsServer
 from stream.partitioning import partition_for
 from stream.sinks import AppendFailed, EmbeddedSink, EventSink, KafkaSink
 from tests.services import KafkaBroker

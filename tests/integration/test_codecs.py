@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from stream.kafka_clients import KafkaConnection
-from stream.publishing import KafkaPublisher
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.publishing import KafkaPublisher
 from tests.integration.worker_harness import PARTITIONS, event, expected_users, group
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")

@@ -12,9 +12,8 @@ import pytest
 from kafka.admin import KafkaAdminClient
 
 from stream.config import load_settings
-from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
-from stream.kafka_clients import RECORD_MAX_BYTES, KafkaConnection
-from stream.topics import (
+from stream.distributed.clients import RECORD_MAX_BYTES, KafkaConnection
+from stream.distributed.topics import (
     BrokerUnreachable,
     TopicSpec,
     TopicsUnfit,
@@ -23,6 +22,7 @@ from stream.topics import (
     require_topics,
     topic_plan,
 )
+from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
 
 KAFKA_ENV = {
     "HEADRACE_LOG__URL": "kafka://127.0.0.1:9092",

@@ -22,8 +22,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from redis import Redis
 from redis.exceptions import RedisError
 
-from stream.kafka_clients import KafkaConnection
-from stream.publishing import KafkaPublisher
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.publishing import KafkaPublisher
 from stream.records import Outgoing
 from tests.services.process import OwnedProcess
 

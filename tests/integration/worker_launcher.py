@@ -17,14 +17,14 @@ from typing import Any
 
 from faust.types import TP, Message
 
-from stream.kafka_clients import KafkaConnection
-from stream.kafka_consumer import CheckpointedConsumer, CheckpointedTransport
-from stream.publishing import KafkaPublisher
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
+from stream.distributed.options import WorkerOptions
+from stream.distributed.process import serve
+from stream.distributed.publishing import KafkaPublisher
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, Epoch
 from stream.stores.redis import RedisStore
-from stream.worker_options import WorkerOptions
-from stream.worker_process import serve
 from tests.integration.counting_processor import CountingProcessor
 
 STEPS = ("processed", "published", "acknowledged", "saved", "bug")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from stream.config import Settings, SettingsError, load_settings
-from stream.durations import UNITS_S, parse_duration, written_duration
-from stream.environment import setting_names, variable
-from stream.settings_file import render_settings
+from stream.settings.durations import UNITS_S, parse_duration, written_duration
+from stream.settings.environment import setting_names, variable
+from stream.settings.file import render_settings
 
 ROOT = Path(__file__).parents[2]
 BEARER = '{name = "shop", token = "0123456789abcdef", roles = ["ingest", "admin"]}'
@@ -52,7 +52,7 @@ def test_defaults_are_those_that_deployments_rely_on() -> None:
 
 def test_the_file_names_every_setting_with_its_unit_and_default() -> None:
     written = (ROOT / "headrace.toml").read_text("utf-8")
-    assert written == render_settings(), "python -m stream.settings_file > headrace.toml"
+    assert written == render_settings(), "python -m stream.settings.file > headrace.toml"
     for name in setting_names(Settings):
         key = name.rpartition(".")[2]
         assert re.search(rf"^# .*\[[^\]]+\]\n# +{key} = ", written, re.MULTILINE), name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.decode import Decoded, Decoder
+from stream.decoding.decode import Decoded, Decoder
 from stream.records import RecordBatch
 from stream.simulate import World, WorldConfig, corrupt
 from stream.simulate.corruption import KINDS, OVERSIZE_BYTES

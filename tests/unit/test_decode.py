@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from stream.decode import Decoded, Decoder
-from stream.decode_records import RecordDecoder
+from stream.decoding.decode import Decoded, Decoder
+from stream.decoding.records import RecordDecoder
+from stream.decoding.rejection import KEPT_BYTES, WHOLE_LINE, dead_letter
 from stream.events import CONTROL, EVENTS, GOLD, ITEMS, TOPICS, Item
 from stream.records import RecordBatch
-from stream.rejection import KEPT_BYTES, WHOLE_LINE, dead_letter
 
 LOG_TIME = 1_600_000_000.0
 GOOD = b'{"event_id":"e","type":"click","ts":1,"user_id":"u","item_id":"i"}'

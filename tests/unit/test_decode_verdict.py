@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.arbiter import Arbiter
-from stream.decode import Decoded, Decoder
+from stream.decoding.arbiter import Arbiter
+from stream.decoding.decode import Decoded, Decoder
+from stream.decoding.rejection import Invalid
 from stream.events import EVENTS, Event
 from stream.records import RecordBatch
-from stream.rejection import Invalid
 
 LOG_TIME = 1_600_000_000.0
 GOOD = b'{"event_id":"e","type":"click","ts":1,"user_id":"u","item_id":"i"}'

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from stream.decode import Decoder
-from stream.decode_records import RecordDecoder
+from stream.decoding.decode import Decoder
+from stream.decoding.records import RecordDecoder
 from stream.events import (
     CONTROL,
     DEAD_LETTER,

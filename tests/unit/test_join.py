@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.decoding.fields import MAX_CONTEXT_KEYS
 from stream.events import Interaction
 from stream.evidence import Column
-from stream.fields import MAX_CONTEXT_KEYS
 from stream.ids import user_key
 from stream.join import Join, JoinRules, TypeRule
 from stream.rows import REASONS, Rows

@@ -8,7 +8,7 @@ import pytest
 from faust.auth import SASLCredentials, SSLCredentials
 
 from stream.config import Settings
-from stream.kafka_clients import KafkaConnection
+from stream.distributed.clients import KafkaConnection
 
 CREDENTIALS = {
     "sasl_mechanism": "SCRAM-SHA-512",

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from pydantic import ValidationError
 
-from stream.decode import Decoder
+from stream.decoding.decode import Decoder
 from stream.events import Gold, Item
 from stream.ids import example_id, user_key
 from stream.records import RecordBatch

@@ -16,10 +16,10 @@ from typing import Protocol
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
-from stream.owned_partition import OwnedPartition
+from stream.distributed.owned_partition import OwnedPartition
+from stream.distributed.store_calls import StoreCalls, WorkerStop
 from stream.processor import ProcessorFactory
 from stream.state import ClaimRefused, Epoch, PartitionHead
-from stream.store_calls import StoreCalls, WorkerStop
 
 __all__ = ["LogReader", "Ownership"]
 

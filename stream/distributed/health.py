@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from faust.types import TP
 
-from stream.owned_partition import OwnedPartition
-from stream.store_calls import WorkerStop
+from stream.distributed.owned_partition import OwnedPartition
+from stream.distributed.store_calls import WorkerStop
 
 if TYPE_CHECKING:
     from stream.worker import Worker

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stream.config import Settings
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.topics import TopicSpec, topic_plan
 from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, GOVERNANCE
-from stream.kafka_clients import KafkaConnection
-from stream.topics import TopicSpec, topic_plan
 
 __all__ = ["WorkerOptions", "worker_options", "worker_topics"]
 

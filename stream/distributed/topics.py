@@ -12,6 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from stream.config import Settings
+from stream.distributed.clients import RECORD_MAX_BYTES, KafkaConnection
 from stream.events import (
     ANNOTATION_REQUESTS,
     CONTROL,
@@ -23,7 +24,6 @@ from stream.events import (
     ITEMS,
     LABELS,
 )
-from stream.kafka_clients import RECORD_MAX_BYTES, KafkaConnection
 
 __all__ = [
     "BrokerUnreachable",

@@ -13,15 +13,15 @@ from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError, load_settings
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.options import worker_options, worker_topics
+from stream.distributed.process import REFUSED, serve
+from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics
 from stream.events import ITEMS
-from stream.kafka_clients import KafkaConnection
 from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline
 from stream.readiness import get_ready
 from stream.state import StoreError
-from stream.topics import BrokerUnreachable, TopicsUnfit, require_topics
-from stream.worker_options import worker_options, worker_topics
-from stream.worker_process import REFUSED, serve
 
 __all__ = ["run_worker"]
 

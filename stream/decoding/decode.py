@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from pydantic_core import PydanticCustomError
 
-from stream.arbiter import MAX_FUTURE_SKEW_S, MAX_LINE_BYTES, Arbiter
+from stream.decoding.arbiter import MAX_FUTURE_SKEW_S, MAX_LINE_BYTES, Arbiter
+from stream.decoding.fields import parse_timestamp
+from stream.decoding.rejection import Invalid, Origin, Rejected, dead_letter, split_lines
 from stream.events import EVENT_TYPES, Interaction
-from stream.fields import parse_timestamp
 from stream.records import RecordBatch
-from stream.rejection import Invalid, Origin, Rejected, dead_letter, split_lines
 
 __all__ = [
     "MAX_FUTURE_SKEW_S",

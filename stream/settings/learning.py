@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from stream.durations import Duration
-from stream.setting import DAY_S, Name, Names, Numbers, Section, key, refused
+from stream.settings.durations import Duration
+from stream.settings.setting import DAY_S, Name, Names, Numbers, Section, key, refused
 
 __all__ = [
     "EventsSettings",

@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from mode.threads import WorkerThread
 
 from monitoring.metrics import Metrics
+from stream.distributed.health import Health
+from stream.distributed.metrics_server import MetricsServer
+from stream.distributed.options import WorkerOptions
+from stream.distributed.publishing import Publisher
+from stream.distributed.store_calls import WorkerStop
 from stream.http_server import StartFailed
-from stream.metrics_server import MetricsServer
 from stream.processor import ProcessorFactory
-from stream.publishing import Publisher
 from stream.records import RecordBatch
 from stream.state import StateStore
-from stream.store_calls import WorkerStop
 from stream.worker import Worker
-from stream.worker_health import Health
-from stream.worker_options import WorkerOptions
 
 __all__ = ["BUG", "OK", "REFUSED", "serve"]
 

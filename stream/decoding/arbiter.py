@@ -8,9 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from stream.events import EVENT_TYPES, Event, Interaction, Tick
-from stream.fields import MAX_CONTEXT_KEYS, keepable
-from stream.rejection import (
+from stream.decoding.fields import MAX_CONTEXT_KEYS, keepable
+from stream.decoding.rejection import (
     Invalid,
     explain,
     parse_object,
@@ -18,6 +17,7 @@ from stream.rejection import (
     refuse_long,
     refuse_non_finite,
 )
+from stream.events import EVENT_TYPES, Event, Interaction, Tick
 
 __all__ = ["MAX_FUTURE_SKEW_S", "MAX_LINE_BYTES", "Arbiter", "Verdict"]
 
@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
 
 
 class Arbiter:
-    """Decide single lines by the schema `Event`; see `stream.decode.Decoder` for parameters."""
+    """Decide single lines by the schema `Event`; parameters as `Decoder` has them."""
 
     def __init__(
         self,

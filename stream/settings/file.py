@@ -1,6 +1,6 @@
 """The text of `headrace.toml`: every setting with its unit, its default and what it does.
 
-    python -m stream.settings_file > headrace.toml
+    python -m stream.settings.file > headrace.toml
 
 The file is written from the settings themselves; a test compares the two.
 """
@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from stream.config import Settings
-from stream.durations import written_duration
+from stream.settings.durations import written_duration
 
 __all__ = ["render_settings"]
 

@@ -11,8 +11,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from stream.durations import Duration
-from stream.setting import Name, Names, Section, key, refused
+from stream.settings.durations import Duration
+from stream.settings.setting import Name, Names, Section, key, refused
 
 __all__ = [
     "ClassifierSettings",

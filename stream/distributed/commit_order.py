@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from monitoring.metrics import Metrics
-from stream.owned_partition import OwnedPartition
-from stream.publishing import Publisher
+from stream.distributed.owned_partition import OwnedPartition
+from stream.distributed.publishing import Publisher
+from stream.distributed.store_calls import StoreCalls, WorkerStop
 from stream.state import SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
-from stream.store_calls import StoreCalls, WorkerStop
 
 __all__ = ["Checkpointer"]
 

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from stream.kafka_clients import KafkaConnection
-from stream.ownership import Ownership
+from stream.distributed.clients import KafkaConnection
+from stream.distributed.ownership import Ownership
 
 __all__ = ["CheckpointedConsumer", "CheckpointedTransport"]
 

@@ -14,9 +14,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.batching import part_of, to_batch
-from stream.owned_partition import OwnedPartition
+from stream.distributed.options import WorkerOptions
+from stream.distributed.owned_partition import OwnedPartition
 from stream.records import RecordBatch
-from stream.worker_options import WorkerOptions
 
 __all__ = ["BroadcastReader"]
 

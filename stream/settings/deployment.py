@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from stream.durations import Duration
-from stream.setting import DAY_S, Listed, Name, Section, key, refused, without_password
+from stream.settings.durations import Duration
+from stream.settings.setting import DAY_S, Listed, Name, Section, key, refused, without_password
 
 __all__ = [
     "ROLES",

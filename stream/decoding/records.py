@@ -10,9 +10,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from stream.decode import MAX_FUTURE_SKEW_S, MAX_LINE_BYTES
-from stream.records import RecordBatch
-from stream.rejection import (
+from stream.decoding.decode import MAX_FUTURE_SKEW_S, MAX_LINE_BYTES
+from stream.decoding.rejection import (
     Invalid,
     Origin,
     Rejected,
@@ -22,6 +21,7 @@ from stream.rejection import (
     refuse_long,
     split_lines,
 )
+from stream.records import RecordBatch
 
 __all__ = [
     "DecodedRecords",

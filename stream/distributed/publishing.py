@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from stream.kafka_clients import RECORD_MAX_BYTES, KafkaConnection
+from stream.distributed.clients import RECORD_MAX_BYTES, KafkaConnection
 from stream.partitioning import partition_for
 from stream.records import Outgoing
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from stream.batching import Pacer
-from stream.commit_order import Checkpointer
-from stream.owned_partition import OwnedPartition
+from stream.distributed.commit_order import Checkpointer
+from stream.distributed.owned_partition import OwnedPartition
 from stream.records import RecordBatch
 
 __all__ = ["Applier"]

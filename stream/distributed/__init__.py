@@ -1,0 +1,1 @@
+"""The distributed deployment: workers on Kafka, and how they own, apply and commit."""

@@ -1,0 +1,1 @@
+"""What can be configured: each setting with its unit, bounds, default and meaning."""
