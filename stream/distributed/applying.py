@@ -81,7 +81,9 @@ class Applier:
         effects = owned.processor.process(prepared, loaded)
         owned.outbox += effects.outgoing()
         if part.topic in owned.positions:
-            owned.positions[part.topic] = part.offsets[-1] + 1
+            # A part that was delivered twice ends before what was applied already.
+            reached = max(owned.positions[part.topic], part.offsets[-1] + 1)
+            owned.positions[part.topic] = reached
             owned.reached[part.topic] = part.times[-1]
         owned.unsaved_records += len(part)
         owned.moved_at = time.monotonic()

@@ -16,6 +16,22 @@ from stream.distributed.ownership import Ownership
 __all__ = ["CheckpointedConsumer", "CheckpointedTransport"]
 
 
+class _Unfiltered(dict[TP, int | None]):
+    """Faust's note of what it delivered last, by which it drops what comes again: keep none.
+
+    Faust writes the note after a delivery and before a seek, from two threads. A seek back that
+    falls into a delivery leaves the higher offset behind, and all that is read again below it is
+    dropped without a word: for ever, if nothing beyond it follows.
+    What comes twice is skipped by the processor, what comes too early by `Ownership.continues`.
+    """
+
+    def __getitem__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        pass
+
+
 class CheckpointedConsumer(driver.Consumer):
     """Read each partition from its checkpoint, and linger between thin fetches."""
 
@@ -30,6 +46,7 @@ class CheckpointedConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = _Unfiltered()
         #: Offset behind the last record that was fetched, by partition.
         self.fetched: dict[TP, int] = {}
 

@@ -210,11 +210,9 @@ class Ownership:
             return True
         tp = TP(topic, owned.partition)
         suspected = owned.gap_at.get(topic)
-        if suspected is None:
+        if suspected is None or first > suspected:
             owned.gap_at[topic] = first
             await self._seek(reader, {tp: expected}, still=lambda: owned.live)
-            return False
-        if first > suspected:
             return False
         earliest = (await reader.earliest_offsets(tp))[tp]
         if earliest > expected:
