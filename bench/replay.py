@@ -5,7 +5,8 @@
 Everything in memory, one partition, one core, plain settings: what ``headrace replay`` does.
 Prints events a second of processor time and of the clock (medians of the repeats), then a budget
 in microseconds an event: the median of each stage's own time, measured in separate repeats,
-since looking at the clock costs time itself. Peak memory is the process's.
+since looking at the clock costs time itself. Then what a batch costs by its size, which is what a
+worker's latency hangs on: the medians of batches of 1 to 256 events. Peak memory is the process's.
 """
 
 from __future__ import annotations
@@ -26,14 +27,20 @@ from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.decoding.decode import Decoder
 from stream.effects import Effects
+from stream.event_files import read_merged
+from stream.events import EVENTS
 from stream.join import Join
 from stream.labelling import Labelling
 from stream.learning import Learning
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
+from stream.records import RecordBatch
 from stream.replay import Replay, peak_rss_bytes
 
 AIM_PER_S = 60_000
+SIZES = (1, 8, 32, 256)
+_BATCHES = 150
+_WARM = 30_000
 _SHARED = Path(os.environ.get("HEADRACE_SHARED_DATA", "../shared/data"))
 _STAGES: tuple[tuple[type, str, str], ...] = (
     (Decoder, "decode", "decode"),
@@ -107,6 +114,28 @@ def stages(spec: PipelineSpec, path: Path) -> tuple[int, dict[str, float]]:
     return events, dict(budget.spent_s)
 
 
+def by_batch_size(spec: PipelineSpec, path: Path) -> dict[int, float]:
+    """Return the median seconds of a batch for each size, in a pipeline that has seen 30,000."""
+    pipeline = PartitionPipeline(spec, 0)
+    lines = [line for block in read_merged([path], 4096) for line in block.lines]
+    now = time.time()
+
+    def batch(first: int, size: int) -> RecordBatch:
+        values = lines[first : first + size]
+        return RecordBatch(EVENTS, 0, range(first, first + size), values, [now] * size)
+
+    pipeline.process(pipeline.prepare(batch(0, _WARM)), {})
+    first, spent = _WARM, {size: list[float]() for size in SIZES}
+    for _ in range(_BATCHES):
+        for size in SIZES:
+            records = batch(first, size)
+            began = time.perf_counter()
+            pipeline.process(pipeline.prepare(records), {})
+            spent[size].append(time.perf_counter() - began)
+            first += size
+    return {size: statistics.median(times) for size, times in spent.items()}
+
+
 def main() -> None:
     """Print speed, budget and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -139,6 +168,10 @@ def main() -> None:
     for stage, spent_us in sorted(budget.items(), key=lambda pair: -pair[1]):
         print(f"  {stage:24s}{spent_us:8.2f}")
     print(f"  {'all':24s}{sum(budget.values()):8.2f}")
+    print("\nmicroseconds by the clock, by the size of a batch (medians)")
+    print("  events   a batch  an event")
+    for size, seconds in by_batch_size(spec, options.events).items():
+        print(f"  {size:6d}{seconds * 1e6:10.0f}{seconds / size * 1e6:10.1f}")
     print(f"\npeak RSS {peak_rss_bytes() / 2**20:.0f} MiB")
 
 
