@@ -35,7 +35,7 @@ GOOD_RATING, BAD_RATING = 4.0, 2.0
 SEEN_POSITIONS = 3.0
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("clicks",))
 def clicked(batch: ExampleBatch) -> Votes:
     """Vote positive for a click of which nothing more is known.
 
@@ -49,7 +49,7 @@ def clicked(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=(batch.column("clicks") > 0) & unknown & ~is_robotic(batch))
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("views", "plays"))
 def viewed(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was viewed or played, and of which nothing more is known.
 
@@ -62,7 +62,7 @@ def viewed(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=seen & unknown & ~is_robotic(batch))
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("dwells", "play_s"))
 def long_dwell(batch: ExampleBatch) -> Votes:
     """Vote positive after 30 s of dwell, negative when a dwell ended within 10 s.
 
@@ -79,7 +79,7 @@ def long_dwell(batch: ExampleBatch) -> Votes:
     )
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"))
 def quick_return(batch: ExampleBatch) -> Votes:
     """Vote negative when a visit of unmeasured length was followed within 8 s by something else.
 
@@ -93,7 +93,7 @@ def quick_return(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=left & ~is_measured(batch))
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("carts",))
 def added_to_cart(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was put into the cart, and not bought so far.
 
@@ -105,7 +105,7 @@ def added_to_cart(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=waiting)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("purchases", "returns"))
 def purchased(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was bought and kept so far.
 
@@ -116,7 +116,7 @@ def purchased(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=batch.column("purchases") > batch.column("returns"))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("returns",))
 def returned(batch: ExampleBatch) -> Votes:
     """Vote negative for a thing that was sent back.
 
@@ -127,7 +127,7 @@ def returned(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=batch.column("returns") > 0)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("rating",))
 def rated(batch: ExampleBatch) -> Votes:
     """Vote positive for a rating of 4 or more, negative for 2 or less.
 
@@ -139,7 +139,7 @@ def rated(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=rating >= GOOD_RATING, negative=rating <= BAD_RATING)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("likes", "shares"))
 def shared_or_liked(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was liked or shared.
 
@@ -150,7 +150,7 @@ def shared_or_liked(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=batch.column("likes") + batch.column("shares") > 0)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("skips", "hides", "reports"))
 def dismissed(batch: ExampleBatch) -> Votes:
     """Vote negative for a thing that was skipped, hidden or reported.
 
@@ -162,7 +162,7 @@ def dismissed(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=said_no > 0)
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"))
 def repeated(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing to which a person came back.
 
@@ -178,7 +178,7 @@ def repeated(batch: ExampleBatch) -> Votes:
     return votes(batch, positive=again & stayed & ~is_robotic(batch))
 
 
-@labeling_function(task="relevance", version=2)
+@labeling_function(task="relevance", version=2, needs=("impressions",))
 def ignored(batch: ExampleBatch) -> Votes:
     """Vote negative for an exposure in plain sight whose windows closed without any engagement.
 

@@ -53,7 +53,7 @@ def _shouts(entry: Entry) -> bool:
 _shouting = PerItem(_shouts)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.query",))
 def query_mismatch(batch: ExampleBatch) -> Votes:
     """Vote by the words that were searched for: positive if all name the item, negative if none.
 
@@ -76,7 +76,7 @@ def query_mismatch(batch: ExampleBatch) -> Votes:
     return out
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("item",))
 def unavailable(batch: ExampleBatch) -> Votes:
     """Vote negative for an item that cannot be had.
 
@@ -87,7 +87,7 @@ def unavailable(batch: ExampleBatch) -> Votes:
     return _marked(batch, [batch.items(i).get("available") is False for i in batch.item_ids])
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("item",))
 def shouting_title(batch: ExampleBatch) -> Votes:
     """Vote negative for an item whose title shouts or baits.
 
@@ -99,7 +99,7 @@ def shouting_title(batch: ExampleBatch) -> Votes:
     return _marked(batch, _shouting.many(batch))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.language",))
 def wrong_language(batch: ExampleBatch) -> Votes:
     """Vote negative for an item in another language than the person's.
 
@@ -117,7 +117,7 @@ def wrong_language(batch: ExampleBatch) -> Votes:
     return out
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.comment", "context.return_reason"))
 def condition_complaint(batch: ExampleBatch) -> Votes:
     """Vote negative when the person wrote that the thing is not what was wanted.
 

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lfs.columns import Columns, are_votes, spread
 from stream.evidence import COLUMNS, DEFAULTS
 
 __all__ = [
@@ -29,6 +30,10 @@ ABSTAIN: Final = -1
 
 Votes = NDArray[np.int8]
 
+T = TypeVar("T")
+
+_CONTEXT: Final = "context."
+_ITEM: Final = "item"
 _SECTIONS: Final = ("Rationale", "Sources", "Known errors")
 _TEMPLATE: Final = '''
     """Say in one line what is voted, and when.
@@ -127,7 +132,7 @@ class ExampleBatch:
     contexts: Sequence[Mapping[str, str | float | bool]]
     segments: Sequence[str | None]
     items: Callable[[str], Mapping[str, Any]] = field(default=_no_item)
-    _readings: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.evidence)
@@ -160,17 +165,31 @@ class ExampleBatch:
         position = _POSITION.get(name)
         if position is None:
             raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
-        return self.evidence[:, position]
+        column: NDArray[np.float64] = self.by_column()[position]
+        return column
+
+    def by_column(self) -> NDArray[np.float64]:
+        """Return the evidence laid out by column, (columns, n), not to be written to."""
+        return self.once("columns", _columns).table
+
+    def observed(self) -> frozenset[str]:
+        """Return what is known of any row: columns, `context.KEY` for each key, and `item`."""
+        return self.once("observed", _observed)
+
+    def once(self, name: str, compute: Callable[[ExampleBatch], T]) -> T:
+        """Return what ``compute`` makes of this batch; computed once a batch, under its name."""
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = compute(self)
+        return cast(T, found)
 
     def reading(self, name: str, compute: Callable[[ExampleBatch], NDArray[Any]]) -> NDArray[Any]:
         """Return what ``compute`` makes of this batch, shape (n,); computed once a batch.
 
         Functions that look at the same fact share it so; the result must not be written to.
         """
-        found = self._readings.get(name)
-        if found is None:
-            found = self._readings[name] = compute(self)
-            found.flags.writeable = False
+        found = self.once(name, compute)
+        found.flags.writeable = False
         return found
 
     def rows(self) -> Iterator[Example]:
@@ -189,6 +208,21 @@ class ExampleBatch:
 
 
 _POSITION: Final = {name: position for position, name in enumerate(COLUMNS)}
+_NEEDED: Final = frozenset({*COLUMNS, _ITEM})
+
+
+def _columns(batch: ExampleBatch) -> Columns:
+    return spread(batch.evidence)
+
+
+def _observed(batch: ExampleBatch) -> frozenset[str]:
+    seen = batch.once("columns", _columns).seen
+    found = {COLUMNS[position] for position in seen.nonzero()[0].tolist()}
+    found.update([_CONTEXT + key for key in set().union(*batch.contexts)])
+    if any(map(batch.items, set(batch.item_ids))):
+        found.add(_ITEM)
+    return frozenset(found)
+
 
 RowFunction = Callable[[Example], str | int]
 ColumnFunction = Callable[[ExampleBatch], Votes]
@@ -204,6 +238,10 @@ class LabelingFunction:
         Family is the module that it lives in. Statistics belong to (name, version).
     form
         ``lf``: its silence says something too; ``crowd``: judged only when it votes.
+    needs
+        Evidence without which it abstains, any of it will do: columns, `context.KEY`, `item`.
+        A batch in which nothing of it is known is not shown to the function at all. Empty: it
+        is always asked.
     vectorised
         Whether ``function`` takes an `ExampleBatch` and returns an int8 array of class indexes.
     """
@@ -216,6 +254,7 @@ class LabelingFunction:
     function: RowFunction | ColumnFunction
     vectorised: bool
     form: str = "lf"
+    needs: frozenset[str] = frozenset()
 
     def columns(self, batch: ExampleBatch) -> Votes | None:
         """Return the answer of a vectorised function, unchecked; None where `vote` must be asked.
@@ -285,17 +324,21 @@ def labeling_function(
     name: str | None = None,
     form: str = "lf",
     family: str | None = None,
+    needs: Sequence[str] = (),
 ) -> Callable[[RowFunction | ColumnFunction], LabelingFunction]:
     """Make a labeling function of a plain one.
 
     A function whose parameter is annotated `ExampleBatch` gets columns and answers with an int8
     array of class indexes; any other gets one `Example` and answers with a class name or
-    `ABSTAIN`. The family is the function's module unless another one is named.
+    `ABSTAIN`. The family is the function's module unless another one is named. What a function
+    ``needs`` (columns, `context.KEY`, `item`; any of it will do) spares it the batches in which
+    it could only abstain.
 
     Raises
     ------
     LabelingFunctionError
-        If the docstring lacks *Rationale*, *Sources* or *Known errors*.
+        If the docstring lacks *Rationale*, *Sources* or *Known errors*, or something that is
+        needed does not exist.
 
     Examples
     --------
@@ -314,6 +357,11 @@ def labeling_function(
         raise LabelingFunctionError(f"version: found {version}, allowed: a number from 1")
     if form not in ("lf", "crowd"):
         raise LabelingFunctionError(f"form: found {form!r}, allowed: 'lf' or 'crowd'")
+    for one in needs:
+        if one not in _NEEDED and not one.startswith(_CONTEXT):
+            raise LabelingFunctionError(
+                f"needs: found {one!r}, allowed: context.KEY, {_ITEM}, {', '.join(COLUMNS)}"
+            )
 
     def decorate(function: RowFunction | ColumnFunction) -> LabelingFunction:
         own_name = name or str(getattr(function, "__name__", "labeling_function"))
@@ -334,7 +382,7 @@ def labeling_function(
         vectorised = annotation is ExampleBatch or annotation == "ExampleBatch"
         own_family = family or function.__module__.rsplit(".", 1)[-1]
         return LabelingFunction(
-            own_name, task, version, own_family, doc, function, vectorised, form
+            own_name, task, version, own_family, doc, function, vectorised, form, frozenset(needs)
         )
 
     return decorate
@@ -366,21 +414,27 @@ def vote_matrix(
     seconds
         float64, shape (m,); zeros without a timer.
     """
-    votes = np.full((len(batch), len(lfs)), ABSTAIN, dtype=np.int8)
-    seconds = np.zeros(len(lfs))
+    n, m = len(batch), len(lfs)
+    votes = np.empty((n, m), dtype=np.int8)
+    votes.fill(ABSTAIN)
+    seconds = np.zeros(m)
     failures: dict[str, dict[int, str]] = {}
-    asked = range(len(lfs)) if enabled is None else np.flatnonzero(enabled).tolist()
+    observed = batch.observed()
     again: list[int] = []
-    for column in asked:
+    for column, lf in enumerate(lfs):
+        if lf.needs and lf.needs.isdisjoint(observed):
+            continue
+        if enabled is not None and not enabled[column]:
+            continue
         started = timer() if timer is not None else 0.0
-        answer = lfs[column].columns(batch)
+        answer = lf.columns(batch)
         if answer is None:
             again.append(column)
         else:
             votes[:, column] = answer
         if timer is not None:
             seconds[column] = timer() - started
-    if votes.size and (votes.max() >= len(classes) or votes.min() < ABSTAIN):
+    if not are_votes(votes, len(classes)):
         strange = ((votes >= len(classes)) | (votes < ABSTAIN)).any(axis=0)
         again += np.flatnonzero(strange).tolist()
     for column in again:

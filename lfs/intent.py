@@ -39,7 +39,7 @@ _LONG_LOOK_S: Final = 45.0
 _GLANCE_S: Final = 10.0
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(task="intent", version=1, needs=("purchases", "carts"))
 def bought(example: Example) -> str | int:
     """Vote buy for what was bought, or put into the cart.
 
@@ -50,7 +50,7 @@ def bought(example: Example) -> str | int:
     return "buy" if (example.purchases or 0) + (example.carts or 0) > 0 else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(task="intent", version=1, needs=("dwells",))
 def passed_by(example: Example) -> str | int:
     """Vote browse for a look of less than ten seconds.
 
@@ -62,7 +62,7 @@ def passed_by(example: Example) -> str | int:
     return "browse" if glance and not (example.carts or 0) else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(task="intent", version=1, needs=("dwell_s",))
 def came_back_to_look(example: Example) -> str | int:
     """Vote compare for a long look at a thing seen before, without putting it into the cart.
 
@@ -75,7 +75,7 @@ def came_back_to_look(example: Example) -> str | int:
     return "compare" if again and long_look and not (example.carts or 0) else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(task="intent", version=1, needs=("context.query",))
 def gift_words(example: Example) -> str | int:
     """Vote gift for a query that speaks of a gift, an occasion, or somebody close.
 
@@ -86,7 +86,11 @@ def gift_words(example: Example) -> str | int:
     return "gift" if _GIFT.search(_query(example)) else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(
+    task="intent",
+    version=1,
+    needs=("context.gift_wrap", "context.gift_message", "context.ship_to_other"),
+)
 def gift_options(example: Example) -> str | int:
     """Vote gift where wrapping or a message was asked for, or another's address was given.
 
@@ -99,7 +103,9 @@ def gift_options(example: Example) -> str | int:
     return "gift" if asked else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(
+    task="intent", version=1, needs=("context.sort", "context.filter", "context.query")
+)
 def weighing_words(example: Example) -> str | int:
     """Vote compare for a query with words of weighing up, or a list sorted or filtered by hand.
 
@@ -112,7 +118,7 @@ def weighing_words(example: Example) -> str | int:
     return "compare" if sorted_by_hand or _WEIGHING.search(_query(example)) else ABSTAIN
 
 
-@labeling_function(task="intent", version=1)
+@labeling_function(task="intent", version=1, needs=("context.query",))
 def shopping_words(example: Example) -> str | int:
     """Vote buy for a query with words of buying.
 

@@ -57,7 +57,7 @@ class Table:
         return self._votes.get(folded(key).strip())
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.interests",))
 def favourite_category(batch: ExampleBatch) -> Votes:
     """Vote positive for an item of a category or tag that the person named as an interest.
 
@@ -68,7 +68,7 @@ def favourite_category(batch: ExampleBatch) -> Votes:
     return _listed(batch, "interests", POSITIVE)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.excluded",))
 def excluded_category(batch: ExampleBatch) -> Votes:
     """Vote negative for an item of a category or tag that the person does not want to see.
 
@@ -79,7 +79,7 @@ def excluded_category(batch: ExampleBatch) -> Votes:
     return _listed(batch, "excluded", NEGATIVE)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.age",))
 def below_minimum_age(batch: ExampleBatch) -> Votes:
     """Vote negative for an item that is meant for older people.
 
@@ -90,7 +90,7 @@ def below_minimum_age(batch: ExampleBatch) -> Votes:
     return _above(batch, "age", "min_age")
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.budget",))
 def over_budget(batch: ExampleBatch) -> Votes:
     """Vote negative for an item that costs over a quarter more than the person wants to spend.
 

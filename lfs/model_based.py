@@ -281,7 +281,7 @@ _query_vector = lru_cache(maxsize=4_096)(_embed)
 _item_vector = PerItem(lambda entry: _embed(_item_text(entry)))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.similarity",))
 def served_similarity(batch: ExampleBatch) -> Votes:
     """Vote by how well the live recommender thought that the item fits, when it showed it.
 
@@ -294,7 +294,7 @@ def served_similarity(batch: ExampleBatch) -> Votes:
     return _thresholds(scores, _DISSIMILAR, _SIMILAR)
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("context.query",))
 def query_similarity(batch: ExampleBatch) -> Votes:
     """Vote by the similarity of a question in several words to the item's text.
 

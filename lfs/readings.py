@@ -8,12 +8,14 @@ what either is worth.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from lfs.core import ABSTAIN, ExampleBatch, Votes
+from stream.evidence import Column
 
 __all__ = [
     "NEGATIVE",
@@ -36,32 +38,48 @@ ROBOT_EVENTS_PER_MINUTE: Final = 100.0
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+_CLICKS: Final = int(Column.CLICKS)
+_VIEWS: Final = int(Column.VIEWS)
+_PLAYS: Final = int(Column.PLAYS)
+_DWELLS: Final = int(Column.DWELLS)
+_DWELL_S: Final = int(Column.DWELL_S)
+_PLAY_S: Final = int(Column.PLAY_S)
+_AWAY_S: Final = int(Column.AWAY_S)
+_USER_RATE: Final = int(Column.USER_RATE)
 _STATEMENTS: Final = (
-    "carts",
-    "purchases",
-    "returns",
-    "ratings",
-    "likes",
-    "shares",
-    "skips",
-    "hides",
-    "reports",
+    int(Column.CARTS),
+    int(Column.PURCHASES),
+    int(Column.RETURNS),
+    int(Column.RATINGS),
+    int(Column.LIKES),
+    int(Column.SHARES),
+    int(Column.SKIPS),
+    int(Column.HIDES),
+    int(Column.REPORTS),
 )
+
+
+class _Readings(NamedTuple):
+    visits: Floats
+    spent_s: Floats
+    is_measured: Flags
+    has_statement: Flags
+    is_robotic: Flags
 
 
 def visits(batch: ExampleBatch) -> Floats:
     """Return how often the thing was opened: clicks, views and plays, shape (n,)."""
-    return batch.reading("visits", _visits)
+    return batch.once("readings", _readings).visits
 
 
 def is_measured(batch: ExampleBatch) -> Flags:
     """Return where the product reported how long the thing was looked at or played."""
-    return batch.reading("is_measured", _is_measured)
+    return batch.once("readings", _readings).is_measured
 
 
 def has_statement(batch: ExampleBatch) -> Flags:
     """Return where the person said or did more than to look."""
-    return batch.reading("has_statement", _has_statement)
+    return batch.once("readings", _readings).has_statement
 
 
 def spent_s(batch: ExampleBatch) -> Floats:
@@ -70,47 +88,64 @@ def spent_s(batch: ExampleBatch) -> Floats:
     The dwell or play time that was reported; else, after a bare visit, how soon the person
     turned to another thing. What followed a cart or a like says nothing about the visit.
     """
-    return batch.reading("spent_s", _spent_s)
+    return batch.once("readings", _readings).spent_s
 
 
 def is_robotic(batch: ExampleBatch) -> Flags:
     """Return where events came faster than a person can cause them."""
-    return batch.reading("is_robotic", _is_robotic)
+    return batch.once("readings", _readings).is_robotic
 
 
 def votes(
     batch: ExampleBatch, *, positive: Flags | None = None, negative: Flags | None = None
 ) -> Votes:
     """Return votes (n,) for rows that are marked, abstaining on the rest; negative wins."""
-    out = np.full(len(batch), ABSTAIN, dtype=np.int8)
-    if positive is not None:
-        out[positive] = POSITIVE
+    # To abstain is one less than negative, and that one less than positive.
+    if positive is None:
+        if negative is None:
+            return np.full(len(batch), ABSTAIN, dtype=np.int8)
+        return negative.view(np.int8) + ABSTAIN
+    out = (positive.view(np.int8) << 1) + ABSTAIN
     if negative is not None:
         out[negative] = NEGATIVE
     return out
 
 
-def _visits(batch: ExampleBatch) -> Floats:
-    return batch.column("clicks") + batch.column("views") + batch.column("plays")
+def _readings(batch: ExampleBatch) -> _Readings:
+    n = len(batch)
+    readings = _Readings(
+        np.empty(n),
+        np.empty(n),
+        np.empty(n, dtype=np.bool_),
+        np.empty(n, dtype=np.bool_),
+        np.empty(n, dtype=np.bool_),
+    )
+    _read(batch.by_column(), *readings)
+    for reading in readings:
+        reading.flags.writeable = False
+    return readings
 
 
-def _is_measured(batch: ExampleBatch) -> Flags:
-    return (batch.column("dwells") > 0) | (batch.column("play_s") > 0)
-
-
-def _has_statement(batch: ExampleBatch) -> Flags:
-    said: Flags = np.zeros(len(batch), dtype=np.bool_)
-    for name in _STATEMENTS:
-        said |= batch.column(name) > 0
-    return said
-
-
-def _spent_s(batch: ExampleBatch) -> Floats:
-    bare = (visits(batch) > 0) & ~has_statement(batch)
-    guessed = np.where(bare, batch.column("away_s"), np.nan)
-    measured_s = batch.column("dwell_s") + batch.column("play_s")
-    return np.where(is_measured(batch), measured_s, guessed)
-
-
-def _is_robotic(batch: ExampleBatch) -> Flags:
-    return batch.column("user_rate") >= ROBOT_EVENTS_PER_MINUTE
+@njit(cache=True, nogil=True)
+def _read(
+    columns: Floats,
+    visits: Floats,
+    spent_s: Floats,
+    is_measured: Flags,
+    has_statement: Flags,
+    is_robotic: Flags,
+) -> None:
+    for row in range(columns.shape[1]):
+        visits[row] = columns[_CLICKS, row] + columns[_VIEWS, row] + columns[_PLAYS, row]
+        is_measured[row] = columns[_DWELLS, row] > 0 or columns[_PLAY_S, row] > 0
+        said = False
+        for column in _STATEMENTS:
+            said |= columns[column, row] > 0
+        has_statement[row] = said
+        is_robotic[row] = columns[_USER_RATE, row] >= ROBOT_EVENTS_PER_MINUTE
+        if is_measured[row]:
+            spent_s[row] = columns[_DWELL_S, row] + columns[_PLAY_S, row]
+        elif visits[row] > 0 and not said:
+            spent_s[row] = columns[_AWAY_S, row]
+        else:
+            spent_s[row] = np.nan

@@ -16,7 +16,7 @@ GLANCE_S = 10.0
 STAY_S = 15.0
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"))
 def robotic_rate(batch: ExampleBatch) -> Votes:
     """Vote negative for visits by somebody with over a hundred events a minute.
 
@@ -27,7 +27,7 @@ def robotic_rate(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=(visits(batch) > 0) & is_robotic(batch))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("clicks",))
 def click_burst(batch: ExampleBatch) -> Votes:
     """Vote negative for three clicks or more on one exposure within ten seconds.
 
@@ -41,7 +41,7 @@ def click_burst(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=burst & ~has_statement(batch) & ~is_robotic(batch))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"))
 def accidental_click(batch: ExampleBatch) -> Votes:
     """Vote negative for a visit that ended within two seconds.
 
@@ -54,7 +54,7 @@ def accidental_click(batch: ExampleBatch) -> Votes:
     return votes(batch, negative=left & ~has_statement(batch))
 
 
-@labeling_function(task="relevance", version=1)
+@labeling_function(task="relevance", version=1, needs=("clicks",))
 def position_explained(batch: ExampleBatch) -> Votes:
     """Vote negative for a click on the first place that led to a glance and nothing else.
 

@@ -96,6 +96,26 @@ def test_it_abstains_where_nothing_is_known(lf: LabelingFunction) -> None:
 
 
 @each_lf
+def test_without_what_it_needs_it_abstains(lf: LabelingFunction) -> None:
+    """So that a batch in which nothing of it is known need not be shown to it."""
+    assert lf.needs, "the families that are built in say what they need"
+    batch = random_batch(300, seed=4)
+    for position, name in enumerate(COLUMNS):
+        if name in lf.needs:
+            batch.evidence[:, position] = DEFAULTS[position]
+    contexts = [
+        {key: value for key, value in context.items() if f"context.{key}" not in lf.needs}
+        for context in batch.contexts
+    ]
+    items = (lambda _: {}) if "item" in lf.needs else batch.items
+    without = ExampleBatch(batch.evidence, batch.item_ids, contexts, batch.segments, items)
+    assert lf.needs.isdisjoint(without.observed())
+    votes, failed = lf.vote(without, classes_of(lf))
+    assert not failed
+    assert (votes == ABSTAIN).all()
+
+
+@each_lf
 def test_it_never_fails_and_votes_for_classes_only(lf: LabelingFunction) -> None:
     votes, failed = lf.vote(random_batch(500), classes_of(lf))
     assert not failed

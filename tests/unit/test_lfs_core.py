@@ -88,6 +88,33 @@ def test_a_function_cannot_spoil_what_others_read() -> None:
     assert (votes == ABSTAIN).all()
 
 
+def test_a_function_is_not_shown_batches_without_what_it_needs() -> None:
+    asked: list[int] = []
+
+    def recorded(batch: ExampleBatch) -> Votes:
+        asked.append(len(batch))
+        return np.zeros(len(batch), dtype=np.int8)
+
+    recorded.__doc__ = DOC
+    items = {"i": {"title": "Knife"}}
+    cases: list[tuple[str, ExampleBatch]] = [
+        ("clicks", ExampleBatch.of([{}, {"clicks": 1}])),
+        ("rating", ExampleBatch.of([{"rating": 0.0}])),
+        ("context.query", ExampleBatch.of([{}, {}], contexts=[{}, {"query": "x"}])),
+        ("item", ExampleBatch.of([{}], item_ids=["i"], items=lambda i: items.get(i, {}))),
+    ]
+    for need, batch in cases:
+        for other, _ in cases:
+            lf = labeling_function(needs=[other])(recorded)
+            before = len(asked)
+            votes, failed, _ = vote_matrix([lf], batch, CLASSES)
+            assert not failed
+            assert votes[:, 0].tolist() == [0 if other == need else ABSTAIN] * len(batch)
+            assert len(asked) - before == (other == need)
+    with pytest.raises(LabelingFunctionError, match="needs: found 'click'"):
+        labeling_function(needs=["click"])
+
+
 def test_names_are_unique_in_a_task_and_columns_are_sorted() -> None:
     one, other = types.ModuleType("one"), types.ModuleType("other")
 
