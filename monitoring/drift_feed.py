@@ -110,9 +110,16 @@ class DriftFeed:
             labels = (monitor.signals[at], "zscore")
             self._metrics.add("drift_detections_total", labels, float(detected[at] - fed[at]))
         self._fed[partition] = (id(monitor), detected.copy())
-        overall = dict(zip(monitor.signals, monitor.overall, strict=True))
+        # Votes and labels only: what looks on must not cost more than what watches.
+        looked_at = {
+            signal
+            for signal, overall, owner in zip(
+                monitor.signals, monitor.overall, monitor.owners, strict=True
+            )
+            if overall and owner.detail
+        }
         for signal, mean in monitor.drain_blocks():
-            if self._adwin is None or not overall[signal]:
+            if self._adwin is None or signal not in looked_at:
                 continue
             detector = self._adwin.get(signal)
             if detector is None:

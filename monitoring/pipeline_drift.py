@@ -1,29 +1,29 @@
 """Everything that is watched for drift in one partition, as the stages of the pipeline see it.
 
-Where a pipeline calls it, always with rows in the order of the stream::
+`stream.watching` calls it, always with rows in the order of the stream::
 
     drift = PipelineDrift(tasks, event_types, COLUMNS, rules, segment_names)    # when it is made
     drift.events([event.type for event in events], [event.ts for event in events])
-                                        # `PartitionPipeline._apply_events`, events that counted
-    drift.labelled(task, block.votes, block.proba, block.ts, segments)
-                                        # `Labelling._count`, of published rows
-    drift.evidence(evidence[published], block.ts)      # `Labelling.step`, once, not for each task
-    drift.answered(task, proba_before, label, answer.ts)          # `Labelling.answer`
-    drift.engaged(rank, weight, ts, segments)                     # `Learning.step`, engagements
-    chunks["share/drift"] = drift.to_bytes()                      # `Snapshot.shared`
-    drift.load(chunks["share/drift"])                             # `Snapshot.restore`
-    report["drift"] = drift_report([pipeline.drift for pipeline in pipelines])
+                                                                  # events that counted
+    drift.labelled(task, block.votes, block.proba, block.ts, segments)      # published rows
+    drift.evidence(evidence[published], block.ts)                 # the same, once for all tasks
+    drift.answered(task, proba_before, label, answer.ts)          # gold
+    drift.engaged(rank, weight, ts, segments)                     # engagements
+    chunks["share/drift"] = drift.to_bytes()                      # a checkpoint
+    drift.load(chunks["share/drift"])                             # and back
+    report["drift"] = drift_report([pipeline.watch.drift for pipeline in pipelines])
     drift_feed.begin(partition, drift)      # shell: `MeteredPipeline.restore`; one feed a process
     drift_feed.update(partition, drift)     # `MeteredPipeline.feed`
     drift_feed.end(partition)               # `MeteredPipeline.close`
 
-``serve`` makes a `PipelineDrift` of the same settings for each partition, loads the chunk into it,
-and feeds it to a `DriftFeed` of its own: that is the merged view.
+Rows wait until there are a thousand of them, or until somebody looks: a small batch costs a few
+references, and since nothing depends on how rows are cut into calls, nobody can tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -44,6 +44,8 @@ _FORMAT: Final = 1
 _HIT: Final = 10
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _MAX_TYPES: Final = 63
+_MAX_CATEGORIES: Final = 64
+_HELD: Final = 1024
 
 
 class WatchedTask(NamedTuple):
@@ -52,6 +54,23 @@ class WatchedTask(NamedTuple):
     classes: tuple[str, ...]
     lfs: tuple[str, ...]
     versions: tuple[int, ...]
+
+
+_Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+_Evidence = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Engaged = tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+
+
+@dataclass(slots=True)
+class _Held:
+    """Rows that wait, in their order: each kind on its own."""
+
+    labels: dict[str, list[_Labels]]
+    evidence: list[_Evidence] = field(default_factory=list)
+    engaged: list[_Engaged] = field(default_factory=list)
+    event_types: list[str] = field(default_factory=list)
+    event_ts: list[float] = field(default_factory=list)
+    rows: int = 0
 
 
 class PipelineDrift:
@@ -101,11 +120,13 @@ class PipelineDrift:
             # With one task its name would only make every signal longer.
             kind = self._votes[name] = f"lf_votes:{name}" if several else "lf_votes"
             tags = tuple(str(version) for version in task.versions)
-            votes = SignalGroup(kind, task.lfs, task.classes, tags, by_segment=by_segment)
+            classes = _watched_classes(task.classes)
+            votes = SignalGroup(kind, task.lfs, classes, tags, by_segment=by_segment)
             groups += [votes, coverage_of(votes)]
         for name, task in tasks.items():
+            classes = _watched_classes(task.classes)
             groups += [
-                SignalGroup(f"labels:{name}", ("class",), task.classes, by_segment=by_segment),
+                SignalGroup(f"labels:{name}", ("class",), classes, by_segment=by_segment),
                 numbers(f"confidence:{name}", ("max_p",), CONFIDENCE_EDGES),
                 SignalGroup(f"gold:{name}", ("label",), ("wrong", "right")),
             ]
@@ -120,9 +141,28 @@ class PipelineDrift:
             SignalGroup("rewards", ("weight",), numbers("", ("",), _SHARES).categories,
                         edges=_SHARES, by_segment=by_segment),
         ]  # fmt: skip
-        self.monitor = DriftMonitor(groups, rules, self.segments.names, keep_blocks=keep_blocks)
-        self.pairs = {name: LfPairs(task.lfs) for name, task in tasks.items()}
-        self.calibration = {name: LabelCalibration() for name in tasks}
+        self._monitor = DriftMonitor(groups, rules, self.segments.names, keep_blocks=keep_blocks)
+        self._pairs = {name: LfPairs(task.lfs) for name, task in tasks.items()}
+        self._calibration = {name: LabelCalibration() for name in tasks}
+        self._held = _Held({name: [] for name in tasks})
+
+    @property
+    def monitor(self) -> DriftMonitor:
+        """The signals, everything taken in."""
+        self.flush()
+        return self._monitor
+
+    @property
+    def pairs(self) -> dict[str, LfPairs]:
+        """Pairs of labeling functions by task, everything taken in."""
+        self.flush()
+        return self._pairs
+
+    @property
+    def calibration(self) -> dict[str, LabelCalibration]:
+        """Calibration by task, everything taken in."""
+        self.flush()
+        return self._calibration
 
     # --- values in ------------------------------------------------------------------------
 
@@ -139,29 +179,27 @@ class PipelineDrift:
         segments: NDArray[np.int64],
     ) -> None:
         """Take published labels in: votes (n, m), probabilities (n, K), times and segments (n,)."""
-        monitor = self.monitor
-        best = proba.argmax(axis=1)
-        monitor.update_votes(self._votes[task], votes, ts, segments)
-        monitor.update(f"labels:{task}", best[:, None], ts, segments)
-        monitor.update(f"confidence:{task}", proba.max(axis=1)[:, None], ts)
-        self.pairs[task].update(votes, best)
-        self.calibration[task].observe(proba)
+        times = np.asarray(ts, dtype=np.float64)
+        self._held.labels[task].append((votes, proba, times, segments))
+        self._hold(len(votes))
 
     def answered(self, task: str, proba: NDArray[np.float64], label: int, ts: float) -> None:
         """Take a gold answer in, with the probabilities (K,) that stood before it."""
         right = int(proba.argmax()) == label
-        self.monitor.update(f"gold:{task}", np.array([[right]]), np.array([ts]))
-        self.calibration[task].answer(proba, label)
+        self._monitor.update(f"gold:{task}", np.array([[right]]), np.array([ts]))
+        self._calibration[task].answer(proba, label)
 
     def evidence(self, rows: NDArray[np.float64], ts: ArrayLike) -> None:
         """Take evidence in, all its columns, of the rows that were published."""
-        self.monitor.update("features", rows[:, self._columns], ts)
+        self._held.evidence.append((rows[:, self._columns], np.asarray(ts, dtype=np.float64)))
+        self._hold(len(rows))
 
-    def events(self, types: Iterable[str], ts: ArrayLike) -> None:
+    def events(self, types: Iterable[str], ts: Iterable[float]) -> None:
         """Take the types of events in that were applied."""
-        code, other = self._types.get, len(self._types)
-        codes = np.array([code(name, other) for name in types], dtype=np.int8)
-        self.monitor.update("features:events", codes[:, None], ts)
+        held, before = self._held, len(self._held.event_ts)
+        held.event_types.extend(types)
+        held.event_ts.extend(ts)
+        self._hold(len(held.event_ts) - before)
 
     def engaged(
         self,
@@ -175,8 +213,50 @@ class PipelineDrift:
         ``weight`` is the probability by which each is learned: the reward.
         """
         hit = (rank >= 0) & (rank < _HIT)
-        self.monitor.update("predictions", hit[:, None], ts, segments)
-        self.monitor.update("rewards", weight[:, None], ts, segments)
+        times = np.asarray(ts, dtype=np.float64)
+        self._held.engaged.append((hit, weight, times, segments))
+        self._hold(len(hit))
+
+    def _hold(self, rows: int) -> None:
+        self._held.rows += rows
+        if self._held.rows >= _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Take everything in that waits."""
+        held = self._held
+        if not held.rows:
+            return
+        self._held = _Held({name: [] for name in held.labels})
+        monitor = self._monitor
+        for task, parts in held.labels.items():
+            if not parts:
+                continue
+            votes, proba, ts, segments = (
+                np.concatenate(column) for column in zip(*parts, strict=True)
+            )
+            best = proba.argmax(axis=1)
+            # Classes that have no category of their own are the last one together.
+            shown = np.minimum(votes, _MAX_CATEGORIES - 1)
+            monitor.update_votes(self._votes[task], shown, ts, segments)
+            likely = np.minimum(best, _MAX_CATEGORIES - 1)
+            monitor.update(f"labels:{task}", likely[:, None], ts, segments)
+            monitor.update(f"confidence:{task}", proba.max(axis=1)[:, None], ts)
+            self._pairs[task].update(votes, best)
+            self._calibration[task].observe(proba)
+        if held.evidence:
+            rows, ts = (np.concatenate(column) for column in zip(*held.evidence, strict=True))
+            monitor.update("features", rows, ts)
+        if held.event_ts:
+            code, other = self._types.get, len(self._types)
+            codes = np.array([code(name, other) for name in held.event_types], dtype=np.int8)
+            monitor.update("features:events", codes[:, None], held.event_ts)
+        if held.engaged:
+            hit, weight, ts, segments = (
+                np.concatenate(column) for column in zip(*held.engaged, strict=True)
+            )
+            monitor.update("predictions", hit[:, None], ts, segments)
+            monitor.update("rewards", weight[:, None], ts, segments)
 
     # --- references -----------------------------------------------------------------------
 
@@ -219,11 +299,18 @@ class PipelineDrift:
                 f"drift state has format {written}, this program reads up to {_FORMAT}"
             )
         _, monitor, pairs, calibration = stored
-        self.monitor.load(monitor)
-        for name in self.pairs.keys() & pairs.keys():
-            self.pairs[name].load(pairs[name])
-        for name in self.calibration.keys() & calibration.keys():
-            self.calibration[name] = LabelCalibration.from_bytes(calibration[name])
+        self._monitor.load(monitor)
+        for name in self._pairs.keys() & pairs.keys():
+            self._pairs[name].load(pairs[name])
+        for name in self._calibration.keys() & calibration.keys():
+            self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
+
+
+def _watched_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that are told apart: the last category is the rest of very many."""
+    if len(classes) <= _MAX_CATEGORIES:
+        return classes
+    return (*classes[: _MAX_CATEGORIES - 1], "other classes")
 
 
 def drift_report(partitions: Iterable[PipelineDrift]) -> list[dict[str, Any]]:

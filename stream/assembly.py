@@ -9,6 +9,8 @@ from typing import Final
 from lfs.core import LabelingFunctionError
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks, unique
 from models.recommender import Config
+from monitoring.drift_budget import DriftBudget
+from monitoring.signals import DriftRules
 from stream.config import Settings, SettingsError
 from stream.decoding.decode import Decoder
 from stream.failing import FailureRule
@@ -20,7 +22,7 @@ from stream.pipeline import PipelineSpec
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 
-__all__ = ["decoder", "join_rules", "open_state", "pipeline_spec"]
+__all__ = ["decoder", "drift_rules", "join_rules", "open_state", "pipeline_spec"]
 
 _NO_FEEDBACK: Final = frozenset({"impression", "search"})
 
@@ -130,8 +132,22 @@ def pipeline_spec(
         cached_users=settings.worker.cached_users,
         provisional=settings.labels.provisional,
         disabled=settings.lfs.disabled,
+        segments=settings.monitoring.segments,
+        drift=drift_rules(settings),
         failures=FailureRule(settings.lfs.max_failure_ratio, settings.lfs.failure_window),
         timer=timer,
+    )
+
+
+def drift_rules(settings: Settings) -> DriftRules:
+    """Return how changes are told from noise."""
+    monitoring = settings.monitoring
+    return DriftRules(
+        first_reference=monitoring.first_reference,
+        reference_values=monitoring.reference_values,
+        budget=DriftBudget(
+            false_pages=monitoring.false_pages, values_per_day=monitoring.values_per_day
+        ),
     )
 
 

@@ -105,6 +105,7 @@ class Snapshot:
         chunks = {
             _COUNTS: counts_to_bytes(pipeline.counts),
             _PREQUENTIAL: pipeline.learning.metrics.to_bytes(),
+            **pipeline.watch.chunks(),
         }
         for name, task in pipeline.labelling.tasks.items():
             chunks[stats_chunk(task.spec)] = task.model.own_stats()
@@ -151,6 +152,7 @@ class Snapshot:
                 if name in counts.tasks and counts.tasks[name].classes != task.spec.classes:
                     del counts.tasks[name]
             pipeline.join.counts = pipeline.counts.join
+        pipeline.watch.load(chunks)
         if _PREQUENTIAL in chunks:
             metrics = PrequentialMetrics.from_bytes(chunks[_PREQUENTIAL])
             pipeline.learning.metrics = metrics

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from monitoring.drift_feed import DriftFeed
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
@@ -102,8 +103,9 @@ class EmbeddedEngine:
         spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
         get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
+        drift = DriftFeed(metrics)
         self._partitions = [
-            _Partition(number, spec, store, owner, metrics, self.catalogue)
+            _Partition(number, spec, store, owner, metrics, drift, self.catalogue)
             for number in range(settings.log.partitions)
         ]
         self._stopping = threading.Event()
@@ -263,10 +265,12 @@ class _Partition:
         store: StateStore,
         owner: Epoch,
         metrics: Metrics,
+        drift: DriftFeed,
         catalogue: Catalogue,
     ) -> None:
         self.number = number
-        self.metered = MeteredPipeline(PartitionPipeline(spec, number, items=catalogue), metrics)
+        pipeline = PartitionPipeline(spec, number, items=catalogue)
+        self.metered = MeteredPipeline(pipeline, metrics, drift)
         self.runner = PartitionRunner(self.metered, store, number, owner)
         self.saved_offsets = dict(self.metered.next_offsets)
         self.changed = False

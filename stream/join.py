@@ -84,6 +84,8 @@ class Join:
         Who was forgotten since the last cut. They stay resident, blank, until the store knows.
     too_late
         Events older than the deduplication horizon: counted, not learned.
+    ignored
+        Events of the batch at hand that were repeats or too late; whoever asks clears it.
     """
 
     def __init__(self, rules: JoinRules) -> None:
@@ -97,6 +99,7 @@ class Join:
         self.pending = 0
         self.duplicates = 0
         self.too_late = 0
+        self.ignored: list[Interaction] = []
         self.gone: set[bytes] = set()
         self.dirty: dict[bytes, UserState] = {}
         self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
@@ -135,6 +138,7 @@ class Join:
         event_name = event_hash(event.event_id)
         if event_name in user.seen:
             self.duplicates += 1
+            self.ignored.append(event)
             return
         max_ts = self.max_ts
         if ts > max_ts:
@@ -146,6 +150,7 @@ class Join:
                 self.max_ts = ts
         elif ts < max_ts - self._dedup_horizon_s:
             self.too_late += 1
+            self.ignored.append(event)
             return
         self.dirty[user.key] = user
         seen = user.seen

@@ -25,6 +25,7 @@ from stream.records import Outgoing
 from stream.rows import NOTHING, REASONS, REVISED, Rows
 from stream.state import SharedChunk
 from stream.user_state import Example, UserState
+from stream.watching import Watch
 
 __all__ = ["Labelling", "TaskSpec", "stats_chunk"]
 
@@ -162,8 +163,10 @@ class Labelling:
         *,
         provisional: bool = True,
         partition: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._partition = partition
+        self._watch = watch
         self.tasks = {spec.name: _Task(spec) for spec in specs}
         self._layout = layout
         self._switches = switches
@@ -279,6 +282,8 @@ class Labelling:
         if table[f"gold_{name}"][0] < 0:
             # A second opinion would be scored against the first one, not against the model.
             task.quality.answer(ex_proba[0], ex_votes[0], label)
+            if self._watch is not None:
+                self._watch.answered(name, ex_proba[0], label, answer.ts)
         counted = counts.task(name, task.spec.classes, task.names)
         counted.gold += 1
         proba = np.zeros((1, len(task.spec.classes)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.recommender import HISTORY, Config, PrequentialMetrics, Recommender
 from stream.rows import CORRECT, ENGAGE, Rows
 from stream.user_state import Example, UserState
+from stream.watching import Watch
 
 __all__ = ["Learning", "RecommenderSpec"]
 
@@ -28,10 +29,11 @@ class RecommenderSpec:
 class Learning:
     """One partition's recommender and how well it predicted so far."""
 
-    def __init__(self, spec: RecommenderSpec) -> None:
+    def __init__(self, spec: RecommenderSpec, watch: Watch | None = None) -> None:
         self.spec = spec
         self.model = Recommender(spec.config)
         self.metrics = PrequentialMetrics()
+        self._watch = watch
 
     def step(
         self, rows: Rows, table: NDArray[np.void], weight: NDArray[np.float64], learn: bool
@@ -84,6 +86,14 @@ class Learning:
                 out.n_items,
                 self.model.covered,
             )
+            if self._watch is not None:
+                self._watch.engaged(
+                    out.rank[engaged],
+                    weight[engaged],
+                    columns.ts[chosen][engaged],
+                    touched,
+                    example[engaged],
+                )
 
     def correct(
         self,

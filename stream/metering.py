@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from monitoring.drift_feed import DriftFeed
 from monitoring.feed import CountsFeed
 from monitoring.metrics import Metrics
 from stream.effects import Effects
@@ -17,16 +18,27 @@ from stream.state import Checkpoint, PartitionHead, SharedChunk
 __all__ = ["MeteredPipeline"]
 
 _FEED_EVERY_S: Final = 0.25
+_DRIFT_EVERY_S: Final = 1.0
 
 
 class MeteredPipeline:
-    """Implements `stream.processor.Processor` by a pipeline; adds metrics and nothing else."""
+    """Implements `stream.processor.Processor` by a pipeline; adds metrics and nothing else.
 
-    def __init__(self, pipeline: PartitionPipeline, metrics: Metrics) -> None:
+    Parameters
+    ----------
+    drift
+        Shared by all partitions of a process; one for this partition alone unless given.
+    """
+
+    def __init__(
+        self, pipeline: PartitionPipeline, metrics: Metrics, drift: DriftFeed | None = None
+    ) -> None:
         self.pipeline = pipeline
         self._metrics = metrics
         self._feed = CountsFeed(metrics)
+        self._drift = drift or DriftFeed(metrics)
         self._feed_at = 0.0
+        self._drift_at = 0.0
 
     @property
     def next_offsets(self) -> Mapping[str, int]:
@@ -37,6 +49,7 @@ class MeteredPipeline:
         """Begin from a checkpoint."""
         self.pipeline.restore(head)
         self._feed.begin(self.pipeline.partition, self.pipeline.counts)
+        self._drift.begin(self.pipeline.partition, self.pipeline.watch.drift)
 
     def prepare(self, batch: RecordBatch) -> Prepared:
         """Decode a batch, and say which users must be loaded first."""
@@ -51,6 +64,9 @@ class MeteredPipeline:
         if ended >= self._feed_at:
             self.feed()
             self._feed_at = ended + _FEED_EVERY_S
+        if ended >= self._drift_at:
+            self._drift.update(self.pipeline.partition, self.pipeline.watch.drift)
+            self._drift_at = ended + _DRIFT_EVERY_S
         return effects
 
     def feed(self) -> None:
@@ -85,6 +101,7 @@ class MeteredPipeline:
     def close(self) -> None:
         """Take the partition's gauges away: it has moved."""
         self._feed.end(self.pipeline.partition)
+        self._drift.end(self.pipeline.partition)
 
 
 def _feed_labels(metrics: Metrics, labelling: Labelling) -> None:

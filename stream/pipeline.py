@@ -46,6 +46,7 @@ from stream.records import Outgoing, RecordBatch
 from stream.rows import CORRECT, NOTHING, REASONS, REVISED, Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 from stream.user_state import Example, UserState
+from stream.watching import Watch
 
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
 
@@ -77,6 +78,7 @@ class PartitionPipeline:
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
         self.switches = Switches(spec.disabled, spec.failures)
+        self.watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
         self.layout = Layout([task.layout for task in spec.tasks])
         self.labelling = Labelling(
             spec.tasks,
@@ -86,8 +88,9 @@ class PartitionPipeline:
             spec.timer,
             provisional=spec.provisional,
             partition=partition,
+            watch=self.watch,
         )
-        self.learning = Learning(spec.recommender)
+        self.learning = Learning(spec.recommender, self.watch)
         self._snapshot = Snapshot(self)
         self._round = 0
 
@@ -297,6 +300,8 @@ class PartitionPipeline:
                 rows = self._answer_due(tick.ts, rows, effects)
                 join.advance(tick.ts, rows)
         self.counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
+        self.watch.events(events, join.ignored)
+        join.ignored.clear()
         self._learn(rows, effects)
 
     def _turn_away(self, decoded: Decoded, misplaced: set[str], effects: Effects) -> Decoded:
@@ -329,9 +334,11 @@ class PartitionPipeline:
         touched = rows.touched
         empty = self.layout.empty
         table = self.layout.table([example.numbers or empty for example in touched])
+        first = len(effects.labels)
         weight = self.labelling.step(
             rows, table, self.counts, effects.labels, self.spec.recommender.task, self.spec.learn
         )
+        self.watch.labels(rows, effects.labels[first:])
         effects.governance += self.labelling.switched_off(self.partition)
         self.learning.step(rows, table, weight, self.spec.learn)
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):

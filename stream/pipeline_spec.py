@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from monitoring.signals import DriftRules
 from stream.decoding.decode import Decoded, Decoder
 from stream.decoding.rejection import Rejected
 from stream.events import LfSwitch
@@ -48,6 +49,10 @@ class PipelineSpec:
         Labeling functions that abstain until a control record switches them on.
     failures
         When a labeling function that fails is switched off.
+    segments
+        Segments with figures of their own.
+    drift
+        How changes are told from noise.
     timer
         A clock lent by the shell to measure labeling functions; nothing else depends on it.
     """
@@ -64,6 +69,8 @@ class PipelineSpec:
     provisional: bool = True
     disabled: Sequence[str] = ()
     failures: FailureRule = field(default_factory=FailureRule)
+    segments: Sequence[str] = ()
+    drift: DriftRules = field(default_factory=DriftRules)
     timer: Callable[[], float] | None = None
 
 

@@ -6,6 +6,7 @@ import gc
 from dataclasses import replace
 from typing import Final
 
+from monitoring.drift_view import DriftView, contribution
 from stream.events import EVENTS, GOLD
 from stream.ids import example_id, user_key
 from stream.pipeline import PartitionPipeline, PipelineSpec
@@ -46,3 +47,5 @@ def get_ready(spec: PipelineSpec) -> None:
     )
     pipeline.process(pipeline.prepare(RecordBatch(GOLD, 0, [0], [answer], [_TS + 1e6])), {})
     pipeline.cut()
+    monitor = pipeline.watch.drift.monitor
+    DriftView({0: contribution(monitor)}).readings(monitor.signals)

@@ -7,6 +7,7 @@ from typing import Any
 
 from models.recommender import PrequentialMetrics
 from monitoring.counts import STAGES, StageCounts, TaskCounts
+from monitoring.pipeline_drift import drift_report
 from stream.events import EVENTS
 from stream.pipeline import PartitionPipeline
 from stream.quality import LabelQuality
@@ -67,7 +68,7 @@ def report(
             "pending": sum(pipeline.join.pending for pipeline in pipelines),
         },
         "delay": {"log_loss": None},
-        "drift": [],
+        "drift": drift_report([pipeline.watch.drift for pipeline in pipelines]),
     }
 
 

@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 
+from monitoring.drift_feed import DriftFeed
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
@@ -45,10 +46,12 @@ def run_worker(settings: Settings) -> int:
         log.critical("the worker does not start: %s", error)
         return REFUSED
     metrics = Metrics()
+    drift = DriftFeed(metrics)
     catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
 
     def make_processor(partition: int) -> MeteredPipeline:
-        return MeteredPipeline(PartitionPipeline(spec, partition, items=catalogue), metrics)
+        pipeline = PartitionPipeline(spec, partition, items=catalogue)
+        return MeteredPipeline(pipeline, metrics, drift)
 
     try:
         return serve(

@@ -202,8 +202,27 @@ class MonitoringSettings(Section):
     """What is shown apart."""
 
     segments: Names = key(
-        (),
-        "names",
-        "Segments with series of their own, at most 20; others are `other`.",
-        max_length=20,
+        (), "names", "Segments with figures of their own: the first 20; others are `other`."
     )
+    false_pages: float = key(
+        1.0, "pages", "False pages of drift that are accepted in 30 days; thresholds follow.", gt=0
+    )
+    values_per_day: float = key(
+        1.1e10, "values", "Votes and other watched values a day, for the thresholds.", ge=1
+    )
+    first_reference: int = key(
+        8_192, "values", "Values of a signal after which changes are detected.", ge=2_048
+    )
+    reference_values: int = key(
+        524_288, "values", "Up to so many values its reference grows while all is calm.", ge=2_048
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.reference_values < self.first_reference:
+            raise refused(
+                "reference_values",
+                f"should be at least monitoring.first_reference ({self.first_reference}); "
+                f"found {self.reference_values}",
+            )
+        return self

@@ -237,7 +237,10 @@ def test_outcomes_and_tasks_add_to_the_defaults(tmp_path: Path) -> None:
         ("[tasks.x]\nclasses = ['a']", ["tasks.x.classes", "2 to 127 different names"]),
         ("[recommender]\ntask = 'x'", ["recommender.task", "found 'x', allowed: relevance"]),
         ("[privacy]\npseudonymise = true", ["privacy.hash_key", "is missing"]),
-        (f"[monitoring]\nsegments = {[str(i) for i in range(21)]}", ["at most 20 items"]),
+        (
+            "[monitoring]\nfirst_reference = 8192\nreference_values = 4096",
+            ["monitoring.reference_values", "at least monitoring.first_reference (8192)"],
+        ),
         ("a =", ["settings.toml", "is not TOML"]),
         ("[log]\nurl = 'x'\n[log]\nurl = 'y'", ["settings.toml", "is not TOML"]),
     ],

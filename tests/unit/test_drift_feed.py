@@ -114,6 +114,31 @@ def test_the_number_of_series_is_bounded() -> None:
     assert len(series) < 800
 
 
+def test_many_classes_are_watched_as_far_as_there_are_categories() -> None:
+    classes = tuple(f"class{at}" for at in range(100))
+    drift = PipelineDrift({"kind": WatchedTask(classes, ("f",), (1,))}, ["click"], [])
+    votes = np.arange(100, dtype=np.int8)[:, None]
+    drift.labelled("kind", votes, np.eye(100), np.zeros(100), drift.segment_codes([None] * 100))
+    group = drift.monitor.groups["labels:kind"]
+    assert group.categories[-2:] == ("class62", "other classes")
+
+
+def test_rows_that_wait_change_nothing() -> None:
+    once, often = made(), made()
+    fed(once, 0.3, 3_000)
+    rng = np.random.default_rng(0)
+    votes = (rng.random((3_000, 2)) < 0.3).astype(np.int8)
+    proba = np.tile([0.3, 0.7], (3_000, 1))
+    for at in range(0, 3_000, 7):
+        rows = slice(at, at + 7)
+        n = len(votes[rows])
+        segments = often.segment_codes([None] * n)
+        often.labelled("relevance", votes[rows], proba[rows], np.full(n, 5.0), segments)
+        if at % 70 == 0:
+            assert often.monitor.signals
+    assert often.to_bytes() == once.to_bytes()
+
+
 def test_every_stage_fills_its_signals_and_bytes_carry_all_of_it() -> None:
     drift = PipelineDrift(RELEVANCE, ["click"], ["dwell_s", "last_ts"], RULES, ["mobile"])
     n = 64

@@ -1,0 +1,123 @@
+"""What a partition watches of its own stages: drift, from the rows that went through them.
+
+Pure and part of the checkpoint, as everything in the pipeline; nothing that is watched changes
+what is published or learned. The stages call it once a batch each, with rows in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.pipeline_drift import PipelineDrift, WatchedTask
+from monitoring.signals import DriftRules
+from stream.evidence import COLUMNS
+
+if TYPE_CHECKING:
+    from stream.effects import LabelBlock
+    from stream.events import Interaction
+    from stream.labelling import TaskSpec
+    from stream.rows import Rows
+    from stream.user_state import Example
+
+__all__ = ["DRIFT_CHUNK", "Watch", "pipeline_drift"]
+
+DRIFT_CHUNK: Final = "share/drift"
+
+_NO_FEEDBACK: Final = ("impression", "search")
+
+
+def pipeline_drift(
+    tasks: Sequence[TaskSpec],
+    event_types: Sequence[str],
+    segments: Sequence[str],
+    rules: DriftRules,
+) -> PipelineDrift:
+    """Return what is watched for drift in any partition of a deployment; nothing is seen yet.
+
+    ``event_types`` are those of feedback; the other two are known.
+    """
+    watched = {
+        task.name: WatchedTask(
+            task.classes,
+            tuple(lf.name for lf in task.lfs),
+            tuple(lf.version for lf in task.lfs),
+        )
+        for task in tasks
+    }
+    types = (*_NO_FEEDBACK, *event_types)
+    return PipelineDrift(watched, types, COLUMNS, rules, segments, keep_blocks=True)
+
+
+class Watch:
+    """What one partition watches.
+
+    Attributes
+    ----------
+    drift
+        Signals of votes, labels, features, predictions and rewards.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskSpec],
+        event_types: Sequence[str],
+        segments: Sequence[str] = (),
+        rules: DriftRules | None = None,
+    ) -> None:
+        self.drift = pipeline_drift(tasks, event_types, segments, rules or DriftRules())
+
+    def events(self, events: Sequence[Interaction], ignored: Sequence[Interaction]) -> None:
+        """Take a batch's events in, except those that were ignored: repeats, and too late ones."""
+        if ignored:
+            known = {id(event) for event in ignored}
+            events = [event for event in events if id(event) not in known]
+        self.drift.events([event.type for event in events], [event.ts for event in events])
+
+    def labels(self, rows: Rows, blocks: Sequence[LabelBlock]) -> None:
+        """Take rows in that were published: a block a task, each of the same rows."""
+        if not blocks:
+            return
+        drift, head = self.drift, blocks[0]
+        segments = self._segments(head.examples, head.example)
+        published = np.flatnonzero(rows.columns.revision >= 0)
+        drift.evidence(rows.evidence()[published], head.ts)
+        for block in blocks:
+            drift.labelled(block.task, block.votes, block.proba, block.ts, segments)
+
+    def answered(self, task: str, proba: NDArray[np.float64], label: int, ts: float) -> None:
+        """Take a gold answer in, with the probabilities (K,) that stood before it."""
+        self.drift.answered(task, proba, label, ts)
+
+    def engaged(
+        self,
+        rank: NDArray[np.int32],
+        weight: NDArray[np.float64],
+        ts: NDArray[np.float64],
+        examples: Sequence[Example],
+        example: NDArray[np.int32],
+    ) -> None:
+        """Take engagements in, each (n,): predicted rank, weight, time, and slot of its example."""
+        self.drift.engaged(rank, weight, ts, self._segments(examples, example))
+
+    def _segments(self, examples: Sequence[Example], slots: NDArray[np.int32]) -> NDArray[np.int64]:
+        codes = self.drift.segment_codes([example.segment for example in examples])
+        return codes[slots]
+
+    def chunks(self) -> dict[str, bytes]:
+        """Return the partition's contributions, as the checkpoint holds them."""
+        return {DRIFT_CHUNK: self.drift.to_bytes()}
+
+    def load(self, chunks: Mapping[str, bytes]) -> None:
+        """Take contributions up; what an older version did not write stays empty.
+
+        Raises
+        ------
+        ValueError
+            If one is damaged, or of a newer format than this program reads.
+        """
+        if DRIFT_CHUNK in chunks:
+            self.drift.load(chunks[DRIFT_CHUNK])
