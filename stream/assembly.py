@@ -22,7 +22,14 @@ from stream.pipeline import PipelineSpec
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 
-__all__ = ["decoder", "drift_rules", "join_rules", "open_state", "pipeline_spec"]
+__all__ = [
+    "decoder",
+    "drift_rules",
+    "join_rules",
+    "open_state",
+    "pipeline_spec",
+    "recommender_config",
+]
 
 _NO_FEEDBACK: Final = frozenset({"impression", "search"})
 
@@ -61,6 +68,11 @@ def join_rules(settings: Settings) -> JoinRules:
         user_horizon_s=join.user_horizon_s,
         max_examples=join.max_open_examples_per_user,
     )
+
+
+def recommender_config(settings: Settings) -> Config:
+    """Return the recommender's sizes and rates: the same wherever contributions are added up."""
+    return Config(max_items=settings.recommender.max_items)
 
 
 def pipeline_spec(
@@ -119,7 +131,7 @@ def pipeline_spec(
         for name, task in settings.tasks.items()
     ]
     recommender = settings.recommender
-    config = Config(max_items=recommender.max_items)
+    config = recommender_config(settings)
     return PipelineSpec(
         decoder=decoder(settings),
         rules=join_rules(settings),

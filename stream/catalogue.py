@@ -49,10 +49,23 @@ class Catalogue:
         position, key = next(tombstones)
         for number, item in enumerate(decoded.records):
             while position <= number:
-                self._items.pop(key.decode("utf-8", "replace"), None)
+                self._forget(key.decode("utf-8", "replace"))
                 position, key = next(tombstones)
-            self._items[item.item_id] = item.model_dump(exclude_none=True)
+            entry = item.model_dump(exclude_none=True)
+            before = self._items.get(item.item_id)
+            self._items[item.item_id] = entry
+            self._changed(item.item_id, before, entry)
         while position <= len(decoded.records):
-            self._items.pop(key.decode("utf-8", "replace"), None)
+            self._forget(key.decode("utf-8", "replace"))
             position, key = next(tombstones)
         return decoded.rejected
+
+    def _forget(self, item_id: str) -> None:
+        before = self._items.pop(item_id, None)
+        if before is not None:
+            self._changed(item_id, before, None)
+
+    def _changed(
+        self, item_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:
+        """Take note that an entry is another one now, or gone; for whoever keeps an index."""

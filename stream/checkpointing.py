@@ -18,14 +18,15 @@ from stream.user_state import UserState
 if TYPE_CHECKING:
     from stream.pipeline import PartitionPipeline
 
-__all__ = ["Snapshot"]
+__all__ = ["RECOMMENDER_CHUNKS", "Snapshot"]
 
 _CLOCK: Final = "own/clock"
 _GOLD: Final = "own/gold"
 _SWITCHES: Final = "own/switches"
 _LAYOUT: Final = "own/layout/"
 _MODEL: Final = "own/labels/"
-_RECOMMENDER: Final = "own/recommender/"
+RECOMMENDER_CHUNKS: Final = "own/recommender/"
+"""Chunks of the recommender's contribution; whoever serves recommendations reads them too."""
 _COUNTS: Final = "share/counts"
 _PREQUENTIAL: Final = "share/recommender/prequential"
 _FORMAT: Final = 1
@@ -73,7 +74,7 @@ class Snapshot:
             chunks[_LAYOUT + layout.id] = layout.to_bytes()
             self._layout_written = True
         for name, data in pipeline.learning.dirty_chunks().items():
-            chunks[_RECOMMENDER + name] = data
+            chunks[RECOMMENDER_CHUNKS + name] = data
         checkpoint = Checkpoint(
             pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
         )
@@ -165,9 +166,9 @@ class Snapshot:
                     task.quality = quality.with_lfs(task.spec.layout.lfs)
         pipeline.learning.load(
             {
-                name.removeprefix(_RECOMMENDER): data
+                name.removeprefix(RECOMMENDER_CHUNKS): data
                 for name, data in chunks.items()
-                if name.startswith(_RECOMMENDER)
+                if name.startswith(RECOMMENDER_CHUNKS)
             }
         )
 

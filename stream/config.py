@@ -47,6 +47,7 @@ from stream.settings.learning import (
     TicksSettings,
 )
 from stream.settings.lfs import LfsSettings
+from stream.settings.recommendations import RecommendationsSettings
 from stream.settings.setting import Name, key, refused, without_password
 
 __all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     labels: LabelsSettings = Field(default_factory=LabelsSettings)
     lfs: LfsSettings = Field(default_factory=LfsSettings)
     recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)
+    recommendations: RecommendationsSettings = Field(default_factory=RecommendationsSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings)
 

@@ -23,6 +23,7 @@ from stream.metering import MeteredPipeline
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
 from stream.runner import PartitionRunner
+from stream.serving.catalogue import ServedCatalogue
 from stream.state import Epoch, StateStore
 
 __all__ = ["EmbeddedEngine", "open_embedded"]
@@ -77,6 +78,8 @@ class EmbeddedEngine:
     ----------
     batch_records
         Records read from a partition at once.
+    on_step
+        Called from the thread after every round, with whether anything was learned in it.
     """
 
     def __init__(
@@ -97,9 +100,10 @@ class EmbeddedEngine:
         self._after_step = after_step or _nothing
         self.failure: BaseException | None = None
         self.batch_records = _MAX_RECORDS
-        self.catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
+        self.catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
         self._items_offsets: dict[int, int] = {}
         self._known: dict[tuple[int, str], int] = {}
+        self.on_step: Callable[[bool], None] = _idle
         spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
         get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
@@ -157,6 +161,7 @@ class EmbeddedEngine:
             busy = False
             for partition in self._partitions:
                 busy |= self._advance(partition)
+            self.on_step(busy)
             now = time.monotonic()
             if now >= save_at:
                 self._save()
@@ -279,3 +284,7 @@ class _Partition:
 
 def _nothing(step: str) -> None:
     del step
+
+
+def _idle(learned: bool) -> None:
+    del learned

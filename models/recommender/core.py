@@ -27,6 +27,7 @@ from models.recommender.tables import (
     Cell,
     Config,
     Flag,
+    Parameters,
     Tables,
     Total,
     allocate,
@@ -62,6 +63,16 @@ class RecommenderCore:
 
     def _capacity_limit(self) -> int:
         return -(-self.config.max_items // CHUNK_ROWS) * CHUNK_ROWS
+
+    @property
+    def tables(self) -> Tables:
+        """Everything learned, for compiled code beside this class; indexes stay as they are."""
+        return self._tables
+
+    @property
+    def parameters(self) -> Parameters:
+        """Rates, as compiled code takes them."""
+        return self._parameters
 
     # ---- vocabulary
 
@@ -316,14 +327,21 @@ class RecommenderCore:
         self.vocabulary.dropped = int(head["dropped"])
         self._last_ts = float(head["last_ts"])
 
-    def copy_learned(self) -> RecommenderCore:
-        """Return a copy of what was learned."""
+    def copy_learned(self, *, share_vocabulary: bool = False) -> RecommenderCore:
+        """Return a copy of what was learned.
+
+        Indexes never change, so a copy that is only asked may share the vocabulary, which goes
+        on growing: what lies beyond the copy's own number of items is not in it.
+        """
         other = RecommenderCore(self.config)
         other._tables = self._tables._replace(
             **{name: getattr(self._tables, name).copy() for name in Tables._fields}
         )
-        other.vocabulary.admit(self.vocabulary.part(0, len(self.vocabulary)))
-        other.vocabulary.dropped = self.vocabulary.dropped
+        if share_vocabulary:
+            other.vocabulary = self.vocabulary
+        else:
+            other.vocabulary.admit(self.vocabulary.part(0, len(self.vocabulary)))
+            other.vocabulary.dropped = self.vocabulary.dropped
         other._last_ts = self._last_ts
         return other
 

@@ -9,13 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from monitoring.metrics import Metrics
-from stream.api import health, ingest, problems, status
+from stream.api import health, ingest, problems, recommendations, status
 from stream.api.auth import LoopbackOnly, TokenTable
 from stream.api.health import Readiness
 from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.meter import RequestMeter
+from stream.api.recommendations import Recommendations
 from stream.api.status import StatusSource
 from stream.config import Settings
+from stream.serving.sources import Served
 from stream.sinks import EventSink
 
 __all__ = ["create_app"]
@@ -28,6 +30,7 @@ def create_app(
     readiness: Readiness,
     limits: Limits = DEFAULT_LIMITS,
     status_source: StatusSource | None = None,
+    served: Served | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -47,7 +50,12 @@ def create_app(
         How much is taken on.
     status_source
         What the status page shows; without one there is no page.
+    served
+        What recommendations are made from; without it there are none.
     """
+    answers: Recommendations | None = None
+    if served is not None:
+        answers = Recommendations(settings, served.source, served.catalogue, sink, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +64,8 @@ def create_app(
         try:
             yield
         finally:
+            if answers is not None:
+                await answers.close()
             await sink.close()
 
     app = FastAPI(
@@ -76,6 +86,9 @@ def create_app(
     problems.install(app)
     app.include_router(ingest.router)
     app.include_router(health.router)
+    if answers is not None:
+        app.state.recommendations = answers
+        app.include_router(recommendations.router)
     if status_source is not None:
         app.state.status = status_source
         app.include_router(status.router)

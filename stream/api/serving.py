@@ -9,6 +9,7 @@ from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.status import StatusSource
 from stream.config import Settings
 from stream.http_server import HttpServer
+from stream.serving.sources import Served
 from stream.sinks import EventSink
 
 __all__ = ["ApiService"]
@@ -31,6 +32,8 @@ class ApiService:
         How much is taken on.
     status_source
         What the status page shows; without one there is no page.
+    served
+        What recommendations are made from; without it there are none.
     """
 
     def __init__(
@@ -41,11 +44,12 @@ class ApiService:
         checks: dict[str, Check] | None = None,
         limits: Limits = DEFAULT_LIMITS,
         status_source: StatusSource | None = None,
+        served: Served | None = None,
     ) -> None:
         self._sink = sink
         readiness = Readiness({"log": sink.ping, **(checks or {})})
         self._server = HttpServer(
-            create_app(settings, sink, metrics, readiness, limits, status_source),
+            create_app(settings, sink, metrics, readiness, limits, status_source, served),
             settings.api.host,
             settings.api.port,
             setting="api.host, api.port",

@@ -20,6 +20,10 @@ from stream.config import Settings, load_settings
 from stream.distributed.deployment import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
 from stream.merged_view import MergedView
+from stream.serving.catalogue import ServedCatalogue
+from stream.serving.items_feed import ItemsFeed
+from stream.serving.sources import Served
+from stream.serving.wiring import engine_source, store_source
 from stream.sinks import EmbeddedSink, KafkaSink
 
 __all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
@@ -85,9 +89,18 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
 
         checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
         view = MergedView(store, pipeline_spec(settings).tasks)
+        source = engine_source(settings, engine, store)
+        engine.on_step = source.stepped
         yield (
             engine,
-            ApiService(settings, EmbeddedSink(log), metrics, checks, status_source=view.read),
+            ApiService(
+                settings,
+                EmbeddedSink(log),
+                metrics,
+                checks,
+                status_source=view.read,
+                served=Served(source, engine.catalogue),
+            ),
         )
     finally:
         store.close()
@@ -153,8 +166,20 @@ async def _serve(settings: Settings) -> int:
         checks: dict[str, Check] = {"store": blocking(store.ping)}
         view = MergedView(store, pipeline_spec(settings).tasks)
         sink = KafkaSink.from_settings(settings)
-        service = ApiService(settings, sink, Metrics(), checks, status_source=view.read)
+        source = store_source(settings, store)
+        catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
+        service = ApiService(
+            settings,
+            sink,
+            Metrics(),
+            checks,
+            status_source=view.read,
+            served=Served(source, catalogue),
+        )
+        feed = ItemsFeed(settings, catalogue)
         await service.start()
+        await feed.start()
+        source.start()
         out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -166,6 +191,8 @@ async def _serve(settings: Settings) -> int:
         failed = not stop.is_set()
         stopped.cancel()
         await service.stop()
+        await feed.stop()
+        await asyncio.to_thread(source.stop)
         return BUG if failed else 0
     finally:
         store.close()

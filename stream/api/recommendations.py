@@ -1,0 +1,335 @@
+"""`GET|POST /v1/recommendations`: a slate for a person, with the probabilities that it had."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from monitoring.metrics import Metrics
+from stream.api.auth import Role, require
+from stream.api.body import read_body
+from stream.api.problems import PROBLEM_JSON, Problem
+from stream.api.rate import RateLimit
+from stream.config import Settings
+from stream.decoding.fields import Context, Id
+from stream.events import DECISIONS
+from stream.partitioning import partition_for
+from stream.pseudonyms import pseudonym
+from stream.records import Outgoing
+from stream.serving.model import NOBODY, Person
+from stream.serving.recommend import BEST, Catalogued, Question, Slate, recommend
+from stream.serving.sources import ModelSource
+from stream.sinks import AppendFailed, EventSink
+from stream.state import StoreError
+
+__all__ = ["Recommendations", "router"]
+
+log = logging.getLogger(__name__)
+
+MAX_ITEMS: Final = 500
+_ROUTE: Final = "/v1/recommendations"
+_BODY_BYTES: Final = 256 * 1024
+_IN_FLIGHT: Final = 1_000
+"""Decisions on their way to the log; beyond that a request waits for its own."""
+
+
+class _Asked(BaseModel):
+    """What to recommend, and to whom."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    user_id: Id = Field(description="For whom; somebody unknown gets what is popular.")
+    k: int = Field(default=10, ge=1, le=MAX_ITEMS, description="How many items.")
+    exclude: list[Id] = Field(
+        default_factory=list, max_length=1_000, description="Items to leave out."
+    )
+    categories: list[Id] = Field(
+        default_factory=list, max_length=64, description="Only items of one of these categories."
+    )
+    available: bool = Field(
+        default=True, description="Leave out what the catalogue calls unavailable."
+    )
+    diversity: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="0: by score alone; 1: as different as can be (recommendations.diversity).",
+    )
+    explore: bool = Field(
+        default=True, description="False: the best items, each with probability 1."
+    )
+    segment: Id | None = Field(
+        default=None, description="Group that results are reported for; the person's if absent."
+    )
+    request_id: Id | None = Field(
+        default=None, description="Names the answer; made up if absent. Send it with feedback."
+    )
+
+
+class Asked(_Asked):
+    """What to recommend, to whom, and what is known of the moment."""
+
+    context: Context | None = Field(
+        default=None, description="Further facts: strings, numbers, booleans; at most 64 keys."
+    )
+
+
+class Reason(BaseModel):
+    """Why an item is recommended."""
+
+    expert: str = Field(
+        description="together, together_before (goes with the latest items, or earlier ones), "
+        "popular_now, popular, again (chosen before), category, new."
+    )
+    because: str | None = Field(default=None, description="The person's item that led to it.")
+
+
+class Recommended(BaseModel):
+    """One place of the slate."""
+
+    item_id: str
+    position: int = Field(description="Rank, from 1.")
+    propensity: float = Field(description="True probability of this item at this rank.")
+    score: float = Field(description="The higher the better; comparable within the answer.")
+    reason: Reason
+
+
+class Recommendation(BaseModel):
+    """A slate; its impression event repeats request_id, position, propensity and policy."""
+
+    request_id: str
+    user_id: str
+    policy: str = Field(description="How the slate was chosen; `best` explores nothing.")
+    model_version: str
+    items: list[Recommended]
+
+
+class Recommendations:
+    """Answers questions from what was learned so far.
+
+    A decision is handed to the log before the answer leaves, and its acknowledgement is not
+    waited for: a disk's or a broker's wait would be most of the answer's time, and whoever was
+    shown a slate whose decision is lost in a crash still sends its propensities along.
+
+    Parameters
+    ----------
+    settings
+        Policy, exploration, rate, pseudonyms.
+    source
+        Model and people; started and stopped by the application.
+    catalogue
+        What is known of the items.
+    sink
+        Where decisions go.
+    metrics
+        Counts answers, explored places, and the time it takes to rank.
+    clock
+        Wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: ModelSource,
+        catalogue: Catalogued,
+        sink: EventSink,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings.recommendations
+        self.source = source
+        self._catalogue = catalogue
+        self._sink = sink
+        self._metrics = metrics
+        self._clock = clock
+        self._rate = RateLimit(self._settings.requests_per_s)
+        self._body_timeout_s = settings.api.body_timeout_s
+        self._sending: set[asyncio.Task[None]] = set()
+        self._secret: bytes | None = None
+        if settings.privacy.pseudonymise:
+            self._secret = settings.privacy.hash_key.get_secret_value().encode()
+
+    async def close(self) -> None:
+        """Wait for the decisions that are on their way."""
+        while self._sending:
+            await asyncio.wait(self._sending)
+
+    async def posted(self, request: Request) -> Response:
+        """Answer a question that is the request's body."""
+        self._admit()
+        body = await read_body(request, limit=_BODY_BYTES, timeout_s=self._body_timeout_s)
+        try:
+            asked = Asked.model_validate_json(body)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_url=False)) from None
+        return await self._answer(asked, asked.context)
+
+    async def queried(self, asked: _Asked) -> Response:
+        """Answer a question that is the request's query."""
+        self._admit()
+        return await self._answer(asked, None)
+
+    def _admit(self) -> None:
+        wait_s = self._rate.retry_after_s()
+        if wait_s:
+            raise Problem(
+                429,
+                f"more than {self._settings.requests_per_s:g} recommendations a second are asked "
+                f"for (recommendations.requests_per_s); try again in {wait_s} s",
+                headers={"Retry-After": str(wait_s)},
+            )
+        self._rate.charge(1)
+
+    async def _answer(
+        self, asked: _Asked, context: Mapping[str, str | bool | int | float] | None
+    ) -> Response:
+        user_id = asked.user_id
+        if self._secret is not None:
+            user_id = pseudonym(user_id, self._secret)
+        person = await self._person(user_id)
+        question = Question(
+            request_id=asked.request_id or uuid.uuid4().hex,
+            k=asked.k,
+            exclude=asked.exclude,
+            categories=asked.categories,
+            available_only=asked.available,
+            diversity=self._settings.diversity if asked.diversity is None else asked.diversity,
+            policy=self._settings.policy if asked.explore else BEST,
+            exploration=self._settings.exploration,
+        )
+        began = time.perf_counter()
+        slate = recommend(self.source.model, self._catalogue, person, question)
+        self._metrics.observe("recommend_duration_seconds", (), time.perf_counter() - began)
+        self._metrics.add("recommendations_total", (slate.policy,))
+        explored = sum(place.explored for place in slate.places)
+        if explored:
+            self._metrics.add("explorations_total", (slate.policy,), explored)
+        decision = {
+            "request_id": question.request_id,
+            "user_id": user_id,
+            "ts": self._clock(),
+            "policy": slate.policy,
+            "items": [
+                {"item_id": place.item_id, "position": rank, "propensity": place.propensity}
+                for rank, place in enumerate(slate.places, start=1)
+            ],
+            "model_version": slate.model_version,
+        }
+        segment = asked.segment or person.segment
+        if segment is not None:
+            decision["segment"] = segment
+        if context:
+            decision["context"] = context
+        await self._record(user_id, orjson.dumps(decision))
+        return Response(
+            orjson.dumps(_written(asked.user_id, question, slate)), media_type="application/json"
+        )
+
+    async def _person(self, user_id: str) -> Person:
+        known = self.source.resident(user_id)
+        if known is not None:
+            return known
+        try:
+            return await asyncio.to_thread(self.source.person, user_id)
+        except StoreError as error:
+            # What is popular is better than nothing; readiness tells the operator.
+            log.warning("recommending without history, the state store fails: %s", error)
+            return NOBODY
+
+    async def _record(self, user_id: str, decision: bytes) -> None:
+        task = asyncio.create_task(self._append(user_id.encode(), decision))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        if len(self._sending) > _IN_FLIGHT:
+            await asyncio.wait([task])
+
+    async def _append(self, key: bytes, decision: bytes) -> None:
+        try:
+            partition = partition_for(key, await self._sink.partitions(DECISIONS))
+            await self._sink.append([Outgoing(DECISIONS, key, decision, partition)])
+        except AppendFailed as failure:
+            self._metrics.add("api_events_total", (_ROUTE, "failed"))
+            log.warning("a decision could not be recorded: %s", failure.reason)
+        else:
+            self._metrics.add("api_events_total", (_ROUTE, "accepted"))
+
+
+def _written(user_id: str, question: Question, slate: Slate) -> dict[str, Any]:
+    items = []
+    for rank, place in enumerate(slate.places, start=1):
+        reason = {"expert": place.reason}
+        if place.because is not None:
+            reason["because"] = place.because
+        items.append(
+            {
+                "item_id": place.item_id,
+                "position": rank,
+                "propensity": place.propensity,
+                "score": place.score,
+                "reason": reason,
+            }
+        )
+    return {
+        "request_id": question.request_id,
+        "user_id": user_id,
+        "policy": slate.policy,
+        "model_version": slate.model_version,
+        "items": items,
+    }
+
+
+router = APIRouter(tags=["recommendations"], prefix="/v1")
+
+_PROBLEM: Final[dict[str, Any]] = {"content": {PROBLEM_JSON: {}}}
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": Recommendation, "description": "The slate; short where little is known."},
+    401: {"description": "No token, or an unknown one.", **_PROBLEM},
+    403: {"description": "The token lacks the role.", **_PROBLEM},
+    422: {"description": "A field is wrong; `errors` names it.", **_PROBLEM},
+    429: {"description": "Over the accepted rate; see Retry-After.", **_PROBLEM},
+}
+_ROLE: Final = [Depends(require(Role.RECOMMEND))]
+
+
+@router.get(
+    "/recommendations",
+    responses=_RESPONSES,
+    response_class=Response,
+    dependencies=_ROLE,
+)
+async def get_recommendations(request: Request, asked: Annotated[_Asked, Query()]) -> Response:
+    """Recommend items to a person; anybody, known or not, gets an answer."""
+    recommendations: Recommendations = request.app.state.recommendations
+    return await recommendations.queried(asked)
+
+
+@router.post(
+    "/recommendations",
+    responses={
+        **_RESPONSES,
+        408: {"description": "The body did not arrive in time.", **_PROBLEM},
+        413: {"description": "The body is too large.", **_PROBLEM},
+    },
+    response_class=Response,
+    dependencies=_ROLE,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": Asked.model_json_schema()}},
+        }
+    },
+)
+async def post_recommendations(request: Request) -> Response:
+    """Recommend items to a person, from a question that may carry a context."""
+    recommendations: Recommendations = request.app.state.recommendations
+    return await recommendations.posted(request)

@@ -1,0 +1,1 @@
+"""Recommendations: which model, whose history, which items, and with what probability."""

@@ -1,0 +1,176 @@
+"""Where the served model and the people's histories come from, in either deployment."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from models.recommender import HISTORY, Config
+from models.recommender.core import RecommenderCore
+from models.recommender.snapshot import META, ROWS, SnapshotError
+from stream.checkpointing import RECOMMENDER_CHUNKS
+from stream.ids import user_key
+from stream.serving.model import NOBODY, Person, ServedModel, merged
+from stream.serving.recommend import Catalogued
+from stream.state import StateStore, StoreError
+from stream.user_state import UserState
+
+__all__ = ["ModelSource", "Served", "StoreSource", "person_of"]
+
+log = logging.getLogger(__name__)
+
+_REST: Final = 4.0
+"""Reading takes at most this part's inverse of a core: after a second of it, four are rested."""
+
+
+class ModelSource(Protocol):
+    """Port to what was learned, as serving needs it."""
+
+    @property
+    def model(self) -> ServedModel | None:
+        """Return the newest model; None before there is any."""
+        ...
+
+    def resident(self, user_id: str) -> Person | None:
+        """Return what is known of a person without waiting; None if the store must be asked."""
+        ...
+
+    def person(self, user_id: str) -> Person:
+        """Return what is known of a person, `NOBODY` for a stranger; may wait for the store."""
+        ...
+
+    def start(self) -> None:
+        """Begin to follow what is learned."""
+        ...
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class Served(NamedTuple):
+    """What recommendations are made from."""
+
+    source: ModelSource
+    catalogue: Catalogued
+
+
+def person_of(user: UserState, partition: int) -> Person:
+    """Return what serving needs of a person's state."""
+    half = 4 * HISTORY
+    return Person(
+        partition,
+        np.frombuffer(user.history, "<i4", HISTORY),
+        np.frombuffer(user.history, "<f4", HISTORY, half),
+        user.history_length,
+        user.segment,
+    )
+
+
+class StoreSource:
+    """Follow the partitions' checkpoints: in the state store, whoever writes them.
+
+    A thread of its own reads what changed, adds it up and puts the sum in place whole, so that
+    whoever is served meanwhile is served from the sum before.
+
+    Parameters
+    ----------
+    store
+        Where the partitions' state lies; usable from any thread.
+    config
+        The deployment's, of the recommender.
+    secret
+        Keys the hash under which a person's state is kept.
+    refresh_s
+        How often to look for something new.
+
+    *State* — a copy of every partition's contribution, and their sum.
+    """
+
+    def __init__(
+        self, store: StateStore, config: Config, secret: bytes, refresh_s: float = 1.0
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._secret = secret
+        self._refresh_s = refresh_s
+        self._parts: dict[int, RecommenderCore] = {}
+        self._known: dict[tuple[int, str], int] = {}
+        self._model: ServedModel | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="served-model", daemon=True)
+
+    @property
+    def model(self) -> ServedModel | None:
+        """Return the newest sum."""
+        return self._model
+
+    def resident(self, user_id: str) -> Person | None:
+        """Return None: nobody's state is here."""
+        del user_id
+        return None
+
+    def person(self, user_id: str) -> Person:
+        """Return what the last checkpoint knows of a person; `StoreError` if it cannot be read."""
+        key = user_key(user_id, self._secret)
+        found = self._store.find_user(key)
+        if found is None:
+            return NOBODY
+        partition, data = found
+        return person_of(UserState.from_bytes(data, key)[0], partition)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def refresh(self) -> bool:
+        """Read what changed, and serve it from now on; tell whether anything had."""
+        chunks = self._store.shared(RECOMMENDER_CHUNKS, self._known)
+        if not chunks:
+            return False
+        changed: dict[int, dict[str, bytes]] = {}
+        for chunk in chunks:
+            name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
+            if name == META or name.startswith(ROWS):
+                changed.setdefault(chunk.partition, {})[name] = chunk.data
+        for partition, data in sorted(changed.items()):
+            part = self._parts.get(partition) or RecommenderCore(self._config)
+            try:
+                part.apply_chunks(data)
+            except SnapshotError:
+                # Its state was reset: what is known of it is of another life.
+                if self._parts.pop(partition, None) is None:
+                    raise
+                self._known = {at: v for at, v in self._known.items() if at[0] != partition}
+                return self.refresh()
+            self._parts[partition] = part
+        self._known |= {(chunk.partition, chunk.name): chunk.version for chunk in chunks}
+        version = max(chunk.version for chunk in chunks)
+        self._model = merged(self._parts, self._config, f"{len(self._parts)}.{version}")
+        return True
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            quietly(self.refresh)
+            took_s = time.monotonic() - began
+            self._stopping.wait(max(self._refresh_s, _REST * took_s))
+
+
+def quietly(work: Callable[[], object]) -> None:
+    """Do something again and again that may fail for now: what was served is served on."""
+    try:
+        work()
+    except (StoreError, SnapshotError) as error:
+        log.warning("the served model could not be refreshed: %s", error)
