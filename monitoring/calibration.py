@@ -67,7 +67,11 @@ class LabelCalibration:
 
     def observe(self, proba: NDArray[np.float64]) -> None:
         """Take labels in, (n, K), in the order of the stream."""
-        _observe(np.ascontiguousarray(proba.max(axis=1)), self._decay, self._labels)
+        self.observe_confidence(proba.max(axis=1))
+
+    def observe_confidence(self, confidence: NDArray[np.float64]) -> None:
+        """Take labels in of which the highest probability of each is known, (n,)."""
+        _observe(np.ascontiguousarray(confidence), self._decay, self._labels)
 
     def answer(self, proba: NDArray[np.float64], label: int) -> None:
         """Score the probabilities (K,) that stood before an answer against it."""

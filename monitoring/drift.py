@@ -26,10 +26,9 @@ from monitoring.drift_kernels import (
     BLOCK,
     Crossings,
     Layout,
-    bin_values,
-    update_codes,
 )
 from monitoring.drift_state import BY_CATEGORY, DECAYED, empty_state, pack_state, unpack_state
+from monitoring.drift_update import bin_columns, update_columns, update_sparse
 from monitoring.references import Reference
 from monitoring.signals import DriftRules, SignalGroup, coverage_of
 
@@ -159,8 +158,9 @@ class DriftMonitor:
         """
         spec = self.groups[group]
         if spec.edges:
-            codes = bin_values(np.atleast_2d(np.asarray(values, dtype=np.float64)),
-                               np.asarray(spec.edges))  # fmt: skip
+            rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
+            everything = (np.arange(side, dtype=np.int64) for side in rows.shape)
+            codes = np.ascontiguousarray(bin_columns(rows, *everything, np.asarray(spec.edges)).T)
         else:
             codes = np.ascontiguousarray(values, dtype=np.int8)
         times = np.ascontiguousarray(ts, dtype=np.float64)
@@ -190,7 +190,30 @@ class DriftMonitor:
         self.update(group, votes, ts, segments)
         coverage = coverage_of(self.groups[group]).name
         if coverage in self.groups:
-            self.update(coverage, (votes >= 0).view(np.int8), ts)
+            self.update_columns(coverage, (votes.T >= 0).view(np.int8), ts)
+
+    def update_columns(self, group: str, codes: NDArray[np.int8], ts: ArrayLike) -> None:
+        """Take codes in as columns, (c, n), of which none is negative, of a group without segments.
+
+        The same as `update` of the rows, several times as fast.
+
+        Raises
+        ------
+        ValueError
+            For codes that no category has, or shapes that do not fit.
+        """
+        spec = self.groups[group]
+        codes = np.ascontiguousarray(codes, dtype=np.int8)
+        times = np.ascontiguousarray(ts, dtype=np.float64)
+        if spec.by_segment or codes.shape != (len(spec.columns), len(times)):
+            raise ValueError(f"signals {group}: columns of shape {codes.shape} do not fit")
+        if codes.size and not 0 <= codes.min() <= codes.max() < len(spec.categories):
+            raise ValueError(f"signals {group}: a code has no category")
+        first, row, found = self._first[group], 0, self._found
+        while row < len(times):
+            found.used[:] = 0
+            row = update_columns(self.layout, self.state, first, codes, times, row, found)
+            self._note(found, times)
 
     def _run(
         self,
@@ -202,7 +225,7 @@ class DriftMonitor:
         row, n, found = 0, len(codes), self._found
         while row < n:
             found.used[:] = 0
-            row = update_codes(self.layout, self.state, first, codes, ts, segments, row, found)
+            row = update_sparse(self.layout, self.state, first, codes, ts, segments, row, found)
             if row < 0:
                 raise ValueError(
                     f"row {-1 - row}: a code of {self.owners[first].name} has no category"

@@ -1,13 +1,12 @@
-"""The loops of drift detection: codes in, arrays changed in place, detections out.
+"""What happens to a signal when a block of its values is complete: decay, judge, collect.
 
-Everything is counted in whole blocks of `BLOCK` values of a signal, so that nothing depends on how
-a stream was cut into calls, and a value costs one increment.
+`monitoring.drift_update` counts the values.
 """
 
 from __future__ import annotations
 
-from math import isnan, log, log1p, sqrt
-from typing import Any, Final, NamedTuple
+from math import log, log1p, sqrt
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,8 +20,10 @@ __all__ = [
     "Crossings",
     "Layout",
     "State",
-    "bin_values",
-    "update_codes",
+    "collect_block",
+    "detect",
+    "grow",
+    "judge_block",
     "variance_factor",
     "zscore",
 ]
@@ -69,10 +70,11 @@ class State(NamedTuple):
     ``counts`` (F,): the block that is being filled, ``filled`` (S,) its size. ``sums`` (scales, F)
     and ``weights`` (scales, S): decayed. ``growing`` (S,): 1 while the reference is collected, to
     which ``blocks`` (S,), ``reference`` (F,), and ``batches``, ``squares`` (levels, F) belong:
-    counts of it, of the open batch, and squares of the closed ones. ``share``, ``deff`` (F,): the
-    frozen reference and its design effects, of ``size`` (S,) blocks; 0: none yet. ``freedom``
-    (S,): degrees of freedom of its variance; ``since``, ``version`` (S,). ``firing`` (S,): 1 from
-    a detection until calm; ``detected`` (S,): detections ever. ``seen`` (S,): whole blocks ever.
+    counts of it, of what is complete of the open batch, and squares of the closed ones. ``share``,
+    ``deff`` (F,): the frozen reference and its design effects, of ``size`` (S,) blocks; 0: none yet.
+    ``freedom`` (S,): degrees of freedom of its variance; ``since``, ``version`` (S,). ``firing``
+    (S,): 1 from a detection until calm; ``detected`` (S,): detections ever. ``seen`` (S,): whole
+    blocks ever.
     """
 
     counts: NDArray[np.int64]
@@ -190,27 +192,42 @@ def _variance(state: State, f: int, level: int, blocks: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _collect(layout: Layout, state: State, signal: int, ts: float) -> None:
-    """Add a block to the reference; freeze it whenever its size has doubled."""
-    begin, end = layout.first[signal], layout.first[signal + 1]
-    state.blocks[signal] += 1
-    done = state.blocks[signal]
-    counts, reference, batches, squares = (
-        state.counts,
-        state.reference,
-        state.batches,
-        state.squares,
-    )
+def collect_block(
+    signal: int,
+    begin: int,
+    end: int,
+    first_blocks: int,
+    counts: NDArray[np.int64],
+    reference: NDArray[np.int64],
+    batches: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+) -> bool:
+    """Add the block in ``counts`` to the reference; tell whether its size has doubled.
+
+    A complete batch goes into the one of the next length: two additions a block, not eight.
+    """
+    blocks[signal] += 1
+    done: int = blocks[signal]
     for f in range(begin, end):
-        reference[f] += counts[f]
-        for level in range(LEVELS):
-            batches[level, f] += counts[f]
-            if done & ((1 << level) - 1) == 0:
-                squares[level, f] += batches[level, f] * batches[level, f]
-                batches[level, f] = 0
-    if done >= layout.first_blocks and done & (done - 1) == 0:
-        _freeze(layout, state, signal, ts)
-    if done >= layout.reference_blocks:
+        carried = counts[f]
+        reference[f] += carried
+        squares[0, f] += carried * carried
+        for level in range(1, LEVELS):
+            batches[level, f] += carried
+            if done & ((1 << level) - 1) != 0:
+                break
+            carried = batches[level, f]
+            squares[level, f] += carried * carried
+            batches[level, f] = 0
+    return done >= first_blocks and done & (done - 1) == 0
+
+
+@njit(cache=True, nogil=True)
+def grow(layout: Layout, state: State, signal: int, ts: float) -> None:
+    """Make what was collected the reference; stop when it is as long as it shall be."""
+    _freeze(layout, state, signal, ts)
+    if state.blocks[signal] >= layout.reference_blocks:
         _stop_growing(layout, state, signal)
 
 
@@ -227,11 +244,12 @@ def _stop_growing(layout: Layout, state: State, signal: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _furthest(
+def judge_block(
     begin: int,
     end: int,
     signal: int,
     decay: NDArray[np.float64],
+    counts: NDArray[np.int64],
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
     share: NDArray[np.float64],
@@ -240,16 +258,26 @@ def _furthest(
     freedom: float,
     min_effect: float,
 ) -> tuple[float, int, float]:
-    """Return the z that is furthest out, of shares that moved enough; its category and share."""
+    """Take the block in ``counts`` into the decayed sums, and compare them with the reference.
+
+    Returns the z that is furthest out, of shares that moved enough; its category and share.
+    """
     worst, where, seen = 0.0, begin, 0.0
+    for scale in range(len(decay)):
+        weights[scale, signal] = weights[scale, signal] * decay[scale] + BLOCK
+        for f in range(begin, end):
+            sums[scale, f] = sums[scale, f] * decay[scale] + counts[f]
+    if blocks == 0:
+        return worst, where, seen
     start = begin + 1 if end - begin == BINARY else begin
     for scale in range(len(decay)):
         weight = weights[scale, signal]
+        least = min_effect * weight
         for f in range(start, end):
             p = share[f]
-            x = sums[scale, f] / weight
-            if abs(x - p) < min_effect:
+            if abs(sums[scale, f] - p * weight) < least:
                 continue
+            x = sums[scale, f] / weight
             factor = variance_factor(weight, decay[scale]) + 1.0 / (blocks * BLOCK)
             z = zscore(x, p, p * (1.0 - p) * deff[f] * factor, freedom)
             if abs(z) > abs(worst):
@@ -258,7 +286,7 @@ def _furthest(
 
 
 @njit(cache=True, nogil=True)
-def _detect(
+def detect(
     layout: Layout,
     state: State,
     signal: int,
@@ -285,94 +313,3 @@ def _detect(
         found.values[at, 1] = seen
         found.values[at, 2] = state.share[where]
         found.used[0] = at + 1
-
-
-@njit(cache=True, nogil=True)
-def update_codes(
-    layout: Layout,
-    state: State,
-    signals: int,
-    codes: NDArray[np.int8],
-    ts: NDArray[np.float64],
-    segments: NDArray[np.int64],
-    start: int,
-    found: Crossings,
-) -> int:
-    """Count codes (n, c) from row ``start`` on; column j is signal ``signals + j``.
-
-    Negative codes are left out. ``segments`` (n,): the segment of each row, or nothing: its signals
-    follow those of all rows, c for each segment. Returns the first row that was not counted for
-    want of room in ``found``, n if there is none; −1 − row if a code does not exist.
-    """
-    n: int = codes.shape[0]
-    c = codes.shape[1]
-    parts = 2 if len(segments) else 1
-    room = min(len(found.where), len(found.blocks)) - parts * c
-    # Held by name: whatever is looked up in a tuple is counted as held, atomically, each time.
-    first, decay, min_effect = layout.first, layout.decay, layout.min_effect
-    counts, filled, sums, weights = state.counts, state.filled, state.sums, state.weights
-    share, deff, size, freedom = state.share, state.deff, state.size, state.freedom
-    growing, firing, passed = state.growing, state.firing, state.seen
-    used, blocks, means = found.used, found.blocks, found.means
-    for i in range(start, n):
-        if used[0] > room or used[1] > room:
-            return i
-        for part in range(parts):
-            base = signals
-            if part == 1:
-                base += c * (1 + segments[i])
-            for j in range(c):
-                code = codes[i, j]
-                if code < 0:
-                    continue
-                signal = base + j
-                begin, end = first[signal], first[signal + 1]
-                if begin + code >= end:
-                    bad: int = -1 - i
-                    return bad
-                counts[begin + code] += 1
-                filled[signal] += 1
-                if filled[signal] < BLOCK:
-                    continue
-                mean = 0.0
-                for f in range(begin, end):
-                    mean += (f - begin) * counts[f]
-                blocks[used[1]] = signal
-                means[used[1]] = mean / (BLOCK * (end - begin - 1))
-                used[1] += 1
-                for scale in range(len(decay)):
-                    weights[scale, signal] = weights[scale, signal] * decay[scale] + BLOCK
-                    for f in range(begin, end):
-                        sums[scale, f] = sums[scale, f] * decay[scale] + counts[f]
-                if size[signal] > 0:
-                    furthest = _furthest(
-                        begin, end, signal, decay, sums, weights, share, deff, size[signal],
-                        freedom[signal], min_effect,
-                    )  # fmt: skip
-                    if furthest[0] != 0.0 or firing[signal]:
-                        _detect(layout, state, signal, i, furthest, found)
-                if growing[signal] and passed[signal] >= layout.settle_blocks:
-                    _collect(layout, state, signal, ts[i])
-                for f in range(begin, end):
-                    counts[f] = 0
-                filled[signal] = 0
-                passed[signal] += 1
-    return n
-
-
-@njit(cache=True, nogil=True)
-def bin_values(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the bin of each value, (n, c) int8: 0 if it is NaN, else 1 + the edges below it."""
-    n, c = values.shape
-    codes = np.zeros((n, c), dtype=np.int8)
-    for i in range(n):
-        for j in range(c):
-            value = values[i, j]
-            if isnan(value):
-                continue
-            code = 1
-            for edge in edges:
-                if value > edge:
-                    code += 1
-            codes[i, j] = code
-    return codes

@@ -6,7 +6,7 @@
     drift.events([event.type for event in events], [event.ts for event in events])
                                                                   # events that counted
     drift.labelled(task, block.votes, block.proba, block.ts, segments)      # published rows
-    drift.evidence(evidence[published], block.ts)                 # the same, once for all tasks
+    drift.evidence(evidence, published, block.ts)                 # the same, once for all tasks
     drift.answered(task, proba_before, label, answer.ts)          # gold
     drift.engaged(rank, weight, ts, segments)                     # engagements
     chunks["share/drift"] = drift.to_bytes()                      # a checkpoint
@@ -33,15 +33,17 @@ from numpy.typing import ArrayLike, NDArray
 from monitoring.calibration import CONFIDENCE_EDGES, LabelCalibration
 from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
+from monitoring.drift_update import best_of, bin_columns
 from monitoring.lf_pairs import LfPairs
 from monitoring.references import Reference
 from monitoring.segments import Segments
-from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.signals import NUMBER_EDGES, DriftRules, SignalGroup, coverage_of, numbers
 
 __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 
 _FORMAT: Final = 1
 _HIT: Final = 10
+_NUMBER_EDGES: Final = np.asarray(NUMBER_EDGES)
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _MAX_TYPES: Final = 63
 _MAX_CATEGORIES: Final = 64
@@ -57,7 +59,7 @@ class WatchedTask(NamedTuple):
 
 
 _Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-_Evidence = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Evidence = tuple[NDArray[np.int8], NDArray[np.float64]]
 _Engaged = tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 
 
@@ -189,9 +191,12 @@ class PipelineDrift:
         self._monitor.update(f"gold:{task}", np.array([[right]]), np.array([ts]))
         self._calibration[task].answer(proba, label)
 
-    def evidence(self, rows: NDArray[np.float64], ts: ArrayLike) -> None:
-        """Take evidence in, all its columns, of the rows that were published."""
-        self._held.evidence.append((rows[:, self._columns], np.asarray(ts, dtype=np.float64)))
+    def evidence(
+        self, values: NDArray[np.float64], rows: NDArray[np.intp], ts: NDArray[np.float64]
+    ) -> None:
+        """Take evidence in: all its columns, the rows that were published, and their times."""
+        codes = bin_columns(values, rows, self._columns, _NUMBER_EDGES)
+        self._held.evidence.append((codes, ts))
         self._hold(len(rows))
 
     def events(self, types: Iterable[str], ts: Iterable[float]) -> None:
@@ -230,33 +235,40 @@ class PipelineDrift:
         self._held = _Held({name: [] for name in held.labels})
         monitor = self._monitor
         for task, parts in held.labels.items():
-            if not parts:
-                continue
-            votes, proba, ts, segments = (
-                np.concatenate(column) for column in zip(*parts, strict=True)
-            )
-            best = proba.argmax(axis=1)
-            # Classes that have no category of their own are the last one together.
-            shown = np.minimum(votes, _MAX_CATEGORIES - 1)
-            monitor.update_votes(self._votes[task], shown, ts, segments)
-            likely = np.minimum(best, _MAX_CATEGORIES - 1)
-            monitor.update(f"labels:{task}", likely[:, None], ts, segments)
-            monitor.update(f"confidence:{task}", proba.max(axis=1)[:, None], ts)
-            self._pairs[task].update(votes, best)
-            self._calibration[task].observe(proba)
+            if parts:
+                self._take_labels(task, *map(_joined, zip(*parts, strict=True)))
         if held.evidence:
-            rows, ts = (np.concatenate(column) for column in zip(*held.evidence, strict=True))
-            monitor.update("features", rows, ts)
+            codes, times = zip(*held.evidence, strict=True)
+            monitor.update_columns("features", np.concatenate(codes, axis=1), _joined(times))
         if held.event_ts:
             code, other = self._types.get, len(self._types)
             codes = np.array([code(name, other) for name in held.event_types], dtype=np.int8)
-            monitor.update("features:events", codes[:, None], held.event_ts)
+            monitor.update_columns("features:events", codes[None, :], held.event_ts)
         if held.engaged:
-            hit, weight, ts, segments = (
-                np.concatenate(column) for column in zip(*held.engaged, strict=True)
-            )
+            hit, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
             monitor.update("predictions", hit[:, None], ts, segments)
             monitor.update("rewards", weight[:, None], ts, segments)
+
+    def _take_labels(
+        self,
+        task: str,
+        votes: NDArray[np.int8],
+        proba: NDArray[np.float64],
+        ts: NDArray[np.float64],
+        segments: NDArray[np.int64],
+    ) -> None:
+        monitor = self._monitor
+        best, confidence = best_of(np.ascontiguousarray(proba))
+        likely = best
+        if proba.shape[1] > _MAX_CATEGORIES:
+            # Classes that have no category of their own are the last one together.
+            votes = np.minimum(votes, np.int8(_MAX_CATEGORIES - 1))
+            likely = np.minimum(best, _MAX_CATEGORIES - 1)
+        monitor.update_votes(self._votes[task], votes, ts, segments)
+        monitor.update(f"labels:{task}", likely[:, None], ts, segments)
+        monitor.update(f"confidence:{task}", confidence[:, None], ts)
+        self._pairs[task].update(votes, best)
+        self._calibration[task].observe_confidence(confidence)
 
     # --- references -----------------------------------------------------------------------
 
@@ -304,6 +316,10 @@ class PipelineDrift:
             self._pairs[name].load(pairs[name])
         for name in self._calibration.keys() & calibration.keys():
             self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
+
+
+def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _watched_classes(classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -83,8 +83,7 @@ class Watch:
             return
         drift, head = self.drift, blocks[0]
         segments = self._segments(head.examples, head.example)
-        published = np.flatnonzero(rows.columns.revision >= 0)
-        drift.evidence(rows.evidence()[published], head.ts)
+        drift.evidence(rows.evidence(), np.flatnonzero(rows.columns.revision >= 0), head.ts)
         for block in blocks:
             drift.labelled(block.task, block.votes, block.proba, block.ts, segments)
 
@@ -104,6 +103,8 @@ class Watch:
         self.drift.engaged(rank, weight, ts, self._segments(examples, example))
 
     def _segments(self, examples: Sequence[Example], slots: NDArray[np.int32]) -> NDArray[np.int64]:
+        if not self.drift.segments.names:
+            return np.zeros(len(slots), dtype=np.int64)
         codes = self.drift.segment_codes([example.segment for example in examples])
         return codes[slots]
 

@@ -146,7 +146,7 @@ def test_every_stage_fills_its_signals_and_bytes_carry_all_of_it() -> None:
     ts = np.arange(n, dtype=np.float64)
     proba = np.tile([0.4, 0.6], (n, 1))
     drift.labelled("relevance", np.ones((n, 2), dtype=np.int8), proba, ts, segments)
-    drift.evidence(np.full((n, 2), 3.0), ts)
+    drift.evidence(np.full((n, 2), 3.0), np.arange(n), ts)
     drift.events(["click", "no such type"] * (n // 2), ts)
     drift.engaged(np.arange(n), np.full(n, 0.8), ts, segments)
     for _ in range(n):
