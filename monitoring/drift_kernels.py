@@ -71,7 +71,7 @@ class State(NamedTuple):
     and ``weights`` (scales, S): decayed. ``growing`` (S,): 1 while the reference is collected, to
     which ``blocks`` (S,), ``reference`` (F,), and ``batches``, ``squares`` (levels, F) belong:
     counts of it, of what is complete of the open batch, and squares of the closed ones. ``share``,
-    ``deff`` (F,): the frozen reference and its design effects, of ``size`` (S,) blocks; 0: none yet.
+    ``deff`` (F,): the frozen reference and its design effects, of ``size`` (S,) blocks, if any.
     ``freedom`` (S,): degrees of freedom of its variance; ``since``, ``version`` (S,). ``firing``
     (S,): 1 from a detection until calm; ``detected`` (S,): detections ever. ``seen`` (S,): whole
     blocks ever.

@@ -128,7 +128,7 @@ def update_columns(
     """
     c = codes.shape[0]
     n: int = codes.shape[1]
-    stop: int = min(n, start + max(len(found.where) // c - 1, 1) * BLOCK)
+    stop: int = min(n, start + max(len(found.where) // max(c, 1) - 1, 1) * BLOCK)
     # Held by name: whatever is looked up in a tuple is counted as held, atomically, each time.
     first, decay, counts, filled = layout.first, layout.decay, state.counts, state.filled
     settle, first_blocks, min_effect = layout.settle_blocks, layout.first_blocks, layout.min_effect

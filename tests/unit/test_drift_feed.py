@@ -123,6 +123,14 @@ def test_many_classes_are_watched_as_far_as_there_are_categories() -> None:
     assert group.categories[-2:] == ("class62", "other classes")
 
 
+def test_a_task_without_functions_is_watched_all_the_same() -> None:
+    drift = PipelineDrift({"kind": WatchedTask(("a", "b"), (), ())}, ["click"], [])
+    votes, proba = np.empty((40, 0), dtype=np.int8), np.tile([0.3, 0.7], (40, 1))
+    drift.labelled("kind", votes, proba, np.zeros(40), drift.segment_codes([None] * 40))
+    seen = dict(zip(drift.monitor.signals, drift.monitor.state.seen.tolist(), strict=True))
+    assert seen["labels:kind/class"] == 1
+
+
 def test_rows_that_wait_change_nothing() -> None:
     once, often = made(), made()
     fed(once, 0.3, 3_000)
