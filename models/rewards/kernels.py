@@ -1,0 +1,186 @@
+"""The hot loop of the reward heads: rows in, probabilities out.
+
+A weight's row holds, in this order, the sum of what was learned (natural parameter), its
+precision, three pools of negatives that have not matured yet, its outcomes by component of the
+delay curve (four), and when it was last brought up to date. Everything a compiled entry point
+calls is in this file, so that its cache is never stale.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AMOUNT", "ARRIVED", "EXPOSED", "UNDONE", "WIDTH", "bring_up", "learn_rows"]
+
+EXPOSED: Final = 0
+ARRIVED: Final = 1
+UNDONE: Final = 2
+AMOUNT: Final = 3
+
+_POOLS: Final = 3
+_PARTS: Final = _POOLS + 1
+WIDTH: Final = 2 + _POOLS + _PARTS + 1
+_SUM: Final = 0
+_PRECISION: Final = 1
+_POOL: Final = 2
+_PART: Final = _POOL + _POOLS
+_LAST: Final = WIDTH - 1
+_COMMON: Final = 20.0
+"""How many outcomes of its own a weight needs to trust its own delays as much as everybody's."""
+_NEAR: Final = 1e-3
+
+
+@numba.njit(inline="always")
+def _decay(x: float) -> float:
+    """Return exp(−x); most steps are so short that three terms are exact to 1e-13."""
+    return 1.0 - x * (1.0 - x * (0.5 - x / 6.0)) if x < _NEAR else exp(-x)
+
+
+@numba.njit(inline="always")
+def _bring_up(row: NDArray[np.float64], ts: float, rates: NDArray[np.float64], fade: float) -> None:
+    """Let the pools of one weight flow and its past fade, up to ``ts``."""
+    dt = ts - row[_LAST]
+    if dt <= 0.0:
+        return
+    row[_LAST] = ts
+    kept = _decay(fade * dt)
+    total = row[_SUM] * kept
+    row[_PRECISION] *= kept
+    for part in range(_PARTS):
+        row[_PART + part] *= kept
+    for pool in range(_POOLS):
+        held = row[_POOL + pool]
+        if held != 0.0:
+            rate = rates[pool]
+            left = held * _decay(rate * dt)
+            # What flows out on the way has faded since it did.
+            total -= rate * (held * kept - left) / (rate - fade)
+            row[_POOL + pool] = left
+    row[_SUM] = total
+
+
+@numba.njit(inline="always")
+def _explain(
+    age_s: float,
+    rates: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    at_once_s: float,
+    likely: NDArray[np.float64],
+) -> None:
+    """Fill in how likely each component is to have brought an outcome of this age."""
+    likely[0] = shares[0] / at_once_s if age_s <= at_once_s else 0.0
+    total = likely[0]
+    for pool in range(_POOLS):
+        likely[pool + 1] = shares[pool + 1] * rates[pool] * exp(-rates[pool] * age_s)
+        total += likely[pool + 1]
+    for place in range(_PARTS):
+        likely[place] = likely[place] / total if total > 0.0 else shares[place]
+
+
+@numba.njit(cache=True)
+def learn_rows(
+    features: NDArray[np.int64],
+    ts: NDArray[np.float64],
+    kind: NDArray[np.int8],
+    detail: NDArray[np.float64],
+    table: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    offset: float,
+    rates: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    at_once_s: float,
+    fade: float,
+    linear: bool,
+    learn: bool,
+    out: NDArray[np.float64],
+) -> None:
+    """Predict each row, then learn it.
+
+    Parameters
+    ----------
+    features
+        (n, f) rows of the table; -1 is no feature.
+    kind, detail
+        (n,) what happened: exposed, arrived (at what age, s), undone, or an amount to regress on.
+    prior
+        (f,) precision that each column of features starts with.
+    offset
+        Logit (linear: value) before anything was learned.
+    rates, shares
+        (3,) outflow of the pools, 1/s, and (4,) share of all outcomes that come at once, which
+        is within ``at_once_s``, and with the delays of each pool.
+    fade
+        Rate of forgetting, 1/s.
+    out
+        (n,) prediction of each row, before it was learned.
+    """
+    n_features = features.shape[1]
+    looked = np.empty(WIDTH)
+    likely = np.empty(_PARTS)
+    weight = np.empty(n_features)
+    inverse = np.empty(n_features)
+    for row in range(len(ts)):
+        score, spread = offset, 0.0
+        for column in range(n_features):
+            at = features[row, column]
+            if at < 0:
+                continue
+            seen = table[at]
+            if not learn:
+                # Whoever only looks changes nothing.
+                looked[:] = seen
+                seen = looked
+            _bring_up(seen, ts[row], rates, fade)
+            inverse[column] = 1.0 / (seen[_PRECISION] + prior[column])
+            weight[column] = seen[_SUM] * inverse[column]
+            score += weight[column]
+            spread += inverse[column]
+        if linear:
+            chance, bend = score, 1.0
+        else:
+            chance = 1.0 / (1.0 + exp(-score))
+            bend = chance * (1.0 - chance)
+        out[row] = chance
+        if not learn:
+            continue
+        if kind[row] == ARRIVED:
+            _explain(detail[row], rates, shares, at_once_s, likely)
+        for column in range(n_features):
+            at = features[row, column]
+            if at < 0:
+                continue
+            own = table[at]
+            # Features of one row share what it tells, by what the others leave open.
+            part = 1.0 / (1.0 + bend * (spread - inverse[column]))
+            if kind[row] == EXPOSED:
+                told = part * bend
+                own[_PRECISION] += told
+                own[_SUM] += told * weight[column]
+                due = part * chance / (_COMMON + own[_PART : _PART + _PARTS].sum())
+                own[_SUM] -= due * (_COMMON * shares[0] + own[_PART])
+                for pool in range(_POOLS):
+                    own[_POOL + pool] += due * (_COMMON * shares[pool + 1] + own[_PART + pool + 1])
+            elif kind[row] == ARRIVED:
+                own[_SUM] += part
+                for place in range(_PARTS):
+                    own[_PART + place] += likely[place]
+            elif kind[row] == UNDONE:
+                own[_SUM] -= part
+            else:
+                told = part * bend
+                own[_PRECISION] += told
+                own[_SUM] += told * weight[column] + part * (detail[row] - chance)
+
+
+@numba.njit(cache=True)
+def bring_up(
+    table: NDArray[np.float64], ts: float, rates: NDArray[np.float64], fade: float
+) -> None:
+    """Bring every weight up to ``ts``."""
+    for at in range(len(table)):
+        _bring_up(table[at], ts, rates, fade)

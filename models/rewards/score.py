@@ -1,0 +1,96 @@
+"""How well a head predicted, scored before it learned, while outcomes are still due."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.rewards.kernels import ARRIVED, EXPOSED, UNDONE
+
+__all__ = ["HeadScore"]
+
+_FORMAT: Final = 1
+_GRID: Final = 2.0**20
+_FLOOR: Final = 1e-12
+
+
+class HeadScore:
+    """Sums over predictions made at the exposure; additive across partitions.
+
+    An exposure is scored as one without the outcome, and scored again when the outcome arrives or
+    is undone, by what was predicted at first. Sums lie on a grid of 2⁻²⁰, where additions are
+    exact: they do not depend on how the stream was cut.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.positives = 0
+        self._loss = 0
+        self._predicted = 0
+
+    def observe(self, kind: NDArray[np.int8], p0: NDArray[np.float64]) -> None:
+        """Score rows, each (n,): what happened, and what was predicted at the exposure."""
+        p = np.clip(p0, _FLOOR, 1.0 - _FLOOR)
+        negative = -np.log1p(-p)
+        exposed, arrived, undone = kind == EXPOSED, kind == ARRIVED, kind == UNDONE
+        change = np.where(exposed, negative, 0.0)
+        switch = -np.log(p) - negative
+        change += np.where(arrived, switch, 0.0) - np.where(undone, switch, 0.0)
+        self.n += int(exposed.sum())
+        self.positives += int(arrived.sum()) - int(undone.sum())
+        self._loss += int(np.rint(change * _GRID).sum())
+        self._predicted += int(np.rint(np.where(exposed, p, 0.0) * _GRID).sum())
+
+    @property
+    def log_loss(self) -> float | None:
+        """Return the mean log-loss, outcomes so far; None without exposures."""
+        return self._loss / _GRID / self.n if self.n else None
+
+    @property
+    def calibration(self) -> float | None:
+        """Return predicted / seen outcomes; None without any. Above 1 while some are due."""
+        return self._predicted / _GRID / self.positives if self.positives > 0 else None
+
+    @property
+    def base_log_loss(self) -> float | None:
+        """Return the log-loss of always predicting the rate that was seen in the end."""
+        if not 0 < self.positives < self.n:
+            return None
+        rate = self.positives / self.n
+        return -(rate * log(rate) + (1.0 - rate) * log(1.0 - rate))
+
+    def add(self, other: HeadScore) -> None:
+        """Add another partition's sums."""
+        self.n += other.n
+        self.positives += other.positives
+        self._loss += other._loss
+        self._predicted += other._predicted
+
+    def to_bytes(self) -> bytes:
+        """Return the sums as versioned bytes."""
+        return msgspec.msgpack.encode(
+            (_FORMAT, self.n, self.positives, self._loss, self._predicted)
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the sums that were written.
+
+        Raises
+        ------
+        ValueError
+            If they are of a newer format than this program reads.
+        """
+        stored: list[Any] = msgspec.msgpack.decode(data)
+        if stored[0] > _FORMAT:
+            raise ValueError(
+                f"a head's score has format {stored[0]}, this program reads up to {_FORMAT}: run "
+                "the newer version"
+            )
+        made = cls()
+        made.n, made.positives, made._loss, made._predicted = stored[1:5]
+        return made

@@ -1,0 +1,236 @@
+"""Reward heads: late outcomes, corrections, splits, merges and snapshots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.rewards import (
+    ARRIVED,
+    EXPOSED,
+    FEATURES,
+    NO_FEATURE,
+    UNDONE,
+    Exposure,
+    HeadConfig,
+    RewardHead,
+)
+
+HOUR = 3_600.0
+DAY = 24 * HOUR
+CONFIG = HeadConfig(window_s=7 * DAY, bits=10)
+
+
+class Log:
+    """What happened, in order: exposures of a few items, and outcomes some hours later."""
+
+    def __init__(self, n: int = 4_000, rate: float = 0.2, mean_h: float = 12.0, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        ts = np.sort(rng.random(n)) * 40 * DAY + 1.7e9
+        item = rng.integers(1, 30, n)
+        features = np.full((n, FEATURES), NO_FEATURE, dtype=np.uint32)
+        features[:, 0], features[:, 1] = 0, item
+        chance = rate * np.where(item % 2 == 0, 1.5, 0.5)
+        came = np.flatnonzero(rng.random(n) < chance)
+        age = rng.exponential(mean_h * HOUR, len(came))
+        came, age = came[age < 7 * DAY], age[age < 7 * DAY]
+        when = np.concatenate((ts, ts[came] + age))
+        which = np.concatenate((np.arange(n), came))
+        kind = np.concatenate((np.full(n, EXPOSED), np.full(len(came), ARRIVED)))
+        order = np.lexsort((kind, when))
+        self.ts, self.kind, self.features = when[order], kind[order].astype(np.int8), features
+        self.which = which[order]
+        self.features = features[self.which]
+        self.age_s = np.concatenate((np.zeros(n), age))[order]
+        self.rate = len(came) / n
+
+    def learn(self, head: RewardHead, step: int = 10**9) -> NDArray[np.float64]:
+        """Run a head over the log in calls of ``step`` rows; return its predictions."""
+        out = np.empty(len(self.ts))
+        first = np.zeros(len(self.ts))
+        for start in range(0, len(self.ts), step):
+            part = slice(start, start + step)
+            out[part] = head.learn_many(
+                self.features[part],
+                self.ts[part],
+                self.kind[part],
+                age_s=self.age_s[part],
+                p0=first[self.which[part]],
+                origin=self._origin(part),
+            )
+            exposed = self.kind[part] == EXPOSED
+            first[self.which[part][exposed]] = out[part][exposed]
+        return out
+
+    def _origin(self, part: slice) -> NDArray[np.int64]:
+        rows = {int(e): r for r, e in enumerate(self.which[part]) if self.kind[part][r] == EXPOSED}
+        return np.array([rows.get(int(e), -1) for e in self.which[part]], dtype=np.int64)
+
+
+LOG = Log()
+
+
+@pytest.mark.parametrize("step", [1, 17, 256])
+def test_how_rows_are_split_into_calls_does_not_matter(step: int) -> None:
+    whole, split = RewardHead(CONFIG), RewardHead(CONFIG)
+    assert LOG.learn(whole).tobytes() == LOG.learn(split, step).tobytes()
+    assert whole.to_bytes() == split.to_bytes()
+
+
+def test_it_is_calibrated_while_outcomes_are_due() -> None:
+    head = RewardHead(CONFIG)
+    log = Log(n=12_000, mean_h=48.0)
+    said = log.learn(head, 256)
+    exposed = log.kind == EXPOSED
+    late = said[exposed][4_000:].mean()
+    assert late == pytest.approx(log.rate, rel=0.06)
+
+
+def test_likes_are_told_apart() -> None:
+    head = RewardHead(CONFIG)
+    LOG.learn(head, 256)
+    rows = np.full((2, FEATURES), NO_FEATURE, dtype=np.uint32)
+    rows[:, 0] = 0
+    rows[:, 1] = (2, 3)
+    liked, unliked = head.predict_many(rows, LOG.ts[-1])
+    assert liked > 2 * unliked
+
+
+def test_a_negative_weighs_nothing_until_an_outcome_could_have_been_seen() -> None:
+    head = RewardHead(CONFIG)
+    Log(n=8_000, mean_h=48.0).learn(head, 256)
+    rows = np.full((1, FEATURES), NO_FEATURE, dtype=np.uint32)
+    rows[0, 0], rows[0, 1] = 0, 2
+    now = float(Log(n=8_000, mean_h=48.0).ts[-1])
+    before = head.predict_many(rows, now)[0]
+    many = np.repeat(rows, 200, axis=0)
+    head.learn_many(many, np.full(200, now), np.full(200, EXPOSED))
+    at_once = head.predict_many(rows, now)[0]
+    a_week_on = head.predict_many(rows, now + 7 * DAY)[0]
+    assert abs(at_once - before) < 0.25 * (before - a_week_on)
+
+
+def test_an_outcome_that_is_undone_counts_as_none() -> None:
+    plain, corrected = RewardHead(CONFIG), RewardHead(CONFIG)
+    LOG.learn(plain)
+    LOG.learn(corrected)
+    row = LOG.features[:1]
+    now = [float(LOG.ts[-1])]
+    raised = corrected.learn_many(row, now, [ARRIVED], age_s=[HOUR], p0=[0.1])
+    corrected.learn_many(row, now, [UNDONE], p0=[0.1])
+    settled = plain.predict_many(row, now[0])
+    assert corrected.predict_many(row, now[0]) == pytest.approx(settled, rel=5e-3)
+    assert raised == pytest.approx(settled)
+    assert corrected.score.log_loss == plain.score.log_loss
+    assert corrected.score.positives == plain.score.positives
+
+
+def test_looking_changes_nothing() -> None:
+    head = RewardHead(CONFIG)
+    LOG.learn(head, 256)
+    before = head.to_bytes()
+    head.predict_many(LOG.features, LOG.ts[-1] + DAY)
+    assert head.to_bytes() == before
+    table = head.table.copy()
+    head.learn_many(LOG.features[:9], LOG.ts[:9], LOG.kind[:9], learn=False)
+    assert table.tobytes() == head.table.tobytes()
+
+
+def test_its_score_is_that_of_its_predictions() -> None:
+    head = RewardHead(CONFIG)
+    said = LOG.learn(head, 64)
+    exposed = LOG.kind == EXPOSED
+    first = np.empty(exposed.sum())
+    first[LOG.which[exposed]] = said[exposed]
+    outcome = np.zeros(len(first), dtype=bool)
+    outcome[LOG.which[LOG.kind == ARRIVED]] = True
+    loss = -np.where(outcome, np.log(first), np.log1p(-first)).mean()
+    assert head.score.log_loss == pytest.approx(loss, abs=1e-5)
+    assert head.score.calibration == pytest.approx(first.sum() / outcome.sum(), rel=1e-4)
+    base = head.score.base_log_loss
+    assert base is not None and loss < base
+
+
+def test_a_score_of_nothing_is_none() -> None:
+    score = RewardHead(CONFIG).score
+    assert (score.log_loss, score.calibration, score.base_log_loss) == (None, None, None)
+
+
+def test_a_snapshot_comes_back_bit_for_bit() -> None:
+    head = RewardHead(CONFIG)
+    half = len(LOG.ts) // 2
+    head.learn_many(LOG.features[:half], LOG.ts[:half], LOG.kind[:half], age_s=LOG.age_s[:half])
+    by_bytes = RewardHead.from_bytes(head.to_bytes())
+    by_chunks = RewardHead(CONFIG)
+    by_chunks.load_chunks(head.dirty_chunks())
+    rest = slice(half, None)
+    expected = head.learn_many(
+        LOG.features[rest], LOG.ts[rest], LOG.kind[rest], age_s=LOG.age_s[rest]
+    )
+    for other in (by_bytes, by_chunks):
+        found = other.learn_many(
+            LOG.features[rest], LOG.ts[rest], LOG.kind[rest], age_s=LOG.age_s[rest]
+        )
+        assert found.tobytes() == expected.tobytes()
+        assert other.to_bytes() == head.to_bytes()
+
+
+def test_only_what_changed_is_written_again() -> None:
+    head = RewardHead(HeadConfig(window_s=DAY, bits=12))
+    LOG.learn(head)
+    assert len(head.dirty_chunks()) > 1
+    assert list(head.dirty_chunks()) == ["state"]
+    head.learn_many(LOG.features[:1], LOG.ts[-1:], [EXPOSED])
+    assert sorted(head.dirty_chunks()) == ["0", "state"]
+
+
+def test_partitions_add_up_in_any_order() -> None:
+    logs = [Log(n=2_000, seed=seed) for seed in range(3)]
+    heads = []
+    for log in logs:
+        head = RewardHead(CONFIG)
+        log.learn(head, 256)
+        heads.append(head.to_bytes())
+    found = []
+    for order in ((0, 1, 2), (2, 1, 0)):
+        merged = RewardHead.from_bytes(heads[order[0]])
+        for place in order[1:]:
+            merged.merge(RewardHead.from_bytes(heads[place]))
+        found.append(merged.predict_many(logs[0].features[:50], 1.71e9))
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    alone = RewardHead.from_bytes(heads[0]).predict_many(logs[0].features[:50], 1.71e9)
+    truth = np.where(logs[0].features[:50, 1] % 2 == 0, 0.3, 0.1)
+    assert np.abs(found[0] - truth).mean() < np.abs(alone - truth).mean()
+
+
+def test_a_linear_head_regresses_on_amounts() -> None:
+    head = RewardHead(HeadConfig(window_s=DAY, linear=True, base_rate=0.0, bits=10))
+    rng = np.random.default_rng(0)
+    n = 3_000
+    rows = np.full((n, FEATURES), NO_FEATURE, dtype=np.uint32)
+    rows[:, 0], rows[:, 1] = 0, rng.integers(1, 6, n)
+    amount = 10.0 * rows[:, 1] + rng.normal(0, 3, n)
+    ts = np.arange(n) * 60.0 + 1.7e9
+    head.learn_many(rows, ts, np.full(n, ARRIVED), value=amount)
+    found = head.predict_many(rows[:20], ts[-1])
+    assert found == pytest.approx(10.0 * rows[:20, 1], abs=1.5)
+
+
+def test_what_is_remembered_of_an_exposure_comes_back() -> None:
+    exposure = Exposure((1, 2, 3, NO_FEATURE, 5, 6), 0.25, 0.5, 7)
+    data = exposure.to_bytes()
+    assert len(data) == 36
+    assert Exposure.from_bytes(data) == exposure
+
+
+def test_other_configurations_and_newer_formats_are_no_use() -> None:
+    head, other = RewardHead(CONFIG), RewardHead(HeadConfig(window_s=DAY, bits=10))
+    LOG.learn(head)
+    with pytest.raises(ValueError, match="do not add"):
+        other.merge(head)
+    fresh = other.to_bytes()
+    other.load_chunks(head.dirty_chunks())
+    assert other.to_bytes() == fresh
+    with pytest.raises(ValueError, match="newer version"):
+        RewardHead.from_bytes(b"\x93\x63" + head.to_bytes()[2:])
