@@ -159,8 +159,8 @@ class DriftMonitor:
         spec = self.groups[group]
         if spec.edges:
             rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
-            everything = (np.arange(side, dtype=np.int64) for side in rows.shape)
-            codes = np.ascontiguousarray(bin_columns(rows, *everything, np.asarray(spec.edges)).T)
+            at, columns = (np.arange(side, dtype=np.int64) for side in rows.shape)
+            codes = np.ascontiguousarray(bin_columns(rows, at, columns, np.asarray(spec.edges)).T)
         else:
             codes = np.ascontiguousarray(values, dtype=np.int8)
         times = np.ascontiguousarray(ts, dtype=np.float64)

@@ -8,7 +8,7 @@
     drift.labelled(task, block.votes, block.proba, block.ts, segments)      # published rows
     drift.evidence(evidence, published, block.ts)                 # the same, once for all tasks
     drift.answered(task, proba_before, label, answer.ts)          # gold
-    drift.engaged(rank, weight, ts, segments)                     # engagements
+    drift.engaged(rank, predicted, weight, ts, segments)          # engagements
     chunks["share/drift"] = drift.to_bytes()                      # a checkpoint
     drift.load(chunks["share/drift"])                             # and back
     report["drift"] = drift_report([pipeline.watch.drift for pipeline in pipelines])
@@ -35,6 +35,7 @@ from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
 from monitoring.drift_update import best_of, bin_columns
 from monitoring.lf_pairs import LfPairs
+from monitoring.recent import HIT_AT, Recent
 from monitoring.references import Reference
 from monitoring.segments import Segments
 from monitoring.signals import NUMBER_EDGES, DriftRules, SignalGroup, coverage_of, numbers
@@ -42,7 +43,6 @@ from monitoring.signals import NUMBER_EDGES, DriftRules, SignalGroup, coverage_o
 __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 
 _FORMAT: Final = 1
-_HIT: Final = 10
 _NUMBER_EDGES: Final = np.asarray(NUMBER_EDGES)
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _MAX_TYPES: Final = 63
@@ -60,7 +60,9 @@ class WatchedTask(NamedTuple):
 
 _Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 _Evidence = tuple[NDArray[np.int8], NDArray[np.float64]]
-_Engaged = tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+_Engaged = tuple[
+    NDArray[Any], NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
+]
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class _Held:
 
 
 class PipelineDrift:
-    """Signals of votes, labels, features, predictions and rewards; pairs; calibration.
+    """Signals of votes, labels, features, predictions, rewards; pairs; calibration; recent.
 
     Parameters
     ----------
@@ -139,14 +141,23 @@ class PipelineDrift:
         groups += [
             SignalGroup("features:events", ("type",), (*self._types, "other")),
             numbers("features", [columns[at] for at in self._columns.tolist()]),
-            SignalGroup("predictions", (f"hit@{_HIT}",), ("miss", "hit"), by_segment=by_segment),
+            SignalGroup("predictions", (f"hit@{HIT_AT}",), ("miss", "hit"), by_segment=by_segment),
             SignalGroup("rewards", ("weight",), numbers("", ("",), _SHARES).categories,
                         edges=_SHARES, by_segment=by_segment),
         ]  # fmt: skip
         self._monitor = DriftMonitor(groups, rules, self.segments.names, keep_blocks=keep_blocks)
         self._pairs = {name: LfPairs(task.lfs) for name, task in tasks.items()}
         self._calibration = {name: LabelCalibration() for name in tasks}
+        self._recent = Recent(
+            {name: (task.classes, task.lfs) for name, task in tasks.items()}, self.segments.names
+        )
         self._held = _Held({name: [] for name in tasks})
+
+    @property
+    def recent(self) -> Recent:
+        """What happened lately, everything taken in."""
+        self.flush()
+        return self._recent
 
     @property
     def monitor(self) -> DriftMonitor:
@@ -209,18 +220,19 @@ class PipelineDrift:
     def engaged(
         self,
         rank: NDArray[Any],
+        predicted: NDArray[Any],
         weight: NDArray[np.float64],
         ts: ArrayLike,
         segments: NDArray[np.int64],
     ) -> None:
         """Take engagements in: the rank that was predicted (0 is best, negative: not at all).
 
-        ``weight`` is the probability by which each is learned: the reward.
+        ``predicted`` is the probability that was given to each, ``weight`` the one by which it is
+        learned: the reward.
         """
-        hit = (rank >= 0) & (rank < _HIT)
         times = np.asarray(ts, dtype=np.float64)
-        self._held.engaged.append((hit, weight, times, segments))
-        self._hold(len(hit))
+        self._held.engaged.append((rank, predicted, weight, times, segments))
+        self._hold(len(rank))
 
     def _hold(self, rows: int) -> None:
         self._held.rows += rows
@@ -238,16 +250,18 @@ class PipelineDrift:
             if parts:
                 self._take_labels(task, *map(_joined, zip(*parts, strict=True)))
         if held.evidence:
-            codes, times = zip(*held.evidence, strict=True)
-            monitor.update_columns("features", np.concatenate(codes, axis=1), _joined(times))
+            binned, times = zip(*held.evidence, strict=True)
+            monitor.update_columns("features", np.concatenate(binned, axis=1), _joined(times))
         if held.event_ts:
             code, other = self._types.get, len(self._types)
             codes = np.array([code(name, other) for name in held.event_types], dtype=np.int8)
             monitor.update_columns("features:events", codes[None, :], held.event_ts)
         if held.engaged:
-            hit, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
+            rank, predicted, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
+            hit = (rank >= 0) & (rank < HIT_AT)
             monitor.update("predictions", hit[:, None], ts, segments)
             monitor.update("rewards", weight[:, None], ts, segments)
+            self._recent.engaged(rank, predicted, segments)
 
     def _take_labels(
         self,
@@ -259,16 +273,17 @@ class PipelineDrift:
     ) -> None:
         monitor = self._monitor
         best, confidence = best_of(np.ascontiguousarray(proba))
-        likely = best
+        shown, likely = votes, best
         if proba.shape[1] > _MAX_CATEGORIES:
             # Classes that have no category of their own are the last one together.
-            votes = np.minimum(votes, np.int8(_MAX_CATEGORIES - 1))
+            shown = np.minimum(votes, np.int8(_MAX_CATEGORIES - 1))
             likely = np.minimum(best, _MAX_CATEGORIES - 1)
-        monitor.update_votes(self._votes[task], votes, ts, segments)
+        monitor.update_votes(self._votes[task], shown, ts, segments)
         monitor.update(f"labels:{task}", likely[:, None], ts, segments)
         monitor.update(f"confidence:{task}", confidence[:, None], ts)
         self._pairs[task].update(votes, best)
         self._calibration[task].observe_confidence(confidence)
+        self._recent.labelled(task, votes, proba, best, ts, segments)
 
     # --- references -----------------------------------------------------------------------
 
@@ -290,6 +305,7 @@ class PipelineDrift:
                 self.monitor.to_bytes(),
                 {name: pairs.to_bytes() for name, pairs in self.pairs.items()},
                 {name: recent.to_bytes() for name, recent in self.calibration.items()},
+                self.recent.to_bytes(),
             )
         )
 
@@ -310,12 +326,14 @@ class PipelineDrift:
             raise ValueError(
                 f"drift state has format {written}, this program reads up to {_FORMAT}"
             )
-        _, monitor, pairs, calibration = stored
+        _, monitor, pairs, calibration, *more = stored
         self._monitor.load(monitor)
         for name in self._pairs.keys() & pairs.keys():
             self._pairs[name].load(pairs[name])
         for name in self._calibration.keys() & calibration.keys():
             self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
+        for recent in more:
+            self._recent.load(recent)
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:

@@ -89,6 +89,7 @@ class Learning:
             if self._watch is not None:
                 self._watch.engaged(
                     out.rank[engaged],
+                    out.predicted[engaged],
                     weight[engaged],
                     columns.ts[chosen][engaged],
                     touched,

@@ -94,13 +94,18 @@ class Watch:
     def engaged(
         self,
         rank: NDArray[np.int32],
+        predicted: NDArray[np.float32],
         weight: NDArray[np.float64],
         ts: NDArray[np.float64],
         examples: Sequence[Example],
         example: NDArray[np.int32],
     ) -> None:
-        """Take engagements in, each (n,): predicted rank, weight, time, and slot of its example."""
-        self.drift.engaged(rank, weight, ts, self._segments(examples, example))
+        """Take engagements in, each (n,).
+
+        Rank and probability that were predicted, weight, time, and slot of the example.
+        """
+        segments = self._segments(examples, example)
+        self.drift.engaged(rank, predicted, weight, ts, segments)
 
     def _segments(self, examples: Sequence[Example], slots: NDArray[np.int32]) -> NDArray[np.int64]:
         if not self.drift.segments.names:

@@ -156,7 +156,7 @@ def test_every_stage_fills_its_signals_and_bytes_carry_all_of_it() -> None:
     drift.labelled("relevance", np.ones((n, 2), dtype=np.int8), proba, ts, segments)
     drift.evidence(np.full((n, 2), 3.0), np.arange(n), ts)
     drift.events(["click", "no such type"] * (n // 2), ts)
-    drift.engaged(np.arange(n), np.full(n, 0.8), ts, segments)
+    drift.engaged(np.arange(n), np.full(n, 0.1), np.full(n, 0.8), ts, segments)
     for _ in range(n):
         drift.answered("relevance", proba[0], 1, 3.0)
     seen = dict(zip(drift.monitor.signals, drift.monitor.state.seen.tolist(), strict=True))
