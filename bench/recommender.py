@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.recommender_peers import Figures, daily_cosine, figures, popularity
 from bench.recommender_worlds import WORLDS, Stream, shop
 from models.recommender import HISTORY, Config, Recommender
-from models.recommender.tables import EXPERTS
+from models.recommender.config import EXPERTS
 
 _DAY = 86_400.0
 _BATCH = 500

@@ -115,8 +115,8 @@ class Learning:
         """Return the prequential figures of this partition."""
         return self.metrics.as_dict()
 
-    def dirty_chunks(self) -> dict[str, bytes]:
-        """Return the model's chunks that changed since the last call, and the figures."""
+    def dirty_chunks(self) -> dict[str, bytes | None]:
+        """Return the model's chunks that changed since the last call; None is to be deleted."""
         chunks = self.model.dirty_chunks()
         self.model.mark_clean()
         return chunks

@@ -1,5 +1,6 @@
 """Recommend the next item, learning from every event."""
 
+from models.recommender.config import EXPERTS, HISTORY, Config
 from models.recommender.histories import pack_histories, unpack_histories
 from models.recommender.prequential import PrequentialMetrics
 from models.recommender.recommender import Recommender
@@ -12,11 +13,11 @@ from models.recommender.step import (
     NOT_PREDICTED,
     StepOutput,
 )
-from models.recommender.tables import HISTORY, Config
 
 __all__ = [
     "CORRECT",
     "ENGAGE",
+    "EXPERTS",
     "HISTORY",
     "MISS",
     "NEGATIVE",

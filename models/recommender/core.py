@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.entry import add, score_history, step_through
+from models.recommender.checkpoint import Checkpoints, Meta
+from models.recommender.config import Config, Parameters
+from models.recommender.entry import Part, add, derive_items, score_history, step_through
 from models.recommender.merging import merge_tables
-from models.recommender.snapshot import (
-    META,
-    ROWS,
-    SnapshotError,
-    pack,
-    pack_rows,
-    row_chunk_name,
-    unpack,
-    unpack_rows,
-)
+from models.recommender.snapshot import SnapshotError
 from models.recommender.step import StepOutput
-from models.recommender.tables import (
-    CHUNK_ROWS,
-    GLOBAL_ARRAYS,
-    Cell,
-    Config,
-    Flag,
-    Parameters,
-    Tables,
-    Total,
-    allocate,
-    grown,
-)
+from models.recommender.tables import Flag, Tables, Total, allocate, copied, grown
 from models.recommender.vocabulary import Vocabulary
 
-__all__ = ["RecommenderCore"]
+__all__ = ["RecommenderCore", "Scored"]
 
-_FIRST_CAPACITY = 64 * CHUNK_ROWS
+_FIRST_CAPACITY = 1024
 _NOTHING: NDArray[np.int32] = np.zeros(0, np.int32)
+
+
+class Scored(NamedTuple):
+    """Candidates, shapes (n,) and (n, `Part`): indexes, and what makes up their scores."""
+
+    item: NDArray[np.int32]
+    parts: NDArray[np.float64]
 
 
 class RecommenderCore:
@@ -55,6 +44,7 @@ class RecommenderCore:
         self._parameters = self.config.parameters()
         self.vocabulary = Vocabulary(self.config.max_items)
         self._tables: Tables = allocate(self.config, self._first_capacity())
+        self._checkpoints = Checkpoints(self.config)
         self._meta_dirty = False
         self._last_ts = 0.0
 
@@ -62,7 +52,7 @@ class RecommenderCore:
         return min(_FIRST_CAPACITY, self._capacity_limit())
 
     def _capacity_limit(self) -> int:
-        return -(-self.config.max_items // CHUNK_ROWS) * CHUNK_ROWS
+        return self.config.max_items
 
     @property
     def tables(self) -> Tables:
@@ -102,7 +92,7 @@ class RecommenderCore:
         after = len(self.vocabulary)
         if after != before:
             self._reserve(after)
-            self._tables.dirty[before // CHUNK_ROWS : (after - 1) // CHUNK_ROWS + 1] = 1
+            self._tables.dirty[before:after] = 1
         if after != before or self.vocabulary.dropped != dropped:
             self._meta_dirty = True
         return found
@@ -112,7 +102,7 @@ class RecommenderCore:
         return self.vocabulary.ids(indexes.tolist() if isinstance(indexes, np.ndarray) else indexes)
 
     def _reserve(self, items: int) -> None:
-        capacity = len(self._tables.filled)
+        capacity = len(self._tables.flags)
         if items <= capacity:
             return
         while capacity < items:
@@ -202,22 +192,32 @@ class RecommenderCore:
 
         ``ts`` before everything learned (as 0 is) means now, as far as the model knows.
         """
-        t = self._tables
-        p = self._parameters
-        n = score_history(t, p, hist_items, hist_weights, hist_len, ts)
-        candidates = t.touched[:n].copy()
-        scores = t.cells[candidates, Cell.SCORE]
-        t.cells[candidates, Cell.MARK] = 0.0
-        usable = (scores > 0.0) & ((t.flags[candidates] & Flag.SEEN) != 0)
+        candidates, parts = self.score(hist_items, hist_weights, hist_len, ts)
+        scores = parts[:, Part.SCORE]
         if len(exclude):
-            usable &= ~np.isin(candidates, exclude)
-        candidates, scores = candidates[usable], scores[usable]
+            usable = ~np.isin(candidates, exclude)
+            candidates, scores = candidates[usable], scores[usable]
         if len(scores) > k:
             # Ties at the edge are kept, and cut by index below.
             near = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             candidates, scores = candidates[near], scores[near]
         order = np.lexsort((candidates, -scores))[:k]
         return candidates[order], scores[order]
+
+    def score(
+        self,
+        items: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        length: int,
+        ts: float = 0.0,
+    ) -> Scored:
+        """Return every candidate for a history, in no order; arguments as for `recommend_for`."""
+        room = len(self._tables.touched) + length
+        found, parts = np.empty(room, np.int32), np.empty((room, Part.SIZE))
+        n = score_history(self._tables, self._parameters, items, weights, length, ts, found, parts)
+        found, parts = found[:n], parts[:n]
+        usable = (parts[:, Part.SCORE] > 0.0) & ((self._tables.flags[found] & Flag.SEEN) != 0)
+        return Scored(found[usable], parts[usable])
 
     def merge(self, other: RecommenderCore) -> None:
         """Add what the other learned from other events; ``other`` stays as it is.
@@ -229,50 +229,39 @@ class RecommenderCore:
             raise ValueError("recommenders of different configurations cannot be merged")
         count = len(other.vocabulary)
         target = self.item_indexes(other.vocabulary.part(0, count))
-        merge_tables(self._tables, other._tables, target, len(self.vocabulary), self.config, add)
+        merge_tables(
+            self._tables,
+            other._tables,
+            target,
+            len(self.vocabulary),
+            self.config,
+            add,
+            derive_items,
+        )
         self._last_ts = max(self._last_ts, other._last_ts)
         self._meta_dirty = True
 
     # ---- checkpoints
 
-    def dirty_chunks(self) -> dict[str, bytes]:
-        """Return what changed since `mark_clean`, by name of chunk."""
-        chunks = self._row_chunks(np.flatnonzero(self._tables.dirty).tolist())
-        if chunks or self._meta_dirty:
-            chunks[META] = self._meta()
-        return chunks
+    def dirty_chunks(self) -> dict[str, bytes | None]:
+        """Return what changed since `mark_clean`, by name of chunk; None is to be deleted."""
+        if not self._meta_dirty and not self._tables.dirty.any():
+            return {}
+        return self._checkpoints.changed(self._tables, self.vocabulary, self._meta())
 
     def all_chunks(self) -> dict[str, bytes]:
         """Return everything learned, by name of chunk."""
-        chunks = self._row_chunks(range(len(self._tables.dirty)))
-        chunks[META] = self._meta()
-        return chunks
-
-    def _row_chunks(self, numbers: Iterable[int]) -> dict[str, bytes]:
-        chunks: dict[str, bytes] = {}
-        for chunk in numbers:
-            ids = self.vocabulary.part(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
-            if ids:
-                chunks[row_chunk_name(chunk)] = pack_rows(self._tables, chunk, ids)
-        return chunks
+        return self._checkpoints.everything(self._tables, self.vocabulary, self._meta())
 
     def mark_clean(self) -> None:
         """Take note that what `dirty_chunks` returned is stored."""
-        self._tables.dirty[:] = 0
+        self._checkpoints.commit(self._tables, self.vocabulary)
         self._meta_dirty = False
 
     def _meta(self) -> bytes:
-        t = self._tables
-        head = {
-            "config": self.config.as_dict(),
-            "items": len(self.vocabulary),
-            "dropped": self.vocabulary.dropped,
-            "last_ts": self._last_ts,
-        }
-        arrays: dict[str, NDArray[Any]] = {name: getattr(t, name) for name in GLOBAL_ARRAYS}
-        return pack(head, arrays)
+        return self._checkpoints.meta(self._tables, self.vocabulary, self._last_ts)
 
-    def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
+    def load_chunks(self, chunks: Mapping[str, bytes | None]) -> None:
         """Replace everything learned by the chunks, all of them together.
 
         Sizes and rates stay as configured.
@@ -282,10 +271,7 @@ class RecommenderCore:
         SnapshotError
             The chunks are damaged, incomplete, or (`NewerSnapshotError`) of a newer version.
         """
-        if META not in chunks:
-            raise SnapshotError("the recommender's snapshot has no meta chunk")
-        head, arrays = unpack(chunks[META])
-        items = int(head["items"])
+        items = Meta.read(chunks).items
         if items > self.config.max_items:
             raise SnapshotError(
                 f"the snapshot holds {items} items, and max_items is {self.config.max_items}"
@@ -293,39 +279,22 @@ class RecommenderCore:
         loaded = RecommenderCore(self.config)
         loaded.apply_chunks(chunks)
         self._tables, self.vocabulary = loaded._tables, loaded.vocabulary
+        self._checkpoints = loaded._checkpoints
         self._last_ts = loaded._last_ts
-        self._meta_dirty = False
+        self._meta_dirty = loaded._meta_dirty
 
-    def apply_chunks(self, chunks: Mapping[str, bytes]) -> None:
+    def apply_chunks(self, chunks: Mapping[str, bytes | None]) -> None:
         """Overwrite the parts that ``chunks`` hold, as a copy that follows another does.
 
         Chunks of one checkpoint belong together; items that are new to the copy must come in
         whole chunks and in order, as `dirty_chunks` writes them.
         """
-        if META not in chunks:
-            raise SnapshotError("the recommender's snapshot has no meta chunk")
-        head, arrays = unpack(chunks[META])
-        self._reserve(int(head["items"]))
-        for name in sorted(name for name in chunks if name.startswith(ROWS)):
-            start, ids = unpack_rows(self._tables, chunks[name])
-            self.vocabulary.admit(ids)
-            if self.vocabulary.part(start, start + len(ids)) != ids:
-                raise SnapshotError(f"chunk {name} of the recommender's snapshot is out of place")
-        self._take_globals(head, arrays)
-        self.mark_clean()
-
-    def _take_globals(self, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        if len(self.vocabulary) != int(head["items"]):
-            raise SnapshotError(
-                f"the snapshot has {len(self.vocabulary)} of {int(head['items'])} items"
-            )
-        for name in GLOBAL_ARRAYS:
-            own = getattr(self._tables, name)
-            if arrays[name].shape != own.shape:
-                raise SnapshotError(f"{name} of the recommender's snapshot has another size")
-            own[:] = arrays[name]
-        self.vocabulary.dropped = int(head["dropped"])
-        self._last_ts = float(head["last_ts"])
+        meta = Meta.read(chunks)
+        self._reserve(meta.items)
+        self._checkpoints.read(self._tables, self.vocabulary, meta, chunks)
+        self.vocabulary.dropped = meta.dropped
+        self._last_ts = meta.last_ts
+        self._meta_dirty = bool(self._tables.dirty.any())
 
     def copy_learned(self, *, share_vocabulary: bool = False) -> RecommenderCore:
         """Return a copy of what was learned.
@@ -334,9 +303,7 @@ class RecommenderCore:
         on growing: what lies beyond the copy's own number of items is not in it.
         """
         other = RecommenderCore(self.config)
-        other._tables = self._tables._replace(
-            **{name: getattr(self._tables, name).copy() for name in Tables._fields}
-        )
+        other._tables = copied(self._tables, self.config, len(self.vocabulary))
         if share_vocabulary:
             other.vocabulary = self.vocabulary
         else:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.tables import CHUNK_ROWS, CONTEXTS, Cell, Flag, Parameters, Tables, Total
+from models.recommender.config import POWER_STEPS, Parameters
+from models.recommender.guard import context_of
+from models.recommender.kernel import kernel
+from models.recommender.listing import list_popular, relist
+from models.recommender.tables import CONTEXTS, Cell, Flag, Row, Tables, Total, Trait
 
 __all__ = [
-    "context_of",
+    "decayed",
+    "derive",
     "inflation",
     "learn_item",
     "learn_pair",
     "learn_repeats",
     "rescale",
+    "scale_row",
     "units",
     "usual_weight",
 ]
@@ -35,32 +40,20 @@ _LOWEST = Total.LOWEST_FRESH
 _LATEST_UNIT = Total.LATEST_UNIT
 _EVENTS = Total.EVENTS
 _LEAST_USUAL = 0.01
-_N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
+_N, _FRESH = Cell.COUNT, Cell.FRESH
+_FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
+_INVERSE, _N32, _FRESH32, _PLACE = Trait.INVERSE, Trait.COUNT, Trait.FRESH, Trait.PLACE
 _SEEN = Flag.SEEN
-_LISTED = Total.LISTED_FRESH
-_FLAG_FRESH = Flag.FRESH
-_FLAG_STEADY = Flag.STEADY
 
-# Half-lives that an epoch may lie back before its units are rescaled, or an event before it.
-_MAX_AGE = 256.0
+# Half-lives that an epoch may lie back before its units are rescaled, or an event before it:
+# float32 holds what lies between, and what a million events add up to.
+_MAX_AGE = 64.0
 _MIN_AGE = -64.0
-# The same for a row of float32.
-_MAX_ROW_AGE = 16.0
+# A strength below this is none: arithmetic on what float32 holds with fewer bits is slow.
+_LEAST_STRENGTH = 1e-30
 
 
-@numba.njit()
-def context_of(length: int) -> int:
-    """Return which mixture a history of this length uses."""
-    if length == 0:
-        return 0
-    if length < 3:  # noqa: PLR2004 - the bounds are what the docstring of CONTEXTS lists
-        return 1
-    if length < 8:  # noqa: PLR2004
-        return 2
-    return 3 if length < 20 else 4  # noqa: PLR2004
-
-
-@numba.njit()
+@kernel
 def usual_weight(t: Tables) -> float:
     """Return the mean weight of engagements, 1 before there are any.
 
@@ -71,28 +64,32 @@ def usual_weight(t: Tables) -> float:
     return max(_LEAST_USUAL, t.totals[_COUNT] / events) if events > 0.0 else 1.0
 
 
-@numba.njit()
-def step_back(step: float, decay: float, weight: float, usual: float) -> float:
-    """Return the factor of the item that lies one behind an item of this weight.
+@kernel
+def decayed(powers: NDArray[np.float64], which: int, back: float) -> float:
+    """Return the decay ``which`` raised to ``back`` steps, from the table.
 
-    What was perhaps no engagement perhaps took no step.
+    A history's item of less than the usual weight is perhaps no engagement, and perhaps took no
+    step: it counts as a part of one.
     """
-    back: float = step * decay if weight >= usual else step * decay ** (weight / usual)
-    return back
+    place = back * POWER_STEPS
+    at = int(place)
+    low = powers[which, at]
+    power: float = low + (place - at) * (powers[which, at + 1] - low)
+    return power
 
 
-@numba.njit()
+@kernel
 def inflation(ts: float, epoch: float, half_life: float) -> float:
     """Return what one event at ``ts`` weighs in the units of ``epoch``."""
     age = (ts - epoch) / half_life
     # An event from long before the epoch counts next to nothing; an unset epoch counts one.
     if not age > _MIN_AGE:
         age = _MIN_AGE if age <= _MIN_AGE else 0.0
-    unit: float = np.exp2(min(age, 2.0 * _MAX_AGE))
+    unit: float = np.exp2(min(age, 1.5 * _MAX_AGE))
     return unit
 
 
-@numba.njit()
+@kernel
 def units(t: Tables, p: Parameters, ts: float) -> tuple[float, float]:
     """Return what one event at ``ts`` weighs in slow and in fast counts."""
     return (
@@ -101,21 +98,49 @@ def units(t: Tables, p: Parameters, ts: float) -> tuple[float, float]:
     )
 
 
-@numba.njit()
+@kernel
+def derive(t: Tables, p: Parameters, i: int) -> None:
+    """Work out of the item's counts what scoring reads instead of them."""
+    count = t.cells[i, _N]
+    traits = t.traits[i]
+    traits[_N32] = count
+    traits[_FRESH32] = t.cells[i, _FRESH]
+    if count > 0.0:
+        traits[_INVERSE] = count**-p.target_power
+        t.values[i, _SOURCE] = count**p.source_power
+    else:
+        traits[_INVERSE] = 0.0
+        t.values[i, _SOURCE] = 0.0
+
+
+@kernel
 def _scale(values: NDArray[np.float64], factor: float) -> None:
     for x in range(values.size):
         values[x] *= factor
 
 
-@numba.njit()
+@kernel
+def scale_row(t: Tables, i: int, factor: float) -> None:
+    """Multiply the strengths of a row."""
+    row, value = t.rows[i], t.values[i]
+    by = np.float32(factor)
+    for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
+        strength = value[x + 1] * by
+        value[x + 1] = strength if strength >= _LEAST_STRENGTH else np.float32(0.0)
+
+
+@kernel
 def rescale(t: Tables, p: Parameters, ts: float) -> None:
-    """Move the epochs forward when ``ts`` is far from them (hundreds of half-lives)."""
+    """Move the epochs forward when ``ts`` is far from them (tens of half-lives)."""
     totals = t.totals
     if math.isnan(totals[_COUNT_EPOCH]):
         totals[_COUNT_EPOCH] = ts
         totals[_FRESH_EPOCH] = ts
         return
     age = (ts - totals[_COUNT_EPOCH]) / p.half_life_s
+    fresh_age = (ts - totals[_FRESH_EPOCH]) / p.fresh_half_life_s
+    if not (age > _MAX_AGE or fresh_age > _MAX_AGE):
+        return
     if age > _MAX_AGE:
         whole = math.floor(age)
         factor = 2.0**-whole
@@ -130,59 +155,22 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         _scale(t.lag_expected, factor)
         _scale(t.evidence.reshape(-1), factor)
         _scale(t.gains.reshape(-1), factor)
-        for i in range(t.filled.size):
-            n = t.cells[i, _N]
-            t.cells[i, _INVERSE] = n**-p.target_power if n > 0.0 else 0.0
-        t.dirty[:] = 1
-    age = (ts - totals[_FRESH_EPOCH]) / p.fresh_half_life_s
-    if age > _MAX_AGE:
-        whole = math.floor(age)
-        totals[_FRESH_EPOCH] += whole * p.fresh_half_life_s
+        for i in range(t.flags.size):
+            scale_row(t, i, factor)
+    if fresh_age > _MAX_AGE:
+        whole = math.floor(fresh_age)
         factor = 2.0**-whole
+        totals[_FRESH_EPOCH] += whole * p.fresh_half_life_s
         totals[_FRESH_TOTAL] *= factor
         totals[_LOWEST] *= factor
         _scale(t.cells[:, _FRESH], factor)
-        t.dirty[:] = 1
+    for i in range(t.flags.size):
+        derive(t, p, i)
+        t.dirty[i] = 1
+    relist(t)
 
 
-@numba.njit()
-def _list_popular(t: Tables, which: int, i: int, value: float) -> None:
-    """Let the item into a list of popular ones if it is more so than the last of them.
-
-    Most are not, and are turned away by a bound that is never above the last one's value.
-    """
-    totals, flags, listed = t.totals, t.flags, t.listed
-    flag = _FLAG_FRESH if which == 0 else _FLAG_STEADY
-    column = _FRESH if which == 0 else _N
-    if flags[i] & flag != 0:
-        totals[_LOWEST + which] = min(totals[_LOWEST + which], value)
-        return
-    size = int(totals[_LISTED + which])
-    if size < listed.shape[1]:
-        listed[which, size] = i
-        totals[_LISTED + which] += 1.0
-        totals[_LOWEST + which] = min(totals[_LOWEST + which], value) if size > 0 else value
-        flags[i] |= flag
-        return
-    if value <= totals[_LOWEST + which]:
-        return
-    least = 0
-    lowest = t.cells[listed[which, 0], column]
-    for x in range(1, size):
-        v = t.cells[listed[which, x], column]
-        if v < lowest:
-            lowest = v
-            least = x
-    totals[_LOWEST + which] = lowest
-    if value > lowest:
-        out = listed[which, least]
-        flags[out] &= 255 - flag
-        t.dirty[out // CHUNK_ROWS] = 1
-        listed[which, least] = i
-        flags[i] |= flag
-
-
-@numba.njit()
+@kernel
 def learn_item(
     t: Tables, p: Parameters, i: int, amount: float, unit: float, fresh_unit: float
 ) -> None:
@@ -191,7 +179,6 @@ def learn_item(
     before = cell[_N]
     count = max(0.0, before + amount * unit)
     cell[_N] = count
-    cell[_INVERSE] = count**-p.target_power if count > 0.0 else 0.0
     totals[_COUNT] = max(0.0, totals[_COUNT] + count - before)
     before = cell[_FRESH]
     fresh = max(0.0, before + amount * fresh_unit)
@@ -200,84 +187,66 @@ def learn_item(
     if t.flags[i] & _SEEN == 0:
         t.flags[i] |= _SEEN
         totals[_SEEN_TOTAL] += 1.0
-    t.dirty[i // CHUNK_ROWS] = 1
-    _list_popular(t, 0, i, fresh)
-    _list_popular(t, 1, i, count)
+    t.dirty[i] = 1
+    derive(t, p, i)
+    if p.lists:
+        list_popular(t, i, fresh, count)
 
 
-@numba.njit()
-def learn_pair(
-    neighbour: NDArray[np.int32],
-    strength: NDArray[np.float32],
-    filled: NDArray[np.int32],
-    cells: NDArray[np.float64],
-    half_life: float,
-    a: int,
-    b: int,
-    amount: float,
-    ts: float,
-) -> None:
+@kernel
+def learn_pair(t: Tables, a: int, b: int, amount: float) -> None:
     """Add ``amount`` (negative: take back) to the strength of ``b`` among a's neighbours.
 
     A full row gives its weakest slot up to a stronger newcomer; to a weaker one it loses half
     the newcomer's weight, so that what keeps coming gets in.
     """
-    used = filled[a]
-    row = neighbour[a]
-    value = strength[a]
-    if used == 0:
-        cells[a, _ROW_TS] = ts
-    age = (ts - cells[a, _ROW_TS]) / half_life
-    if age > _MAX_ROW_AGE:
-        decay = np.float32(np.exp2(-age))
-        for x in range(used):
-            value[x] *= decay
-        cells[a, _ROW_TS] = ts
-    else:
-        amount *= np.exp2(age)
+    row, value = t.rows[a], t.values[a]
+    end = _FIRST + 2 * row[_FILLED]
+    gain = np.float32(amount)
     at = -1
-    for x in range(used):
+    for x in range(_FIRST, end, 2):
         if row[x] == b:
             at = x
             break
     if at >= 0:
-        new = max(np.float32(0.0), value[at] + np.float32(amount))
+        new = max(np.float32(0.0), value[at + 1] + gain)
     elif amount <= 0.0:
         return
-    elif used < row.size:
-        at = used
-        filled[a] = used + 1
-        new = np.float32(amount)
+    elif row[_FILLED] < t.room:
+        at = end
+        row[_FILLED] += 1
+        new = gain
     else:
-        at = used - 1
-        if value[at] > amount:
-            value[at] -= np.float32(0.5 * amount)
+        at = end - 2
+        if value[at + 1] > gain:
+            value[at + 1] -= np.float32(0.5) * gain
+            t.dirty[a] = 1
             return
-        new = np.float32(amount)
+        new = gain
+    t.dirty[a] = 1
     # Keep the strongest first.
-    while at > 0 and value[at - 1] < new:
-        value[at] = value[at - 1]
-        row[at] = row[at - 1]
-        at -= 1
-    while at + 1 < used and value[at + 1] > new:
-        value[at] = value[at + 1]
-        row[at] = row[at + 1]
-        at += 1
-    value[at] = new
+    while at > _FIRST and value[at - 1] < new:
+        value[at + 1] = value[at - 1]
+        row[at] = row[at - 2]
+        at -= 2
+    while at + 2 < end and value[at + 3] > new:
+        value[at + 1] = value[at + 3]
+        row[at] = row[at + 2]
+        at += 2
+    value[at + 1] = new
     row[at] = b
 
 
-@numba.njit()
+@kernel
 def learn_repeats(
     t: Tables,
-    items: NDArray[np.int32],
     weights: NDArray[np.float32],
     length: int,
-    item: int,
+    own: int,
     unit: float,
     usual: float,
 ) -> None:
-    """Count at which lag of the history, if any, the new item stands.
+    """Count at which lag of the history the new item stands: ``own``, -1 for none.
 
     ``unit`` is what one such event weighs, ``lag_near`` what the last scoring gave to each lag.
     """
@@ -290,6 +259,6 @@ def learn_repeats(
         seen[k] += tried
         seen_here[k] += tried
         expected[k] += tried * near[k]
-        if items[k] == item:
-            t.lag_hits[CONTEXTS, k] += unit
-            t.lag_hits[here, k] += unit
+    if own >= 0:
+        t.lag_hits[CONTEXTS, own] += unit
+        t.lag_hits[here, own] += unit

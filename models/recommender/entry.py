@@ -12,18 +12,35 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import counting, guard, merging, scoring, step
+from models.recommender import counting, guard, listing, merging, scoring, segments, step
+from models.recommender.config import Parameters
 from models.recommender.counting import units
 from models.recommender.fingerprint import fingerprint
-from models.recommender.merging import add_rows
-from models.recommender.scoring import gather
+from models.recommender.merging import add_rows, derive_all
+from models.recommender.scoring import clear, gather
+from models.recommender.segments import copy_rows
 from models.recommender.step import step_rows
-from models.recommender.tables import Parameters, Tables
+from models.recommender.tables import FIXED, Tables
 
-__all__ = ["add", "score_history", "step_through"]
+__all__ = ["Part", "add", "copy", "derive_items", "score_history", "step_through"]
 
 
-def _compiled(mark: int) -> tuple[Callable[..., int], Callable[..., int], Callable[..., int]]:
+class Part:
+    """Columns of what makes up a score: what each expert gives, the chance of a repeat; the sum."""
+
+    NEAR = 0
+    FAR = 1
+    FRESH = 2
+    STEADY = 3
+    AGAIN = 4
+    SCORE = 5
+    SIZE = 6
+
+
+_NEAR, _AGAIN, _SCORE, _PARTS = Part.NEAR, Part.AGAIN, Part.SCORE, Part.SIZE
+
+
+def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
     """Return the entry points; ``mark`` is part of the key under which they are kept."""
 
     @numba.njit(cache=True)
@@ -39,16 +56,52 @@ def _compiled(mark: int) -> tuple[Callable[..., int], Callable[..., int], Callab
         weights: NDArray[np.float32],
         length: int,
         ts: float,
+        found: NDArray[np.int32],
+        parts: NDArray[np.float64],
     ) -> int:
         unit, fresh_unit = units(t, p, ts)
-        return gather(t, p, items, weights, length, ts, unit, fresh_unit) + 0 * mark
+        stop = gather(t, p, items, weights, length, unit, fresh_unit)
+        n = 0 * mark
+        for k in range(length):
+            if items[k] >= 0:
+                found[n] = items[k]
+                for x in range(_PARTS):
+                    parts[n, x] = 0.0
+                parts[n, _AGAIN] = parts[n, _SCORE] = t.chance[k]
+                n += 1
+        for x in range(FIXED, stop):
+            if t.score[x] > 0.0:
+                found[n] = t.touched[x]
+                parts[n, _NEAR] = t.blend[0] * t.near[x]
+                parts[n, _NEAR + 1] = t.blend[1] * t.far[x]
+                parts[n, _NEAR + 2] = t.blend[2] * t.fresh[x]
+                parts[n, _NEAR + 3] = t.blend[3] * t.steady[x]
+                parts[n, _AGAIN] = 0.0
+                parts[n, _SCORE] = t.score[x]
+                n += 1
+        clear(t, items, length, stop, p.lists)
+        return n
 
     @numba.njit(cache=True)
-    def rows(own: Tables, other: Tables, target: NDArray[np.int32], half_life: float) -> int:
-        add_rows(own, other, target, half_life)
+    def rows(
+        own: Tables, other: Tables, target: NDArray[np.int32], ours: float, theirs: float
+    ) -> int:
+        add_rows(own, other, target, ours, theirs)
         return mark
 
-    return through, score, rows
+    @numba.njit(cache=True)
+    def derived(t: Tables, p: Parameters, items: int) -> int:
+        derive_all(t, p, items)
+        return mark
+
+    @numba.njit(cache=True)
+    def copied(t: Tables, rows: NDArray[np.int64], words: NDArray[np.int32]) -> int:
+        copy_rows(t, rows, words)
+        return mark
+
+    return through, score, rows, derived, copied
 
 
-step_through, score_history, add = _compiled(fingerprint(counting, guard, merging, scoring, step))
+step_through, score_history, add, derive_items, copy = _compiled(
+    fingerprint(counting, guard, listing, merging, scoring, segments, step)
+)

@@ -13,23 +13,34 @@ from __future__ import annotations
 
 import math
 
-import numba
+import numpy as np
+from numpy.typing import NDArray
 
-from models.recommender.counting import context_of
-from models.recommender.tables import Cell, Tables, Total
+from models.recommender.kernel import kernel
+from models.recommender.tables import FIXED, Tables, Total, Trait
 
-__all__ = ["blend", "learn_guard"]
+__all__ = ["blend", "context_of", "learn_guard"]
 
-_N, _FRESH, _NEAR, _FAR = Cell.COUNT, Cell.FRESH, Cell.NEAR, Cell.FAR
-_SCORE, _MARK = Cell.SCORE, Cell.MARK
+_PLACE = Trait.PLACE
 _LATEST_UNIT = Total.LATEST_UNIT
-_OWN = 2.0
 _CUT = 10
 _PATIENCE = 10.0
 _MIXTURE_PRIOR = 0.9
 
 
-@numba.njit()
+@kernel
+def context_of(length: int) -> int:
+    """Return which mixture a history of this length uses."""
+    if length == 0:
+        return 0
+    if length < 3:  # noqa: PLR2004 - the bounds are what the docstring of CONTEXTS lists
+        return 1
+    if length < 8:  # noqa: PLR2004
+        return 2
+    return 3 if length < 20 else 4  # noqa: PLR2004
+
+
+@kernel
 def blend(t: Tables, length: int, unit: float) -> None:
     """Put into ``blend`` the factor of each term of the score, from ``mixture`` and ``single``."""
     gains, mixture, single, factor = t.gains[context_of(length)], t.mixture, t.single, t.blend
@@ -54,49 +65,79 @@ def blend(t: Tables, length: int, unit: float) -> None:
         factor[e] = (factor[e] + whole * mixture[e]) / total
 
 
-@numba.njit()
-def learn_guard(t: Tables, n: int, length: int, item: int, w: float, unit: float) -> None:
+@kernel
+def _above(values: NDArray[np.float32], n: int, bar: float) -> int:
+    """Return how many candidates have more than ``bar``."""
+    limit = np.float32(bar)
+    found = np.int32(0)
+    for x in range(FIXED, n):
+        found = np.int32(found + np.int32(values[x] > limit))
+    return int(found)
+
+
+@kernel
+def _mixture_above(t: Tables, n: int, bar: float) -> int:
+    near, far, fresh, steady = t.near, t.far, t.fresh, t.steady
+    m0, m1 = np.float32(t.mixture[0]), np.float32(t.mixture[1])
+    m2, m3 = np.float32(t.mixture[2]), np.float32(t.mixture[3])
+    limit = np.float32(bar)
+    found = np.int32(0)
+    for x in range(FIXED, n):
+        whole = (m0 * near[x] + m1 * far[x]) + (m2 * fresh[x] + m3 * steady[x])
+        found = np.int32(found + np.int32(whole > limit))
+    return int(found)
+
+
+@kernel
+def _credit(
+    gains: NDArray[np.float64], v: int, before: int, bar: float, length: int, t: Tables, unit: float
+) -> None:
+    """Credit ``v``, which alone would put ``before`` candidates before what came."""
+    if before >= _CUT:
+        return
+    for k in range(length):
+        before += t.chance[k] > bar
+    if before < _CUT:
+        gains[v] += unit / math.log2(before + 2.0)
+
+
+@kernel
+def learn_guard(t: Tables, n: int, length: int, item: int, own: int, w: float, unit: float) -> None:
     """Credit the mixture and each expert with the rank that it gave to the item that came.
 
-    ``w`` is the event's weight, ``unit`` what a whole one weighs. Call between `gather` and
-    `clear`.
+    ``own`` is where the item stands in the history (-1: it does not), ``w`` the event's weight,
+    ``unit`` what a whole one weighs. Call between `gather` and `clear`.
     """
-    cells, touched, totals = t.cells, t.touched, t.totals
+    totals, single, mixture = t.totals, t.single, t.mixture
     totals[_LATEST_UNIT] = max(unit, totals[_LATEST_UNIT])
-    if cells[item, _MARK] == 0.0 or w <= 0.0:
+    at = t.places[item, _PLACE]
+    if (at == 0 and own < 0) or w <= 0.0:
         return
-    m0, m1, m2, m3 = t.mixture[0], t.mixture[1], t.mixture[2], t.mixture[3]
-    s0, s1, s2, s3 = t.single[0], t.single[1], t.single[2], t.single[3]
-    near, far = cells[item, _NEAR], cells[item, _FAR]
-    fresh, steady = cells[item, _FRESH], cells[item, _N]
-    if cells[item, _MARK] == _OWN:
-        t0 = t1 = t2 = t3 = t4 = cells[item, _SCORE]
-    else:
-        t0 = m0 * near + m1 * far + m2 * fresh + m3 * steady
-        t1, t2, t3, t4 = s0 * near, s1 * far, s2 * fresh, s3 * steady
-    b0 = b1 = b2 = b3 = b4 = 0
-    for x in range(n):
-        c = touched[x]
-        if cells[c, _MARK] == _OWN:
-            own = cells[c, _SCORE]
-            b0 += own > t0
-            b1 += own > t1
-            b2 += own > t2
-            b3 += own > t3
-            b4 += own > t4
-        else:
-            near, far = cells[c, _NEAR], cells[c, _FAR]
-            fresh, steady = cells[c, _FRESH], cells[c, _N]
-            b0 += m0 * near + m1 * far + m2 * fresh + m3 * steady > t0
-            b1 += s0 * near > t1
-            b2 += s1 * far > t2
-            b3 += s2 * fresh > t3
-            b4 += s3 * steady > t4
     gains = t.gains[context_of(length)]
+    credit = w * unit
+    if own >= 0:
+        bar = float(t.chance[own])
+        if bar > 0.0:
+            _credit(gains, 0, _mixture_above(t, n, bar), bar, length, t, credit)
+            for e, values in enumerate((t.near, t.far, t.fresh, t.steady)):
+                before = _above(values, n, bar / single[e]) if single[e] > 0.0 else 0
+                _credit(gains, 1 + e, before, bar, length, t, credit)
+    else:
+        near, far, fresh, steady = t.near, t.far, t.fresh, t.steady
+        m0, m1 = np.float32(mixture[0]), np.float32(mixture[1])
+        m2, m3 = np.float32(mixture[2]), np.float32(mixture[3])
+        # The same sum as for the others, to the bit: an item is not before itself.
+        bar = (m0 * near[at] + m1 * far[at]) + (m2 * fresh[at] + m3 * steady[at])
+        if bar > 0.0:
+            _credit(gains, 0, _mixture_above(t, n, bar), bar, length, t, credit)
+        for e, values in enumerate((near, far, fresh, steady)):
+            bar = values[at]
+            share = bar * single[e]
+            if share > 0.0:
+                _credit(gains, 1 + e, _above(values, n, bar), share, length, t, credit)
     best = 0.0
-    for v, before, target in ((0, b0, t0), (1, b1, t1), (2, b2, t2), (3, b3, t3), (4, b4, t4)):
-        if target > 0.0 and before < _CUT:
-            gains[v] += w * unit / math.log2(before + 2.0)
-        best = max(best, gains[v])
     for v in range(gains.size):
-        gains[v] = max(gains[v], best - _PATIENCE * totals[_LATEST_UNIT])
+        best = max(best, gains[v])
+    floor = best - _PATIENCE * totals[_LATEST_UNIT]
+    for v in range(gains.size):
+        gains[v] = max(gains[v], floor)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.tables import HISTORY
+from models.recommender.config import HISTORY
 
 __all__ = ["Histories", "pack_histories", "unpack_histories"]
 

@@ -12,57 +12,73 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.tables import Cell, Config, Flag, Tables, Total
+from models.recommender.config import Config, Parameters
+from models.recommender.counting import derive, scale_row
+from models.recommender.listing import relist
+from models.recommender.tables import Cell, Flag, Row, Tables, Total
 
-__all__ = ["add_rows", "merge_tables"]
+__all__ = ["add_rows", "derive_all", "merge_tables"]
 
-_N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
-_SCORE, _MARK = Cell.SCORE, Cell.MARK
+_N, _FRESH = Cell.COUNT, Cell.FRESH
+_FILLED, _FIRST = Row.FILLED, Row.FIRST
 
 
 @numba.njit()
-def add_rows(own: Tables, other: Tables, target: NDArray[np.int32], half_life: float) -> None:
-    """Add every row of ``other`` to own row ``target[row]``, -1 for rows that have no place."""
-    cells, touched = own.cells, own.touched
-    values = np.empty(own.neighbour.shape[1] + other.neighbour.shape[1], np.float32)
+def add_rows(
+    own: Tables, other: Tables, target: NDArray[np.int32], ours: float, theirs: float
+) -> None:
+    """Add every row of ``other`` to own row ``target[row]``, -1 for rows that have no place.
+
+    ``ours`` and ``theirs`` bring the strengths to units of the same epoch.
+    """
+    if ours != 1.0:
+        for i in range(own.flags.size):
+            scale_row(own, i, ours)
+    slots = np.zeros(own.flags.size, np.int32)
+    ids = np.empty(own.room + other.room, np.int32)
+    sums = np.empty(own.room + other.room, np.float32)
+    by = np.float32(theirs)
     for o in range(target.size):
         a = target[o]
-        if a < 0 or other.filled[o] == 0:
+        filled = other.rows[o, _FILLED]
+        if a < 0 or filled == 0:
             continue
-        ours = cells[a, _ROW_TS] if own.filled[a] > 0 else other.cells[o, _ROW_TS]
-        theirs = other.cells[o, _ROW_TS]
-        epoch = max(ours, theirs)
-        n = 0
-        factor = np.exp2((ours - epoch) / half_life)
-        for x in range(own.filled[a]):
-            c = own.neighbour[a, x]
-            touched[n] = c
-            n += 1
-            cells[c, _MARK] = 1.0
-            cells[c, _SCORE] = own.strength[a, x] * factor
-        factor = np.exp2((theirs - epoch) / half_life)
-        for x in range(other.filled[o]):
-            c = target[other.neighbour[o, x]]
+        row, value = own.rows[a], own.values[a]
+        n = row[_FILLED]
+        for x in range(n):
+            ids[x] = row[_FIRST + 2 * x]
+            sums[x] = value[_FIRST + 2 * x + 1]
+            slots[ids[x]] = x + 1
+        for x in range(_FIRST, _FIRST + 2 * filled, 2):
+            c = target[other.rows[o, x]]
             if c < 0:
                 continue
-            if cells[c, _MARK] == 0.0:
-                cells[c, _MARK] = 1.0
-                cells[c, _SCORE] = 0.0
-                touched[n] = c
+            at = slots[c]
+            if at == 0:
+                ids[n] = c
+                sums[n] = 0.0
                 n += 1
-            cells[c, _SCORE] += other.strength[o, x] * factor
-        # Smaller indexes first among equals, whichever side they came from.
-        found = np.sort(touched[:n])
+                at = n
+                slots[c] = n
+            sums[at - 1] += other.values[o, x + 1] * by
         for x in range(n):
-            values[x] = -np.float32(cells[found[x], _SCORE])
-            cells[found[x], _MARK] = 0.0
-        order = np.argsort(values[:n], kind="mergesort")
-        kept = min(n, own.neighbour.shape[1])
+            slots[ids[x]] = 0
+        # Smaller indexes first among equals, whichever side they came from.
+        by_id = np.argsort(ids[:n])
+        order = by_id[np.argsort(-sums[:n][by_id], kind="mergesort")]
+        kept = min(n, own.room)
         for x in range(kept):
-            own.neighbour[a, x] = found[order[x]]
-            own.strength[a, x] = -values[order[x]]
-        own.filled[a] = kept
-        cells[a, _ROW_TS] = epoch
+            row[_FIRST + 2 * x] = ids[order[x]]
+            value[_FIRST + 2 * x + 1] = sums[order[x]]
+        row[_FILLED] = kept
+
+
+@numba.njit()
+def derive_all(t: Tables, p: Parameters, items: int) -> None:
+    """Work out anew what follows from the counts and lists of all items."""
+    for i in range(items):
+        derive(t, p, i)
+    relist(t)
 
 
 def _meet(own: float, other: float, half_life: float) -> tuple[float, float, float]:
@@ -96,11 +112,12 @@ def merge_tables(
     target: NDArray[np.int32],
     items: int,
     config: Config,
-    add: Callable[[Tables, Tables, NDArray[np.int32], float], object],
+    add: Callable[[Tables, Tables, NDArray[np.int32], float, float], object],
+    derive_items: Callable[[Tables, Parameters, int], object],
 ) -> None:
     """Add ``other`` to ``own``; its item ``o`` is own item ``target[o]``, or has no place (-1).
 
-    ``add`` is `add_rows`, compiled.
+    ``add`` is `add_rows`, ``derive_items`` `derive_all`, both compiled.
     """
     if np.isnan(other.totals[Total.COUNT_EPOCH]):
         return
@@ -114,7 +131,7 @@ def merge_tables(
     fresh_epoch, fresh_ours, fresh_theirs = _meet(
         totals[Total.FRESH_EPOCH], other.totals[Total.FRESH_EPOCH], config.fresh_half_life_s
     )
-    add(own, other, target, config.half_life_s)
+    add(own, other, target, ours, theirs)
     placed = target >= 0
     rows = target[placed]
     source = other.cells[: len(target)][placed]
@@ -122,10 +139,6 @@ def merge_tables(
     own.cells[rows, _N] += source[:, _N] * theirs
     own.cells[:, _FRESH] *= fresh_ours
     own.cells[rows, _FRESH] += source[:, _FRESH] * fresh_theirs
-    counts = own.cells[:, _N]
-    own.cells[:, _INVERSE] = np.where(
-        counts > 0.0, np.maximum(counts, np.finfo(float).tiny) ** -config.target_power, 0.0
-    )
     own.flags[rows] |= other.flags[: len(target)][placed] & np.uint8(Flag.SEEN | Flag.IN_TOP)
     totals[Total.LATEST_UNIT] = max(
         totals[Total.LATEST_UNIT] * ours, other.totals[Total.LATEST_UNIT] * theirs
@@ -141,6 +154,9 @@ def merge_tables(
         values = getattr(own, name)
         values *= ours
         values += getattr(other, name) * theirs
-    for which in range(2):
-        _list_anew(own, which, items)
-    own.dirty[:] = 1
+    parameters = config.parameters()
+    if parameters.lists:
+        for which in range(2):
+            _list_anew(own, which, items)
+    derive_items(own, parameters, items)
+    own.dirty[:items] = 1

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
-from models.recommender.entry import score_history
+from models.recommender.entry import Part
 from models.recommender.histories import Histories
 from models.recommender.snapshot import META, SnapshotError, frame, pack, unframe, unpack
 from models.recommender.step import ENGAGE, NEGATIVE, StepOutput
-from models.recommender.tables import Cell, Config
 from models.recommender.vocabulary import UNKNOWN
 
 __all__ = ["Recommender"]
@@ -152,11 +152,9 @@ class Recommender(RecommenderCore):
             return 0.0
         ts = self._last_ts if x is None or "ts" not in x else float(x["ts"])
         items, weights, length = self.histories.find(user)
-        t = self._tables
-        n = score_history(t, self._parameters, items, weights, length, ts)
-        score = float(t.cells[index, Cell.SCORE]) if t.cells[index, Cell.MARK] else 0.0
-        t.cells[t.touched[:n], Cell.MARK] = 0.0
-        return score
+        found, parts = self.score(items, weights, length, ts)
+        at = np.flatnonzero(found == index)
+        return float(parts[at[0], Part.SCORE]) if len(at) else 0.0
 
     def rank(
         self, user: str, items: Sequence[str], x: Mapping[str, Any] | None = None

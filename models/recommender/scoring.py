@@ -9,41 +9,34 @@ many; popularity gives p(i) ∝ n_i, lately and over long. The mixture's weights
 online EM, learned by length of history. An item of the history is scored by the learned chance
 r_k that the next one is the one k steps back, times the square root of how much more
 co-visitation expects it than it does on average; so where nobody repeats, nothing is repeated.
+
+Candidates stand side by side in arrays of their own, so that everything after the walk over the
+neighbours reads memory in order, several candidates at a time.
 """
 
 from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.counting import context_of, step_back, usual_weight
-from models.recommender.guard import blend
-from models.recommender.tables import (
-    CHUNK_ROWS,
-    CONTEXTS,
-    Cell,
-    Flag,
-    Parameters,
-    Tables,
-    Total,
-)
+from models.recommender.config import Parameters
+from models.recommender.counting import decayed, usual_weight
+from models.recommender.guard import blend, context_of
+from models.recommender.kernel import kernel
+from models.recommender.tables import CONTEXTS, FIXED, Flag, Row, Tables, Total, Trait
 
-__all__ = ["clear", "gather", "learn_mixture", "top"]
+__all__ = ["FAR_POWERS", "clear", "gather", "learn_mixture", "rank_of", "top"]
 
 _COUNT = Total.COUNT
 _FRESH_TOTAL = Total.FRESH
 _COVERED = Total.COVERED
-_LISTED = Total.LISTED_FRESH
 _IN_TOP = Flag.IN_TOP
-_N, _INVERSE, _FRESH, _ROW_TS = Cell.COUNT, Cell.INVERSE, Cell.FRESH, Cell.ROW_TS
-_NEAR, _FAR, _SCORE, _MARK = Cell.NEAR, Cell.FAR, Cell.SCORE, Cell.MARK
-
-# Marks: not a candidate (0), a candidate, one that stands in the history.
-_CANDIDATE = 1.0
-_OWN = 2.0
+_SEEN = Flag.SEEN
+_FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
+_INVERSE, _N, _FRESH, _PLACE = Trait.INVERSE, Trait.COUNT, Trait.FRESH, Trait.PLACE
+NEAR_POWERS, FAR_POWERS = 0, 1
 
 _LAG_PRIOR = 0.01
 """A repeat at a lag never tried is expected this often, with the weight of one trial."""
@@ -54,89 +47,113 @@ _MOST_REPEATS = 0.95
 _MIN_SLOTS = 8
 
 
-@numba.njit()
-def _gather_neighbours(
+@kernel
+def _walk(
     t: Tables,
     p: Parameters,
     items: NDArray[np.int32],
     weights: NDArray[np.float32],
     length: int,
-    ts: float,
     unit: float,
     usual: float,
+    first: int,
 ) -> int:
-    """Let both co-visitation experts score the neighbours of the latest items."""
-    neighbour, strength, filled = t.neighbour, t.strength, t.filled
-    cells, touched = t.cells, t.touched
-    n = 0
-    near_step = 1.0
-    far_step = 1.0
-    for k in range(min(length, p.window)):
+    """Let both co-visitation experts score the neighbours of the latest items.
+
+    Returns the first free place.
+    """
+    rows, values, places, touched = t.rows, t.values, t.places, t.touched
+    near, far, powers = t.near, t.far, t.powers
+    n = first
+    back = 0.0
+    counted = (unit * usual) ** -p.source_power
+    for k in range(min(length, p.scored_window)):
         j = items[k]
-        age = (ts - t.cells[j, _ROW_TS]) / p.half_life_s
-        source = weights[k] * (np.exp2(-age) if age > 0.0 else 1.0)
-        source /= (t.cells[j, _N] / (unit * usual)) ** p.source_power + 1.0
-        if k >= p.near_window:
-            near_step = 0.0
+        if j < 0:
+            continue
+        source = weights[k] / (values[j, _SOURCE] * counted + 1.0)
         if source > 0.0:
+            far_step = decayed(powers, FAR_POWERS, back)
+            near_step = decayed(powers, NEAR_POWERS, back) if k < p.near_window else 0.0
+            near_source = np.float32(source * near_step)
+            far_source = np.float32(source * far_step)
+            row, value = rows[j], values[j]
             # What lies further back weighs less, and its weakest neighbours nothing.
-            used = min(filled[j], max(_MIN_SLOTS, int(neighbour.shape[1] * far_step)))
-            near_source = source * near_step
-            far_source = source * far_step
-            row, value = neighbour[j], strength[j]
-            for x in range(used):
+            used = min(row[_FILLED], max(_MIN_SLOTS, int(t.room * far_step)))
+            for x in range(_FIRST, _FIRST + 2 * used, 2):
                 c = row[x]
-                gain = value[x] * cells[c, _INVERSE]
-                if cells[c, _MARK] == 0.0:
-                    cells[c, _MARK] = _CANDIDATE
-                    touched[n] = c
-                    n += 1
-                    cells[c, _NEAR] = near_source * gain
-                    cells[c, _FAR] = far_source * gain
-                else:
-                    cells[c, _NEAR] += near_source * gain
-                    cells[c, _FAR] += far_source * gain
-        near_step = step_back(near_step, p.near_decay, weights[k], usual)
-        far_step = step_back(far_step, p.far_decay, weights[k], usual)
+                strength = value[x + 1]
+                # Without a branch, which nobody could predict: a new candidate takes place n,
+                # where there are zeros.
+                at = places[c, _PLACE]
+                new = at == 0
+                at = n if new else at
+                places[c, _PLACE] = at
+                touched[n] = c
+                near[at] += near_source * strength
+                far[at] += far_source * strength
+                n += new
+        back += min(1.0, weights[k] / usual)
     return n
 
 
-@numba.njit()
+@kernel
+def _fill(t: Tables, first: int, n: int) -> tuple[float, float]:
+    """Look up what the candidates are, and return the experts' masses."""
+    traits, touched, near, far = t.traits, t.touched, t.near, t.far
+    fresh, steady, inverse = t.fresh, t.steady, t.inverse
+    for x in range(first, n):
+        c = touched[x]
+        inverse[x] = traits[c, _INVERSE]
+        steady[x] = traits[c, _N]
+        fresh[x] = traits[c, _FRESH]
+    for x in range(FIXED, n):
+        near[x] *= inverse[x]
+        far[x] *= inverse[x]
+    # Four sums at a time, in an order that is the same on every processor.
+    n0 = n1 = n2 = n3 = 0.0
+    f0 = f1 = f2 = f3 = 0.0
+    x = FIXED
+    while x + 3 < n:
+        n0 += near[x]
+        n1 += near[x + 1]
+        n2 += near[x + 2]
+        n3 += near[x + 3]
+        f0 += far[x]
+        f1 += far[x + 1]
+        f2 += far[x + 2]
+        f3 += far[x + 3]
+        x += 4
+    while x < n:
+        n0 += near[x]
+        f0 += far[x]
+        x += 1
+    return (n0 + n1) + (n2 + n3), (f0 + f1) + (f2 + f3)
+
+
+@kernel
 def gather(
     t: Tables,
     p: Parameters,
     items: NDArray[np.int32],
     weights: NDArray[np.float32],
     length: int,
-    ts: float,
     unit: float,
     fresh_unit: float,
 ) -> int:
-    """Score every candidate for this history; return how many stand in ``touched``.
+    """Score every candidate for this history; return the first place that is free.
 
     Call `clear` with the result before the next one. ``mixture`` is left holding the factor of
     each expert in the mixture, ``single`` its factor alone, ``lag_near`` what co-visitation gave
-    to each item of the history.
+    to each item of the history, ``chance`` the scores of these.
     """
-    cells, touched, totals = t.cells, t.touched, t.totals
-    mixture, single = t.mixture, t.single
+    places, traits, totals = t.places, t.traits, t.totals
+    near, far, fresh, steady, score = t.near, t.far, t.fresh, t.steady, t.score
+    mixture, single, chances = t.mixture, t.single, t.chance
     usual = usual_weight(t)
-    n = _gather_neighbours(t, p, items, weights, length, ts, unit, usual)
-    for which in range(2):
-        listed = t.listed[which]
-        for x in range(int(totals[_LISTED + which])):
-            c = listed[x]
-            if cells[c, _MARK] == 0.0:
-                cells[c, _MARK] = _CANDIDATE
-                touched[n] = c
-                n += 1
-                cells[c, _NEAR] = 0.0
-                cells[c, _FAR] = 0.0
-    near_mass = 0.0
-    far_mass = 0.0
-    for x in range(n):
-        near_mass += cells[touched[x], _NEAR]
-        far_mass += cells[touched[x], _FAR]
+    first = FIXED + t.listed.size if p.lists else FIXED
+    n = _walk(t, p, items, weights, length, unit, usual, first)
+    near_mass, far_mass = _fill(t, first, n)
     # Items of the history are scored as repeats, and by no expert.
     mass = near_mass + far_mass
     fresh_mass = totals[_FRESH_TOTAL]
@@ -144,16 +161,17 @@ def gather(
     for k in range(length):
         j = items[k]
         t.lag_near[k] = 0.0
-        if cells[j, _MARK] == 0.0:
-            touched[n] = j
-            n += 1
-        elif mass > 0.0:
-            t.lag_near[k] = (cells[j, _NEAR] + cells[j, _FAR]) / mass
-            near_mass -= cells[j, _NEAR]
-            far_mass -= cells[j, _FAR]
-        cells[j, _MARK] = _OWN
-        fresh_mass -= cells[j, _FRESH]
-        steady_mass -= cells[j, _N]
+        if j < 0:
+            continue
+        at = places[j, _PLACE]
+        if at > 0:
+            if mass > 0.0:
+                t.lag_near[k] = (near[at] + far[at]) / mass
+                near_mass -= near[at]
+                far_mass -= far[at]
+            near[at] = far[at] = fresh[at] = steady[at] = 0.0
+        fresh_mass -= traits[j, _FRESH]
+        steady_mass -= traits[j, _N]
     here = context_of(length)
     prior = p.mixture_prior * unit
     total = 0.0
@@ -174,60 +192,98 @@ def gather(
     single[3] = 1.0 / max(steady_mass, unit)
     # Chances of repeats.
     repeats = 0.0
+    pooled = _LAG_POOLING * unit
+    hits, seen = t.lag_hits[CONTEXTS], t.lag_seen[CONTEXTS]
+    hits_here, seen_here = t.lag_hits[here], t.lag_seen[here]
     for k in range(length):
-        chance = (t.lag_hits[CONTEXTS, k] + _LAG_PRIOR * unit) / (t.lag_seen[CONTEXTS, k] + unit)
-        pooled = _LAG_POOLING * unit
-        chance = (t.lag_hits[here, k] + pooled * chance) / (t.lag_seen[here, k] + pooled)
+        trials = 1.0 / (seen[k] + unit)
+        chance = (hits[k] + _LAG_PRIOR * unit) * trials
+        chance = (hits_here[k] + pooled * chance) / (seen_here[k] + pooled)
         if mass > 0.0:
-            usual = (t.lag_expected[k] + _LAG_PRIOR * unit) / (t.lag_seen[CONTEXTS, k] + unit)
-            chance *= math.sqrt(t.lag_near[k] / usual + _LAG_SMOOTHING)
+            expected = (t.lag_expected[k] + _LAG_PRIOR * unit) * trials
+            chance *= math.sqrt(t.lag_near[k] / expected + _LAG_SMOOTHING)
         chance *= min(1.0, weights[k] / usual)
-        cells[items[k], _SCORE] = chance
+        chances[k] = chance
         repeats += chance
     if repeats > _MOST_REPEATS:
         for k in range(length):
-            cells[items[k], _SCORE] *= _MOST_REPEATS / repeats
+            chances[k] *= np.float32(_MOST_REPEATS / repeats)
         repeats = _MOST_REPEATS
     for x in range(mixture.size):
         single[x] *= (1.0 - repeats) * (t.prior[x] > 0.0)
         mixture[x] *= whole * single[x]
-    blend(t, length, unit)
-    m0, m1, m2, m3 = t.blend[0], t.blend[1], t.blend[2], t.blend[3]
-    for x in range(n):
-        c = touched[x]
-        if cells[c, _MARK] == _CANDIDATE:
-            cells[c, _SCORE] = (
-                m0 * cells[c, _NEAR]
-                + m1 * cells[c, _FAR]
-                + m2 * cells[c, _FRESH]
-                + m3 * cells[c, _N]
-            )
+    if p.mixed:
+        blend(t, length, unit)
+    else:
+        for x in range(mixture.size):
+            t.blend[x] = mixture[x]
+    m0, m1 = np.float32(t.blend[0]), np.float32(t.blend[1])
+    m2, m3 = np.float32(t.blend[2]), np.float32(t.blend[3])
+    for x in range(FIXED, n):
+        score[x] = (m0 * near[x] + m1 * far[x]) + (m2 * fresh[x] + m3 * steady[x])
     return n
 
 
-@numba.njit()
-def clear(t: Tables, n: int) -> None:
-    """Forget the candidates of the last `gather`."""
-    cells, touched = t.cells, t.touched
-    for x in range(n):
-        cells[touched[x], _MARK] = 0.0
+@kernel
+def clear(t: Tables, items: NDArray[np.int32], length: int, n: int, lists: bool) -> None:
+    """Forget the candidates of the last `gather` for this history."""
+    places, traits, touched, near, far = t.places, t.traits, t.touched, t.near, t.far
+    first = FIXED + t.listed.size if lists else FIXED
+    for x in range(first, n):
+        places[touched[x], _PLACE] = 0
+    for x in range(FIXED, n):
+        near[x] = 0.0
+        far[x] = 0.0
+    for k in range(length):
+        j = items[k]
+        at = places[j, _PLACE] if j >= 0 else 0
+        if at > 0:
+            t.fresh[at] = traits[j, _FRESH]
+            t.steady[at] = traits[j, _N]
 
 
-@numba.njit()
-def learn_mixture(t: Tables, length: int, item: int, unit: float) -> None:
+@kernel
+def rank_of(
+    t: Tables, n: int, items: NDArray[np.int32], length: int, item: int, own: int
+) -> tuple[int, float]:
+    """Return how many candidates stand before the item, -1 for none that can be told; its share.
+
+    ``own`` is where the item stands in the history, -1 if it does not.
+    """
+    at = t.places[item, _PLACE]
+    if (at == 0 and own < 0) or t.flags[item] & _SEEN == 0:
+        return -1, 0.0
+    score, touched = t.score, t.touched
+    target = t.chance[own] if own >= 0 else score[at]
+    if not target > 0.0:
+        return -1, 0.0
+    before = np.int32(0)
+    for x in range(FIXED, n):
+        before = np.int32(
+            before + np.int32((score[x] > target) | ((score[x] == target) & (touched[x] < item)))
+        )
+    rank = int(before)
+    for k in range(length):
+        s = t.chance[k]
+        rank += s > target or (s == target and items[k] < item)
+    return rank, target
+
+
+@kernel
+def learn_mixture(t: Tables, length: int, item: int, own: int, unit: float) -> None:
     """Credit the experts with the item that came, each by its share in the prediction.
 
     ``unit`` is what this event weighs. Call between `gather` and `clear`, before the item is
     learned. Repeats teach nothing here.
     """
-    if t.cells[item, _MARK] == _OWN:
+    if own >= 0:
         return
     mixture = t.mixture
-    listed = t.cells[item, _MARK] == _CANDIDATE
-    near = mixture[0] * t.cells[item, _NEAR] if listed else 0.0
-    far = mixture[1] * t.cells[item, _FAR] if listed else 0.0
-    fresh = mixture[2] * t.cells[item, _FRESH]
-    steady = mixture[3] * t.cells[item, _N]
+    at = t.places[item, _PLACE]
+    near = mixture[0] * t.near[at]
+    far = mixture[1] * t.far[at]
+    fresh = mixture[2] * t.traits[item, _FRESH]
+    steady = mixture[3] * t.traits[item, _N]
     total = near + far + fresh + steady
     if total > 0.0:
         unit /= total
@@ -238,44 +294,67 @@ def learn_mixture(t: Tables, length: int, item: int, unit: float) -> None:
         evidence[3] += steady * unit
 
 
-@numba.njit()
-def top(t: Tables, n: int, best: NDArray[np.int32], mark: bool) -> float:
+@kernel
+def _insert(
+    best: NDArray[np.int32], scores: NDArray[np.float32], size: int, item: int, s: float
+) -> int:
+    """Let the item into the best if it belongs there; return how many these are now."""
+    y = size
+    if size == best.size:
+        y -= 1
+        if s < scores[y] or (s == scores[y] and item > best[y]):
+            return size
+    while y > 0 and (scores[y - 1] < s or (scores[y - 1] == s and best[y - 1] > item)):
+        best[y] = best[y - 1]
+        scores[y] = scores[y - 1]
+        y -= 1
+    best[y] = item
+    scores[y] = s
+    return min(size + 1, best.size)
+
+
+@kernel
+def top(
+    t: Tables,
+    items: NDArray[np.int32],
+    length: int,
+    n: int,
+    best: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    mark: bool,
+) -> float:
     """Put the best candidates into ``best``; return their mean self-information in bits.
 
     With ``mark``, each is remembered as recommended once (catalogue coverage).
     """
-    cells, touched, flags = t.cells, t.touched, t.flags
-    size = 0
+    touched, flags, score, traits = t.touched, t.flags, t.score, t.traits
     room = best.size
-    last = -1.0
-    for x in range(n):
-        c = touched[x]
-        s = cells[c, _SCORE]
-        if s <= 0.0 or (size == room and (s < last or (s == last and c > best[room - 1]))):
-            continue
-        y = min(size, room - 1)
-        while y > 0:
-            b = best[y - 1]
-            if cells[b, _SCORE] > s or (cells[b, _SCORE] == s and b < c):
-                break
-            best[y] = b
-            y -= 1
-        best[y] = c
-        size = min(size + 1, room)
-        if size == room:
-            last = cells[best[room - 1], _SCORE]
+    size = 0
+    for k in range(length):
+        if items[k] >= 0 and t.chance[k] > 0.0:
+            size = _insert(best, scores, size, items[k], t.chance[k])
+    least = scores[room - 1] if size == room else np.float32(0.0)
+    # What its neighbours bring up is mostly better than the popular: these raise the bar first.
+    for x in range(n - 1, FIXED - 1, -1):
+        s = score[x]
+        if s > 0.0 and s >= least:
+            size = _insert(best, scores, size, touched[x], s)
+            if size == room:
+                least = scores[room - 1]
     share = 1.0
     known = 0
+    total = 1.0 / max(t.totals[_COUNT], 1e-300)
     for x in range(size):
         c = best[x]
+        count = traits[c, _N]
         # One logarithm of a product is ten times cheaper than ten; a share is above 1e-30.
-        if cells[c, _N] > 0.0:
-            share *= max(cells[c, _N] / t.totals[_COUNT], 1e-30)
+        if count > 0.0:
+            share *= max(count * total, 1e-30)
             known += 1
         if mark and flags[c] & _IN_TOP == 0:
             flags[c] |= _IN_TOP
             t.totals[_COVERED] += 1.0
-            t.dirty[c // CHUNK_ROWS] = 1
+            t.dirty[c] = 1
     for x in range(size, room):
         best[x] = -1
     return -math.log2(share) / known if known > 0 else 0.0

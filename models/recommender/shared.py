@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
 from models.recommender.step import StepOutput
-from models.recommender.tables import Config
 from models.recommender.vocabulary import UNKNOWN
 
 __all__ = ["SharedRecommender"]
@@ -121,7 +121,7 @@ class SharedRecommender:
         """Return the k best items and their scores; see `RecommenderCore.recommend_for`."""
         return self._view.recommend_for(hist_items, hist_weights, hist_len, k, exclude, ts)
 
-    def take_in(self, changed: Mapping[int, Mapping[str, bytes] | None]) -> None:
+    def take_in(self, changed: Mapping[int, Mapping[str, bytes | None] | None]) -> None:
         """Take in what changed in other partitions' contributions, by partition.
 
         A new partition's chunks come whole, later only the changed ones and ``meta``; None
@@ -151,7 +151,7 @@ class SharedRecommender:
         """Return the indexes here of items by another partition's index (-1 stays)."""
         return np.append(self._places[partition], np.int32(UNKNOWN))[items]
 
-    def dirty_chunks(self) -> dict[str, bytes]:
+    def dirty_chunks(self) -> dict[str, bytes | None]:
         """Return what changed of the contribution since `mark_clean`, by name of chunk."""
         return self.own.dirty_chunks()
 
@@ -163,7 +163,7 @@ class SharedRecommender:
         """Return the whole contribution, by name of chunk."""
         return self.own.all_chunks()
 
-    def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
+    def load_chunks(self, chunks: Mapping[str, bytes | None]) -> None:
         """Replace the contribution; what others learned must be taken in again."""
         self.own.load_chunks(chunks)
         self._others = {}

@@ -8,9 +8,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.config import POWER_STEPS
 from models.recommender.core import RecommenderCore
-from models.recommender.entry import score_history
-from models.recommender.tables import Cell
+from models.recommender.entry import Part
+from models.recommender.scoring import FAR_POWERS
+from models.recommender.tables import Row
 
 __all__ = ["AGAIN", "REASONS", "Candidates", "candidates"]
 
@@ -20,8 +22,7 @@ many choose it lately, or over long; the user chose it before and people come ba
 
 AGAIN = 4
 
-_COLUMNS = [Cell.NEAR, Cell.FAR, Cell.FRESH, Cell.COUNT]
-_OWN = 2.0
+_FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
 
 
 class Candidates(NamedTuple):
@@ -53,56 +54,42 @@ def candidates(
     Arguments as for `RecommenderCore.recommend_for`.
     """
     t, p = core.tables, core.parameters
-    found = score_history(t, p, items, weights, length, ts)
-    index = t.touched[:found].copy()
-    cells = t.cells[index]
-    t.cells[index, Cell.MARK] = 0.0
-    score = cells[:, Cell.SCORE]
-    usable = score > 0.0
+    index, parts = core.score(items, weights, length, ts)
     if excluded is not None and len(excluded):
-        usable &= ~np.isin(index, excluded)
-    if not usable.all():
-        index, cells, score = index[usable], cells[usable], score[usable]
+        usable = ~np.isin(index, excluded)
+        index, parts = index[usable], parts[usable]
+    score = parts[:, Part.SCORE]
     if len(score) > n:
         # Ties at the edge are kept, and cut by index below.
         near = score >= np.partition(score, len(score) - n)[len(score) - n]
-        index, cells, score = index[near], cells[near], score[near]
+        index, parts, score = index[near], parts[near], score[near]
     order = np.lexsort((index, -score))[:n]
-    index, cells, score = index[order], cells[order], score[order]
-    parts = cells[:, _COLUMNS] * t.blend
-    own = cells[:, Cell.MARK] == _OWN
+    index, parts, score = index[order], parts[order, : Part.SCORE], score[order]
     reason = parts.argmax(axis=1).astype(np.int8)
     share = parts.max(axis=1, initial=0.0) / np.maximum(score, np.finfo(float).tiny)
-    reason[own] = AGAIN
-    share[own] = 1.0
     because = np.full(len(index), -1, np.int32)
-    steps = np.float64(p.far_decay) ** np.arange(min(length, p.window))
+    steps = t.powers[FAR_POWERS, ::POWER_STEPS][: min(length, p.window)]
     _attribute(
-        t.neighbour,
-        t.strength,
-        t.filled,
-        t.cells[:, Cell.COUNT],
+        t.rows,
+        t.values,
         items[: len(steps)],
         (steps * weights[: len(steps)]).astype(np.float64),
-        p.source_power,
         index,
-        np.zeros(len(t.filled), np.int32),
+        np.zeros(len(t.flags), np.int32),
         because,
     )
     because[reason > 1] = -1
+    own = reason == AGAIN
     because[own] = index[own]
     return Candidates(index, score, reason, np.minimum(share, 1.0), because)
 
 
 @numba.njit(cache=True)
 def _attribute(
-    neighbour: NDArray[np.int32],
-    strength: NDArray[np.float32],
-    filled: NDArray[np.int32],
-    count: NDArray[np.float64],
+    rows: NDArray[np.int32],
+    values: NDArray[np.float32],
     items: NDArray[np.int32],
     weights: NDArray[np.float64],
-    source_power: float,
     chosen: NDArray[np.int32],
     place: NDArray[np.int32],
     because: NDArray[np.int32],
@@ -118,9 +105,9 @@ def _attribute(
         j = items[k]
         if j < 0:
             continue
-        source = weights[k] / (1.0 + max(0.0, count[j]) ** source_power)
-        for y in range(filled[j]):
-            x = place[neighbour[j, y]] - 1
-            if x >= 0 and source * strength[j, y] > best[x]:
-                best[x] = source * strength[j, y]
+        source = weights[k] / (1.0 + values[j, _SOURCE])
+        for y in range(_FIRST, _FIRST + 2 * rows[j, _FILLED], 2):
+            x = place[rows[j, y]] - 1
+            if x >= 0 and source * values[j, y + 1] > best[x]:
+                best[x] = source * values[j, y + 1]
                 because[x] = j

@@ -1,8 +1,4 @@
-"""Turn tables into versioned chunks of bytes, and back without losing a bit.
-
-A chunk of rows holds `CHUNK_ROWS` items with their ids; ``meta`` holds what belongs to none.
-The layout is little-endian arrays after a JSON header: data, never code.
-"""
+"""Frame versioned chunks of bytes: a JSON head and little-endian arrays; data, never code."""
 
 from __future__ import annotations
 
@@ -14,28 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.tables import CHUNK_ROWS, Cell, Tables
-
 __all__ = [
     "META",
-    "ROWS",
     "VERSION",
     "NewerSnapshotError",
     "SnapshotError",
+    "body_of",
     "frame",
+    "headed",
     "pack",
-    "pack_rows",
-    "row_chunk_name",
+    "taken",
     "unframe",
     "unpack",
-    "unpack_rows",
+    "version_of",
 ]
 
-VERSION = 1
-"""Version of the layout. Every version up to this one is read; a newer one is refused."""
+VERSION = 2
+"""Version of the layout. Every version up to this one is read; a newer one is refused.
+
+1: rows of neighbours in chunks of 16 items, each row's strengths in units of its own epoch.
+2: segments of a journal; ids apart.
+"""
 
 META = "meta"
-ROWS = "rows/"
 _CHUNK_MAGIC = b"HRrc"
 _FRAME_MAGIC = b"HRrf"
 _HEAD = struct.Struct("<4sHxxI")
@@ -50,16 +47,17 @@ class NewerSnapshotError(SnapshotError):
     """The snapshot was written by a newer version than this program reads."""
 
 
-def row_chunk_name(chunk: int) -> str:
-    """Return the name of the chunk that holds items ``chunk * CHUNK_ROWS`` and on."""
-    return f"{ROWS}{chunk:06d}"
-
-
-def _headed(head: bytes, parts: Sequence[bytes]) -> bytes:
+def headed(head: bytes, parts: Sequence[bytes]) -> bytes:
+    """Return a chunk of this version: ``head`` and what follows it."""
     return b"".join((_HEAD.pack(_CHUNK_MAGIC, VERSION, len(head)), head, *parts))
 
 
-def _head_of(data: bytes) -> tuple[dict[str, Any], int]:
+def version_of(data: bytes) -> int:
+    """Return the version in which a chunk is written."""
+    return _opened(data)[0]
+
+
+def _opened(data: bytes) -> tuple[int, int]:
     if len(data) < _HEAD.size:
         raise SnapshotError("a chunk of a recommender's snapshot is cut short")
     magic, version, size = _HEAD.unpack_from(data)
@@ -70,15 +68,28 @@ def _head_of(data: bytes) -> tuple[dict[str, Any], int]:
             f"the recommender's snapshot has version {version}, and this program reads up to "
             f"{VERSION}: upgrade the program, or reset the state"
         )
-    stop = _HEAD.size + size
-    return json.loads(data[_HEAD.size : stop]), stop
+    return version, size
+
+
+def body_of(data: bytes) -> tuple[bytes, int]:
+    """Return a chunk's head, and where what follows it begins."""
+    stop = _HEAD.size + _opened(data)[1]
+    return data[_HEAD.size : stop], stop
+
+
+def taken(data: bytes, dtype: str, n: int, at: int) -> tuple[NDArray[Any], int]:
+    """Return an array of a chunk, and where the next one begins."""
+    size = np.dtype(dtype).itemsize * n
+    if n < 0 or at + size > len(data):
+        raise SnapshotError("a chunk of a recommender's snapshot is cut short")
+    return np.frombuffer(data, dtype, n, at), at + size
 
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return a chunk that holds ``head`` (JSON) and the arrays."""
     shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     body_head = {"head": dict(head), "arrays": shapes}
-    return _headed(
+    return headed(
         json.dumps(body_head, separators=(",", ":"), sort_keys=True).encode(),
         [array.tobytes() for array in arrays.values()],
     )
@@ -86,76 +97,13 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the head and the (writable) arrays of `pack`."""
-    head, at = _head_of(data)
+    encoded, at = body_of(data)
+    head = json.loads(encoded)
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, shape in head["arrays"]:
-        size = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, np.dtype(dtype), size, at).reshape(shape).copy()
-        arrays[name] = array
-        at += array.nbytes
+        array, at = taken(data, dtype, int(np.prod(shape, dtype=np.int64)), at)
+        arrays[name] = array.reshape(shape).copy()
     return head["head"], arrays
-
-
-def pack_rows(t: Tables, chunk: int, ids: Sequence[str]) -> bytes:
-    """Return the chunk of rows number ``chunk``, whose items are ``ids``."""
-    start = chunk * CHUNK_ROWS
-    rows = slice(start, start + len(ids))
-    names = [item_id.encode() for item_id in ids]
-    filled = t.filled[rows]
-    used = np.arange(t.neighbour.shape[1]) < filled[:, None]
-    return _headed(
-        # Written by hand: there are hundreds of chunks a checkpoint.
-        b'{"first":%d,"rows":%d}' % (start, len(ids)),
-        [
-            t.cells[rows, : Cell.STORED].tobytes(),
-            filled.tobytes(),
-            t.flags[rows].tobytes(),
-            t.neighbour[rows][used].tobytes(),
-            t.strength[rows][used].tobytes(),
-            np.array([len(name) for name in names], "<u4").tobytes(),
-            *names,
-        ],
-    )
-
-
-def unpack_rows(t: Tables, data: bytes) -> tuple[int, list[str]]:
-    """Fill the rows of a chunk; return the index of its first item, and its ids.
-
-    Where the chunk's rows are longer than the table's, the first and strongest neighbours stay.
-    """
-    head, at = _head_of(data)
-    start, n = int(head["first"]), int(head["rows"])
-    rows = slice(start, start + n)
-    cells = np.frombuffer(data, "<f8", n * Cell.STORED, at)
-    filled = np.frombuffer(data, "<i4", n, at + cells.nbytes)
-    at += cells.nbytes + filled.nbytes
-    flags = np.frombuffer(data, "u1", n, at)
-    at += flags.nbytes
-    t.cells[rows, : Cell.STORED] = cells.reshape(n, Cell.STORED)
-    t.filled[rows] = filled
-    t.flags[rows] = flags
-    slots = int(t.filled[rows].sum())
-    neighbour = np.frombuffer(data, "<i4", slots, at)
-    strength = np.frombuffer(data, "<f4", slots, at + neighbour.nbytes)
-    at += neighbour.nbytes + strength.nbytes
-    room = t.neighbour.shape[1]
-    first = 0
-    for i in range(start, start + n):
-        size = int(t.filled[i])
-        row, weight = neighbour[first : first + size], strength[first : first + size]
-        first += size
-        if size > room:
-            row, weight = row[:room], weight[:room]
-            t.filled[i] = size = room
-        t.neighbour[i, :size] = row
-        t.strength[i, :size] = weight
-    lengths = np.frombuffer(data, "<u4", n, at)
-    at += lengths.nbytes
-    ids = []
-    for length in lengths.tolist():
-        ids.append(data[at : at + length].decode())
-        at += length
-    return start, ids
 
 
 def frame(chunks: Mapping[str, bytes]) -> bytes:

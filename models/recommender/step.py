@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.config import Parameters
 from models.recommender.counting import (
+    decayed,
     learn_item,
     learn_pair,
     learn_repeats,
     rescale,
-    step_back,
     units,
     usual_weight,
 )
 from models.recommender.guard import learn_guard
-from models.recommender.scoring import clear, gather, learn_mixture, top
-from models.recommender.tables import CHUNK_ROWS, Cell, Flag, Parameters, Tables, Total
+from models.recommender.kernel import kernel
+from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
+from models.recommender.tables import Row, Tables, Total
 
 __all__ = ["CORRECT", "ENGAGE", "MISS", "NEGATIVE", "NOT_PREDICTED", "StepOutput", "step_rows"]
 
@@ -32,9 +33,9 @@ MISS, NOT_PREDICTED = -1, -2
 
 TOP = 10
 RANKED = 100
-_SEEN = Flag.SEEN
 _EVENTS = Total.EVENTS
-_SCORE, _MARK = Cell.SCORE, Cell.MARK
+_FILLED, _FIRST = Row.FILLED, Row.FIRST
+_PAIR_POWERS = 2
 
 
 class StepOutput(NamedTuple):
@@ -51,23 +52,7 @@ class StepOutput(NamedTuple):
     n_items: int
 
 
-@numba.njit()
-def _rank(t: Tables, n: int, item: int) -> tuple[int, float]:
-    """Return the item's rank among the candidates and its probability."""
-    cells, touched = t.cells, t.touched
-    target = cells[item, _SCORE]
-    if cells[item, _MARK] == 0.0 or t.flags[item] & _SEEN == 0 or target <= 0.0:
-        return MISS, 0.0
-    before = 0
-    for x in range(n):
-        c = touched[x]
-        s = cells[c, _SCORE]
-        if s > target or (s == target and c < item):
-            before += 1
-    return (before if before < RANKED else MISS), target
-
-
-@numba.njit()
+@kernel
 def _position(items: NDArray[np.int32], length: int, item: int) -> int:
     for k in range(length):
         if items[k] == item:
@@ -75,35 +60,29 @@ def _position(items: NDArray[np.int32], length: int, item: int) -> int:
     return -1
 
 
-@numba.njit()
-def _pair(t: Tables, p: Parameters, a: int, b: int, amount: float, ts: float) -> None:
-    """Learn the pair in both directions."""
-    neighbour, strength, filled, cells = t.neighbour, t.strength, t.filled, t.cells
-    learn_pair(neighbour, strength, filled, cells, p.half_life_s, a, b, amount, ts)
-    learn_pair(neighbour, strength, filled, cells, p.half_life_s, b, a, amount, ts)
-    t.dirty[a // CHUNK_ROWS] = 1
-    t.dirty[b // CHUNK_ROWS] = 1
-
-
-@numba.njit()
+@kernel
 def _refuse(t: Tables, a: int, b: int, part: float) -> None:
     """Take ``part`` of the strength of ``b`` among a's neighbours away."""
-    row, value = t.neighbour[a], t.strength[a]
-    used = t.filled[a]
-    at = _position(row, used, b)
+    row, value = t.rows[a], t.values[a]
+    end = _FIRST + 2 * row[_FILLED]
+    at = -1
+    for x in range(_FIRST, end, 2):
+        if row[x] == b:
+            at = x
+            break
     if at < 0:
         return
-    left = np.float32(value[at] * (1.0 - part))
-    while at + 1 < used and value[at + 1] > left:
-        value[at] = value[at + 1]
-        row[at] = row[at + 1]
-        at += 1
-    value[at] = left
+    left = np.float32(value[at + 1] * (1.0 - part))
+    while at + 2 < end and value[at + 3] > left:
+        value[at + 1] = value[at + 3]
+        row[at] = row[at + 2]
+        at += 2
+    value[at + 1] = left
     row[at] = b
-    t.dirty[a // CHUNK_ROWS] = 1
+    t.dirty[a] = 1
 
 
-@numba.njit()
+@kernel
 def _learn_engagement(
     t: Tables,
     p: Parameters,
@@ -112,19 +91,19 @@ def _learn_engagement(
     length: int,
     item: int,
     w: float,
-    ts: float,
+    usual: float,
 ) -> None:
-    usual = usual_weight(t)
-    step = w
+    back = 0.0
     for k in range(min(length, p.window)):
         j = items[k]
-        amount = step * weights[k]
-        if j != item and amount > 0.0:
-            _pair(t, p, j, item, amount, ts)
-        step = step_back(step, p.pair_decay, weights[k], usual)
+        amount = w * decayed(t.powers, _PAIR_POWERS, back) * weights[k]
+        if j >= 0 and j != item and amount > 0.0:
+            learn_pair(t, j, item, amount)
+            learn_pair(t, item, j, amount)
+        back += min(1.0, weights[k] / usual)
 
 
-@numba.njit()
+@kernel
 def _learn_correction(
     t: Tables,
     p: Parameters,
@@ -133,7 +112,6 @@ def _learn_correction(
     length: int,
     item: int,
     delta: float,
-    ts: float,
 ) -> None:
     """Learn a label's difference with the history as it stands now.
 
@@ -150,29 +128,38 @@ def _learn_correction(
             if k < 0 or k >= length:
                 break
             amount = step * weights[k]
-            if amount != 0.0:
-                _pair(t, p, items[k], item, amount, ts)
+            j = items[k]
+            if j >= 0 and amount != 0.0:
+                learn_pair(t, j, item, amount)
+                learn_pair(t, item, j, amount)
             step *= p.pair_decay
             k += direction
 
 
-@numba.njit()
+@kernel
 def _learn_refusal(
     t: Tables, p: Parameters, items: NDArray[np.int32], length: int, item: int, w: float
 ) -> None:
     part = p.refusal * w
     for k in range(min(length, p.window)):
-        if items[k] != item:
+        if items[k] >= 0 and items[k] != item:
             _refuse(t, items[k], item, part)
         part *= p.pair_decay
 
 
-@numba.njit()
+@kernel
 def _push(
-    items: NDArray[np.int32], weights: NDArray[np.float32], length: int, item: int, w: float
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    length: int,
+    item: int,
+    position: int,
+    w: float,
 ) -> int:
-    """Move the item to the front of the history; return the new length."""
-    position = _position(items, length, item)
+    """Move the item, which stands at ``position`` or nowhere (-1), to the front of the history.
+
+    Returns the new length.
+    """
     if position < 0:
         position = min(length, items.size - 1)
         length = min(length + 1, items.size)
@@ -184,7 +171,7 @@ def _push(
     return length
 
 
-@numba.njit()
+@kernel
 def step_rows(
     t: Tables,
     p: Parameters,
@@ -204,7 +191,7 @@ def step_rows(
     novelty: NDArray[np.float32],
 ) -> None:
     """Handle every row; see `Recommender.step_many`."""
-    best = np.empty(TOP, np.int32)
+    best, scores = t.best, t.best_scores
     for r in range(user.size):
         rank[r] = NOT_PREDICTED
         predicted[r] = 0.0
@@ -226,29 +213,31 @@ def step_rows(
             rescale(t, p, now)
         unit, fresh_unit = units(t, p, now)
         if kind[r] == ENGAGE:
-            n = gather(t, p, items, weights, length, now, unit, fresh_unit)
-            found, share = _rank(t, n, i)
-            rank[r] = found
+            n = gather(t, p, items, weights, length, unit, fresh_unit)
+            own = _position(items, length, i)
+            before, share = rank_of(t, n, items, length, i, own)
+            rank[r] = before if 0 <= before < RANKED else MISS
             predicted[r] = share
-            novelty[r] = top(t, n, best, learn)
+            novelty[r] = top(t, items, length, n, best, scores, learn)
             if learn:
-                learn_mixture(t, length, i, w * unit)
                 usual = usual_weight(t)
-                learn_guard(t, n, length, i, min(1.0, w / usual), unit)
-            clear(t, n)
+                if p.mixed:
+                    learn_mixture(t, length, i, own, w * unit)
+                    learn_guard(t, n, length, i, own, min(1.0, w / usual), unit)
+            clear(t, items, length, n, p.lists)
             if learn:
-                learn_repeats(t, items, weights, length, i, w * unit, usual)
+                learn_repeats(t, weights, length, own, w * unit, usual)
                 t.totals[_EVENTS] += unit
                 learn_item(t, p, i, w, unit, fresh_unit)
-                _learn_engagement(t, p, items, weights, length, i, w, now)
-            hist_len[user[r]] = _push(items, weights, length, i, w)
+                _learn_engagement(t, p, items, weights, length, i, w * unit, usual_weight(t))
+            hist_len[user[r]] = _push(items, weights, length, i, own, w)
             ex_weight[example[r]] = w
         elif kind[r] == CORRECT:
             before = ex_weight[example[r]]
             delta = w - max(0.0, before)
             if learn and delta != 0.0:
                 learn_item(t, p, i, delta, unit, fresh_unit)
-                _learn_correction(t, p, items, weights, length, i, delta, now)
+                _learn_correction(t, p, items, weights, length, i, delta * unit)
             position = _position(items, length, i)
             if position >= 0:
                 weights[position] = w

@@ -13,6 +13,25 @@ UNKNOWN = -1
 """Index of an item that is not in the vocabulary."""
 
 
+class _Indexes(dict[str, int]):
+    """Index by id; looking up what is not there admits it, or says `UNKNOWN` and counts it."""
+
+    def __init__(self, ids: list[str], max_items: int) -> None:
+        super().__init__()
+        self._ids = ids
+        self._max_items = max_items
+        self.dropped = 0
+
+    def __missing__(self, item_id: str) -> int:
+        index = len(self._ids)
+        if index >= self._max_items:
+            self.dropped += 1
+            return UNKNOWN
+        self[item_id] = index
+        self._ids.append(item_id)
+        return index
+
+
 class Vocabulary:
     """Item ids by index and back, bounded.
 
@@ -24,12 +43,20 @@ class Vocabulary:
 
     def __init__(self, max_items: int) -> None:
         self.max_items = max_items
-        self.dropped = 0
-        self._index: dict[str, int] = {}
         self._ids: list[str] = []
+        self._index = _Indexes(self._ids, max_items)
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def dropped(self) -> int:
+        """Times that an item was refused because there was no room."""
+        return self._index.dropped
+
+    @dropped.setter
+    def dropped(self, times: int) -> None:
+        self._index.dropped = times
 
     def find(self, item_id: str) -> int:
         """Return the item's index, or `UNKNOWN`; admits nothing."""
@@ -37,25 +64,7 @@ class Vocabulary:
 
     def admit(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
         """Return the items' indexes, admitting the new ones in order."""
-        known = self._index.get
-        found = [known(item_id, UNKNOWN) for item_id in item_ids]
-        if UNKNOWN in found:
-            for position, index in enumerate(found):
-                if index == UNKNOWN:
-                    found[position] = self._admit_one(item_ids[position])
-        return np.array(found, np.int32)
-
-    def _admit_one(self, item_id: str) -> int:
-        index = self._index.get(item_id, UNKNOWN)
-        if index != UNKNOWN:
-            return index
-        if len(self._ids) >= self.max_items:
-            self.dropped += 1
-            return UNKNOWN
-        index = len(self._ids)
-        self._index[item_id] = index
-        self._ids.append(item_id)
-        return index
+        return np.fromiter(map(self._index.__getitem__, item_ids), np.int32, len(item_ids))
 
     def ids(self, indexes: Iterable[int]) -> list[str]:
         """Return the ids of these indexes."""

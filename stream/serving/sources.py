@@ -12,7 +12,7 @@ import numpy as np
 
 from models.recommender import HISTORY, Config
 from models.recommender.core import RecommenderCore
-from models.recommender.snapshot import META, ROWS, SnapshotError
+from models.recommender.snapshot import SnapshotError
 from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.ids import user_key
 from stream.serving.model import NOBODY, Person, ServedModel, merged
@@ -142,8 +142,7 @@ class StoreSource:
         changed: dict[int, dict[str, bytes]] = {}
         for chunk in chunks:
             name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
-            if name == META or name.startswith(ROWS):
-                changed.setdefault(chunk.partition, {})[name] = chunk.data
+            changed.setdefault(chunk.partition, {})[name] = chunk.data
         for partition, data in sorted(changed.items()):
             part = self._parts.get(partition) or RecommenderCore(self._config)
             try:

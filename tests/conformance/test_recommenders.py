@@ -7,7 +7,7 @@ import pytest
 from river.reco.base import Ranker
 
 from models.recommender import Config, Recommender
-from models.recommender.tables import EXPERTS
+from models.recommender.config import EXPERTS
 
 CONFIGS = {
     "default": Config(),

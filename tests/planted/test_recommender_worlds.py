@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bench.recommender_peers import figures, popularity
 from bench.recommender_worlds import WORLDS, Stream, habits, long_histories, sessions
 from models.recommender import Config, Recommender
-from models.recommender.tables import EXPERTS
+from models.recommender.config import EXPERTS
 
 
 def ranks(stream: Stream, config: Config | None = None) -> NDArray[np.int32]:

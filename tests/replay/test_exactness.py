@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from models import Recommender
 from stream.assembly import pipeline_spec
+from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.config import Settings
 from stream.events import EVENTS, GOLD
 from stream.pipeline import PartitionPipeline, PipelineSpec
@@ -65,12 +67,17 @@ def run(
 def stored(store: MemoryStore) -> dict[str, object]:
     head = store.claim(0, EPOCH)
     keys = [key for key, _ in head.timers]
-    # The recommender's rows are written as they change: a chunk that was rewritten is equal.
+    # The recommender's rows are written as they change: what they add up to is compared.
+    learned = {k: v for k, v in head.chunks.items() if k.startswith(RECOMMENDER_CHUNKS)}
+    recommender = Recommender()
+    if learned:
+        recommender.load_chunks({k.removeprefix(RECOMMENDER_CHUNKS): v for k, v in learned.items()})
     return {
         "offsets": dict(head.next_offsets),
         "timers": sorted(head.timers),
         "users": store.load_users(0, keys),
-        "chunks": dict(head.chunks),
+        "chunks": {k: v for k, v in head.chunks.items() if k not in learned},
+        "recommender": recommender.all_chunks(),
     }
 
 
@@ -172,6 +179,7 @@ def test_a_repeated_stream_learns_nothing_twice(order: str) -> None:
     twice_state = stored(store)
     assert twice_state["users"] == once_state["users"]
     assert twice_state["timers"] == once_state["timers"]
+    assert twice_state["recommender"] == once_state["recommender"]
     counted = {"own/clock", "share/counts"}  # the duplicates themselves are counted there
     assert {k: v for k, v in _chunks(twice_state).items() if k not in counted} == {
         k: v for k, v in _chunks(once_state).items() if k not in counted

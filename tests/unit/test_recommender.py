@@ -19,6 +19,7 @@ from models.recommender import (
     Recommender,
     StepOutput,
 )
+from models.recommender.segments import segment_size
 
 
 class Stream(NamedTuple):
@@ -99,7 +100,7 @@ def test_a_split_into_calls_changes_no_bit(size: int) -> None:
 def test_chunks_written_while_dirty_restore_every_bit() -> None:
     stream = mixed_stream()
     owner = Owner(Recommender(), stream)
-    stored: dict[str, bytes] = {}
+    stored: dict[str, bytes | None] = {}
     for start in range(0, 2000, 250):
         owner.step(start, start + 250)
         stored.update(owner.model.dirty_chunks())
@@ -116,15 +117,52 @@ def test_chunks_written_while_dirty_restore_every_bit() -> None:
     assert restored.to_bytes() == owner.model.to_bytes()
 
 
+def rows_written(chunks: dict[str, bytes | None]) -> int:
+    """Return how many rows the segments among the chunks hold."""
+    return sum(
+        segment_size(data) for name, data in chunks.items() if data and name.startswith("segments/")
+    )
+
+
 def test_only_what_changed_is_dirty() -> None:
     stream = mixed_stream(items=3000)
     owner = Owner(Recommender(), stream)
     owner.step(0, 2999)
     everything = owner.model.dirty_chunks()
+    assert rows_written(everything) == len(owner.model.vocabulary)
     owner.model.mark_clean()
-    owner.step(2999, 3000)
-    assert "meta" in owner.model.dirty_chunks()
-    assert len(owner.model.dirty_chunks()) <= 45 < len(everything)
+    owner.step(0, 1)  # an item that is there already
+    changed = owner.model.dirty_chunks()
+    # The item, a window of its neighbours, and who was in a top 10 for the first time.
+    assert 1 < rows_written(changed) <= 1 + 20 + 10
+    assert set(changed) == {"meta", "segments", "segments/001"}
+    owner.model.mark_clean()
+    owner.step(1, 2, learn=False)
+    assert owner.model.dirty_chunks() == {}
+
+
+def test_checkpoints_without_number_stay_small_and_restore_every_bit() -> None:
+    stream = mixed_stream(items=900)
+    owner = Owner(Recommender(), stream)
+    stored: dict[str, bytes | None] = {}
+    written = 0
+    for start in range(0, 3000, 4):
+        owner.step(start, start + 4)
+        changed = owner.model.dirty_chunks()
+        owner.model.mark_clean()
+        stored.update(changed)
+        written += rows_written(changed)
+        if start % 500 == 0:
+            restored = Recommender()
+            restored.load_chunks(stored)
+            assert restored.all_chunks() == owner.model.all_chunks()
+            # It goes on where the other stopped.
+            assert restored.dirty_chunks() == {}
+            owner.model.load_chunks(stored)
+    items = len(owner.model.vocabulary)
+    assert rows_written(stored) <= 2 * items + 4096
+    assert sum(data is not None for data in stored.values()) <= 128 + 2 + items // 256 + 1
+    assert written < 750 * 4 * 25
 
 
 def test_frozen_ranks_alike_and_learns_nothing() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import zlib
+from pathlib import Path
 
 import pytest
 
 from models.recommender import Config, Recommender
-from models.recommender.snapshot import NewerSnapshotError, SnapshotError
+from models.recommender.snapshot import NewerSnapshotError, SnapshotError, unframe
+
+FIXTURES = Path(__file__).parents[1] / "replay" / "fixtures"
 
 
 def small() -> Recommender:
@@ -53,7 +58,7 @@ def test_a_missing_chunk_is_refused() -> None:
     model = Recommender()
     model.learn_many(["a"] * 50, [f"i{x}" for x in range(50)])
     chunks = model.all_chunks()
-    for name in ("meta", "rows/000001"):
+    for name in ("meta", "segments", "segments/000", "ids/000000"):
         with pytest.raises(SnapshotError):
             Recommender().load_chunks({k: v for k, v in chunks.items() if k != name})
 
@@ -62,7 +67,7 @@ def test_a_refused_snapshot_leaves_the_model_as_it_was() -> None:
     model = small()
     before = model.to_bytes()
     broken = model.all_chunks()
-    del broken["rows/000000"]
+    del broken["segments/000"]
     with pytest.raises(SnapshotError):
         model.load_chunks(broken)
     assert model.to_bytes() == before
@@ -82,3 +87,40 @@ def test_rows_longer_than_configured_keep_the_strongest() -> None:
     short.load_chunks(model.all_chunks())
     short.learn_one("new", "hub", True)
     assert [item for item, _ in short.recommend("new", 4)] == ["i0", "i1", "i2", "i3"]
+
+
+def first_version() -> tuple[bytes, float, dict[str, list[tuple[str, float]]]]:
+    """Return a snapshot of version 1, the time of its last event, and what it recommended."""
+    data = zlib.decompress((FIXTURES / "recommender_v1.bin.z").read_bytes())
+    expected = json.loads((FIXTURES / "recommender_v1.expected.json").read_bytes())
+    return data, expected["last_ts"], expected["recommended"]
+
+
+def test_the_first_version_is_read_and_recommends_the_same() -> None:
+    data, ts, expected = first_version()
+    model = Recommender.from_bytes(data)
+    for user, items in expected.items():
+        got = dict(model.recommend(user, 10, ts=ts))
+        assert got == pytest.approx(dict(items), rel=1e-4)
+    # It goes on in the version of today.
+    model.learn_many(["new"], ["item é1"], ts=[ts + 1.0])
+    again = Recommender.from_bytes(model.to_bytes())
+    assert again.to_bytes() == model.to_bytes()
+    assert again.recommend("user 1", 5) == model.recommend("user 1", 5)
+
+
+def test_a_store_of_the_first_version_is_written_anew_and_tidied() -> None:
+    stored: dict[str, bytes | None] = dict(unframe(first_version()[0]))
+    old = [name for name in stored if name.startswith("rows/")]
+    del stored["histories"]
+    model = Recommender(Config(half_life_s=86_400.0, fresh_half_life_s=3_600.0, popular=8))
+    model.load_chunks(stored)
+    changed = model.dirty_chunks()
+    assert old
+    assert all(changed[name] is None for name in old)
+    stored.update(changed)
+    model.mark_clean()
+    assert model.dirty_chunks() == {}
+    restored = Recommender(model.config)
+    restored.load_chunks({name: data for name, data in stored.items() if data is not None})
+    assert restored.all_chunks() == model.all_chunks()
