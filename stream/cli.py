@@ -12,6 +12,7 @@ from stream.api.problems import Problem
 from stream.commands.console import REFUSED, Refused, note, out
 from stream.commands.demo import demo
 from stream.commands.doctor import doctor
+from stream.commands.evaluate import evaluate
 from stream.commands.lfs import lfs_app
 from stream.commands.replay import replay
 from stream.commands.running import serve, up, worker
@@ -53,7 +54,7 @@ app = typer.Typer(
     help="Learn online from interaction events: weak supervision, late rewards, recommendations.",
     epilog="Settings: headrace.toml, or HEADRACE_… variables. Begin with `headrace demo`.",
 )
-for command in (demo, up, worker, serve, topics, replay, simulate, schema, doctor):
+for command in (demo, up, worker, serve, topics, replay, evaluate, simulate, schema, doctor):
     app.command()(command)
 app.add_typer(lfs_app, name="lfs")
 app.add_typer(state_app, name="state")
