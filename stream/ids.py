@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import xxhash
 
-__all__ = ["KEY_BYTES", "event_hash", "example_id", "exposure_hash", "user_key"]
+__all__ = ["KEY_BYTES", "event_hash", "event_hashes", "example_id", "exposure_hash", "user_key"]
 
 _ENCODING = ("utf-8", "surrogatepass")
 """JSON may escape half a surrogate pair; an id must exist for it all the same."""
@@ -72,6 +73,20 @@ def example_id(key: bytes, request_id: str | None, item_id: str, event_id: str) 
 def exposure_hash(request_id: str, item_id: str) -> int:
     """Return the second half of the id of an exposure that a request names."""
     return xxhash.xxh3_64_intdigest(f"{request_id}\0{item_id}".encode(*_ENCODING))
+
+
+def event_hashes(event_ids: Sequence[str]) -> list[int]:
+    r"""Return the hash of each event, as `event_hash` does.
+
+    Examples
+    --------
+    >>> event_hashes(["e1", "\ud800"]) == [event_hash("e1"), event_hash("\ud800")]
+    True
+    """
+    try:
+        return list(map(xxhash.xxh3_64_intdigest, map(str.encode, event_ids)))
+    except UnicodeEncodeError:
+        return [event_hash(event_id) for event_id in event_ids]
 
 
 def event_hash(event_id: str) -> int:

@@ -7,7 +7,7 @@ which the models then label and learn from. See DESIGN §4, *Examples and labels
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import isnan
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from monitoring.counts import JoinCounts
 from stream.decoding.fields import MAX_CONTEXT_KEYS
 from stream.events import Interaction
 from stream.evidence import COUNT_COLUMN, SUM_COLUMN, Column, blank_row
-from stream.ids import event_hash, exposure_hash
+from stream.ids import event_hashes, exposure_hash
 from stream.join_rules import JoinRules, TypeRule
 from stream.rows import ASSESSED, CORRECT, ENGAGE, NEGATIVE, NOTHING, REASONS, REVISED, Rows
 from stream.timers import NEVER, Timers
@@ -103,6 +103,7 @@ class Join:
         self.gone: set[bytes] = set()
         self.dirty: dict[bytes, UserState] = {}
         self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
+        self._max_examples = rules.max_examples
         self._disorder_s = rules.disorder_s
         self._dedup_horizon_s = rules.dedup_horizon_s
         self._forget_after_s = rules.forget_after_s
@@ -131,48 +132,56 @@ class Join:
             for key in self.timers.take(watermark):
                 self._fire(self.by_key[key], watermark, rows)
 
-    def apply(self, event: Interaction, rows: Rows) -> None:
-        """Apply one event: nothing, if it was seen before or comes too late."""
-        ts = event.ts
-        user = self.resident[event.user_id]
-        event_name = event_hash(event.event_id)
-        if event_name in user.seen:
-            self.duplicates += 1
-            self.ignored.append(event)
-            return
+    def apply(self, events: Sequence[Interaction], rows: Rows) -> None:
+        """Apply events in order: nothing of one that was seen before, or comes too late."""
+        resident, timers, dirty = self.resident, self.timers, self.dirty
+        disorder_s, feedback = self._disorder_s, self._feedback
         max_ts = self.max_ts
-        if ts > max_ts:
-            if self.timers.next_at <= ts - self._disorder_s:
-                self.advance(ts, rows)
-                # Whose own timer was due was forgotten, and comes back as somebody new.
-                user = self.resident[event.user_id]
+        names = event_hashes([event.event_id for event in events])
+        for event, name in zip(events, names, strict=True):
+            ts = event.ts
+            user = resident[event.user_id]
+            seen = user.seen
+            if name in seen:
+                self.duplicates += 1
+                self.ignored.append(event)
+                continue
+            if ts > max_ts:
+                max_ts = ts
+                if timers.next_at <= ts - disorder_s:
+                    self.advance(ts, rows)
+                    # Whose own timer was due was forgotten, and comes back as somebody new.
+                    user = resident[event.user_id]
+                    seen = user.seen
+                else:
+                    self.max_ts = ts
+            elif ts < max_ts - self._dedup_horizon_s:
+                self.too_late += 1
+                self.ignored.append(event)
+                continue
+            dirty[user.key] = user
+            seen[name] = ts
+            if not len(seen) % _LOOK_EVERY:
+                self._forget_events(seen)
+            if event.segment is not None:
+                user.segment = event.segment
+            rate, since_s = user.rate, ts - user.last_ts
+            if since_s > 0.0:
+                rate *= 2.0 ** (-since_s / _RATE_HALF_LIFE_S)
+                user.last_ts = ts
+            user.rate = rate + 1.0
+            kind = event.type
+            does = feedback.get(kind)
+            if does is not None:
+                self._answer(user, event, ts, name, does, rows)
+            elif kind == "impression":
+                self._expose(user, event, ts, name, rows)
+            elif kind == "search":
+                self._turn(user, None, ts)
             else:
-                self.max_ts = ts
-        elif ts < max_ts - self._dedup_horizon_s:
-            self.too_late += 1
-            self.ignored.append(event)
-            return
-        self.dirty[user.key] = user
-        seen = user.seen
-        seen[event_name] = ts
-        if not len(seen) % _LOOK_EVERY:
-            self._forget_events(seen)
-        if event.segment is not None:
-            user.segment = event.segment
-        since_s = ts - user.last_ts
-        if since_s > 0.0:
-            user.rate *= 2.0 ** (-since_s / _RATE_HALF_LIFE_S)
-            user.last_ts = ts
-        user.rate += 1.0
-        kind = event.type
-        if kind == "search":
-            self._left(user, None, ts)
-        elif kind == "impression":
-            self._expose(user, event, event_name, rows)
-        else:
-            self._answer(user, event, event_name, rows)
-        if user.due == NEVER:
-            self._schedule(user, user.last_ts + self._forget_after_s)
+                self._answer(user, event, ts, name, _UNKNOWN, rows)
+            if user.due == NEVER:
+                self._schedule(user, user.last_ts + self._forget_after_s)
 
     # --- one event ------------------------------------------------------------------------
 
@@ -186,57 +195,72 @@ class Join:
                 self.counts.dropped["event_ids"] += 1
             del seen[name]
 
-    def _expose(self, user: UserState, event: Interaction, event_name: int, rows: Rows) -> None:
+    def _expose(
+        self, user: UserState, event: Interaction, ts: float, name: int, rows: Rows
+    ) -> None:
         request_id = event.request_id
-        name = exposure_hash(request_id, event.item_id) if request_id else event_name
+        if request_id:
+            name = exposure_hash(request_id, event.item_id)
         example = user.examples.get(name)
         if example is None:
-            rules, ts = self.rules, event.ts
+            rules = self.rules
             due = deadline = ts + rules.exposure_window_s
-            example = self._open(user, event, name, deadline, rows)
+            example = self._open(user, event, ts, name, deadline, rows)
             if rules.early_after_s is not None:
                 due = min(due, ts + rules.early_after_s)
             if due < user.due:
                 self._schedule(user, due)
-            self._left(user, name, ts)
+            self._turn(user, name, ts)
         elif event.context:
             self._add_context(example, event.context)
         evidence = example.evidence
         evidence[_C_IMPRESSIONS] += 1.0
         if event.position is not None:
-            evidence[_C_POSITION] = float(event.position)
+            evidence[_C_POSITION] = event.position
         if event.propensity is not None:
             evidence[_C_PROPENSITY] = event.propensity
         if event.policy is not None:
             example.policy = event.policy
 
-    def _answer(self, user: UserState, event: Interaction, event_name: int, rows: Rows) -> None:
-        ts, kind = event.ts, event.type
-        does = self._feedback.get(kind) or _feedback(kind, _NO_RULE)
+    def _answer(
+        self,
+        user: UserState,
+        event: Interaction,
+        ts: float,
+        name: int,
+        does: _Feedback,
+        rows: Rows,
+    ) -> None:
         counted, summed, window_s, starts, positive, negative = does
-        request_id = event.request_id
-        name = exposure_hash(request_id, event.item_id) if request_id else event_name
-        example = self._find(user, event, name)
+        example = None
+        if event.request_id:
+            name = exposure_hash(event.request_id, event.item_id)
+            example = self._named(user, name)
+        if example is None:
+            example = user.latest.get(event.item_id)
+            if example is not None and example.stage == FINAL:
+                example = None
         if example is None:
             self.counts.organic += 1
             deadline = ts + max(self.rules.exposure_window_s, window_s)
-            example = self._open(user, event, name, deadline, rows)
+            example = self._open(user, event, ts, name, deadline, rows)
             if deadline < user.due:
                 self._schedule(user, deadline)
+            evidence = example.evidence
         else:
             self.counts.matched += 1
-            self.delays_s.append(ts - example.evidence[_C_OPENED])
+            evidence = example.evidence
+            self.delays_s.append(ts - evidence[_C_OPENED])
             if event.context:
                 self._add_context(example, event.context)
         if user.previous != example.hash:
-            self._left(user, example.hash, ts)
-        evidence = example.evidence
+            self._turn(user, example.hash, ts)
         evidence[counted] += 1.0
         value = event.value
         if value is not None:
             if summed >= 0:
                 evidence[summed] += value
-            elif kind == "rating":
+            elif event.type == "rating":
                 evidence[_C_RATING] = value
         if isnan(evidence[_C_FIRST]):
             evidence[_C_FIRST] = ts
@@ -259,36 +283,32 @@ class Join:
             task = NEGATIVE if negative else NOTHING
         rows.add(user, example, stage, reason, task, ts)
 
-    def _find(self, user: UserState, event: Interaction, name: int) -> Example | None:
-        """Return what the feedback answers: the named exposure, or the item's latest open one."""
-        if event.request_id:
-            example = user.examples.get(name)
-            if example is not None:
-                if example.stage < FINAL or example.deadline > self.watermark:
-                    return example
-                # Past correction, though nobody had reason to forget it yet.
-                self._forget(user, example)
-        example = user.latest.get(event.item_id)
-        return example if example is not None and example.stage < FINAL else None
+    def _named(self, user: UserState, name: int) -> Example | None:
+        """Return the exposure that a request names, if it still takes corrections."""
+        example = user.examples.get(name)
+        if example is None or example.stage < FINAL or example.deadline > self.watermark:
+            return example
+        # Past correction, though nobody had reason to forget it yet.
+        self._forget(user, [example])
+        return None
 
     def _open(
-        self, user: UserState, event: Interaction, name: int, deadline: float, rows: Rows
+        self, user: UserState, event: Interaction, ts: float, name: int, deadline: float, rows: Rows
     ) -> Example:
-        examples, ts, item_id = user.examples, event.ts, event.item_id
-        if len(examples) >= self.rules.max_examples:
+        examples, latest, item_id = user.examples, user.latest, event.item_id
+        if len(examples) >= self._max_examples:
             self._make_room(user, ts, rows)
         evidence = blank_row()
         evidence[_C_OPENED] = ts
         evidence[_C_RATE] = user.rate
-        before = user.latest.get(item_id)
+        before = latest.get(item_id)
         if before is not None:
             evidence[_C_REPEATS] = before.evidence[_C_REPEATS] + (1.0 if before.engaged else 0.0)
         context = event.context or _NO_CONTEXT  # never changed in place: the event's own will do
         example = Example(
             name, item_id, evidence, deadline, OPENED, 0, False, b"", user.segment, context
         )
-        examples[name] = example
-        user.latest[item_id] = example
+        examples[name] = latest[item_id] = example
         self.pending += 1
         return example
 
@@ -303,18 +323,17 @@ class Join:
             merged = dict(islice(merged.items(), MAX_CONTEXT_KEYS))
         example.context = merged
 
-    def _left(self, user: UserState, now: int | None, ts: float) -> None:
+    def _turn(self, user: UserState, now: int | None, ts: float) -> None:
         """Note on the previous example how soon the person turned to something else."""
         previous, user.previous = user.previous, now
         if previous is None or previous == now:
             return
         example = user.examples.get(previous)
-        if example is None:
-            return
-        evidence = example.evidence
-        last = evidence[_C_LAST]
-        if ts >= last and isnan(evidence[_C_AWAY]):
-            evidence[_C_AWAY] = ts - last
+        if example is not None:
+            evidence = example.evidence
+            last = evidence[_C_LAST]
+            if ts >= last and isnan(evidence[_C_AWAY]):
+                evidence[_C_AWAY] = ts - last
 
     def _make_room(self, user: UserState, ts: float, rows: Rows) -> None:
         oldest = next(iter(user.examples.values()))
@@ -323,7 +342,7 @@ class Join:
             self._close(user, oldest, ts, _BOUND, rows)
         else:
             self.counts.dropped["closed_examples"] += 1
-        self._forget(user, oldest)
+        self._forget(user, [oldest])
 
     # --- timers ---------------------------------------------------------------------------
 
@@ -338,15 +357,16 @@ class Join:
         the last of it may be: one timer a visit instead of one an example.
         """
         self.dirty[user.key] = user
-        early_after_s = self.rules.early_after_s
-        open_due, closed_until = NEVER, 0.0
-        for example in tuple(user.examples.values()):
+        early_after_s, lateness_s = self.rules.early_after_s, self.rules.lateness_horizon_s
+        open_due, closed_until = NEVER, -NEVER
+        forgotten = []
+        for example in user.examples.values():
             deadline = example.deadline
-            if example.stage < FINAL:
+            if example.stage != FINAL:
                 if deadline > watermark:
                     if deadline < open_due:
                         open_due = deadline
-                    if example.stage == OPENED and early_after_s is not None:
+                    if early_after_s is not None and example.stage == OPENED:
                         early = example.evidence[_C_OPENED] + early_after_s
                         if early <= watermark:
                             example.stage = PROVISIONAL
@@ -355,18 +375,23 @@ class Join:
                             open_due = min(open_due, early)
                     continue
                 self._close(user, example, deadline, _CLOSED, rows)
-                deadline = example.deadline = deadline + self.rules.lateness_horizon_s
-            if deadline <= watermark:
-                self._forget(user, example)
-            elif deadline > closed_until:
+                deadline = example.deadline = deadline + lateness_s
+            if deadline > closed_until:
                 closed_until = deadline
-        next_due = open_due if open_due != NEVER else closed_until
-        if not next_due:
-            next_due = user.last_ts + self._forget_after_s
-            if next_due <= watermark:
-                self._drop(user)
-                return
-        self._schedule(user, next_due)
+            if deadline <= watermark:
+                forgotten.append(example)
+        if forgotten:
+            self._forget(user, forgotten)
+        due = open_due
+        if due == NEVER:
+            due = closed_until
+            if due <= watermark:
+                # Nothing is left.
+                due = user.last_ts + self._forget_after_s
+                if due <= watermark:
+                    self._drop(user)
+                    return
+        self._schedule(user, due)
 
     def _close(self, user: UserState, example: Example, ts: float, reason: int, rows: Rows) -> None:
         evidence = example.evidence
@@ -381,17 +406,20 @@ class Join:
             task = NEGATIVE if evidence[_C_IMPRESSIONS] > 0 else NOTHING
         rows.add(user, example, FINAL, reason, task, ts)
 
-    def _forget(self, user: UserState, example: Example) -> None:
-        del user.examples[example.hash]
-        item_id = example.item_id
-        if user.latest.get(item_id) is not example:
+    def _forget(self, user: UserState, forgotten: Sequence[Example]) -> None:
+        examples, latest = user.examples, user.latest
+        for example in forgotten:
+            del examples[example.hash]
+        if not examples:
+            latest.clear()
             return
+        gone = {example.item_id for example in forgotten if latest.get(example.item_id) is example}
+        for item_id in gone:
+            del latest[item_id]
         # What is latest follows from what is kept: it must be the same after a restart.
-        for other in reversed(user.examples.values()):
-            if other.item_id == item_id:
-                user.latest[item_id] = other
-                return
-        del user.latest[item_id]
+        for example in examples.values():
+            if example.item_id in gone:
+                latest[example.item_id] = example
 
     def _drop(self, user: UserState) -> None:
         """Forget a person; a blank takes their place, so that nobody asks the store for the old."""
@@ -403,4 +431,4 @@ class Join:
         self.bring_in(blank)
 
 
-_NO_RULE: Final = TypeRule(window_s=0.0)
+_UNKNOWN: Final = _feedback("", TypeRule(window_s=0.0))

@@ -288,13 +288,12 @@ class PartitionPipeline:
         for tick in [*decoded.ticks, None]:
             stop = tick.position if tick is not None else len(events)
             if len(gold):
-                for event in events[start:stop]:
-                    if event.ts > gold.first_ts:
-                        rows = self._answer_due(event.ts, rows, effects)
-                    apply(event, rows)
-            else:
-                for event in events[start:stop]:
-                    apply(event, rows)
+                for at in range(start, stop):
+                    if events[at].ts > gold.first_ts:
+                        apply(events[start:at], rows)
+                        start = at
+                        rows = self._answer_due(events[at].ts, rows, effects)
+            apply(events[start:stop], rows)
             start = stop
             if tick is not None:
                 rows = self._answer_due(tick.ts, rows, effects)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from stream.evidence import COLUMNS, blank_row
@@ -111,11 +113,18 @@ class Rows:
         """The rows as columns; no row may be added any more."""
         if self._columns is None:
             # Every number is a small integer or a time: exact as a float.
-            table = np.array(self._table, dtype=np.float64).reshape(-1, _WIDTH).T
-            types = (np.int32, np.int32, np.int8, np.int8, np.int8, np.int64, np.float64)
+            table = np.frombuffer(array("d", self._table)).reshape(-1, _WIDTH)
+            n = len(table)
             self._columns = RowColumns(
-                *(column.astype(dtype) for column, dtype in zip(table, types, strict=True))
+                np.empty(n, dtype=np.int32),
+                np.empty(n, dtype=np.int32),
+                np.empty(n, dtype=np.int8),
+                np.empty(n, dtype=np.int8),
+                np.empty(n, dtype=np.int8),
+                np.empty(n, dtype=np.int64),
+                np.empty(n),
             )
+            _cut(table, *self._columns)
         return self._columns
 
     def evidence(self) -> NDArray[np.float64]:
@@ -128,3 +137,24 @@ class Rows:
             example.slot = -1
         for user in self.users:
             user.slot = -1
+
+
+@njit(cache=True, nogil=True)
+def _cut(
+    table: NDArray[np.float64],
+    example: NDArray[np.int32],
+    user: NDArray[np.int32],
+    stage: NDArray[np.int8],
+    reason: NDArray[np.int8],
+    kind: NDArray[np.int8],
+    revision: NDArray[np.int64],
+    ts: NDArray[np.float64],
+) -> None:
+    for row in range(len(table)):
+        example[row] = np.int32(table[row, 0])
+        user[row] = np.int32(table[row, 1])
+        stage[row] = np.int8(table[row, 2])
+        reason[row] = np.int8(table[row, 3])
+        kind[row] = np.int8(table[row, 4])
+        revision[row] = np.int64(table[row, 5])
+        ts[row] = table[row, 6]

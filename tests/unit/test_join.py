@@ -59,7 +59,7 @@ class World:
         if user not in self.join.resident:
             self.join.bring_in(UserState(user, user_key(user)))
         rows = Rows()
-        self.join.apply(Interaction(event_id, kind, ts, user, item, **more), rows)
+        self.join.apply([Interaction(event_id, kind, ts, user, item, **more)], rows)
         return self._keep(rows)
 
     def advance(self, ts: float) -> Rows:
