@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.recommender.config import Config
 from models.recommender.entry import copy, derive_items
-from models.recommender.journal import MAX_SEGMENTS, Journal
+from models.recommender.journal import MAX_SEGMENTS, Journal, Plan
 from models.recommender.legacy import ROWS_PREFIX, bring_forward, read_rows
 from models.recommender.segments import (
     IDS,
@@ -30,7 +31,7 @@ from models.recommender.segments import (
     unpack_segment,
     unpack_table,
 )
-from models.recommender.snapshot import META, SnapshotError, pack, unpack, version_of
+from models.recommender.snapshot import META, SnapshotError, pack_text, unpack, version_of
 from models.recommender.tables import GLOBAL_ARRAYS, Tables, Total
 from models.recommender.vocabulary import Vocabulary
 
@@ -73,13 +74,13 @@ class Checkpoints:
         self._journal = Journal()
         self._ids_stored = 0
         self._obsolete: list[str] = []
+        self._config_text = json.dumps(config.as_dict(), separators=(",", ":"), sort_keys=True)
 
     # ---- out
 
     def changed(self, t: Tables, vocabulary: Vocabulary, meta: bytes) -> dict[str, bytes | None]:
         """Return what changed since `commit`, by name; None is to be deleted."""
-        journal, items = self._journal, len(vocabulary)
-        plan = journal.plan(np.flatnonzero(t.dirty[:items]), items)
+        journal, plan = self._journal, self._plan(t, vocabulary)
         chunks: dict[str, bytes | None] = dict.fromkeys(self._obsolete)
         table = journal.table()
         sequence = journal.sequence
@@ -97,13 +98,17 @@ class Checkpoints:
 
     def commit(self, t: Tables, vocabulary: Vocabulary) -> None:
         """Take note that what `changed` returned is stored."""
-        items = len(vocabulary)
-        plan = self._journal.plan(np.flatnonzero(t.dirty[:items]), items)
+        plan = self._plan(t, vocabulary)
         if len(plan.rows):
             self._journal.commit(plan)
-        self._ids_stored = items
+        self._ids_stored = len(vocabulary)
         self._obsolete = []
-        t.dirty[:items] = 0
+        t.dirty[: len(vocabulary)] = 0
+
+    def _plan(self, t: Tables, vocabulary: Vocabulary) -> Plan:
+        items = len(vocabulary)
+        dirty = np.flatnonzero(t.dirty[:items].view(np.bool_))
+        return self._journal.plan(dirty, items)
 
     def everything(self, t: Tables, vocabulary: Vocabulary, meta: bytes) -> dict[str, bytes]:
         """Return everything learned, by name, the same however it was stored before."""
@@ -122,13 +127,12 @@ class Checkpoints:
 
     def meta(self, t: Tables, vocabulary: Vocabulary, last_ts: float) -> bytes:
         """Return the chunk of what belongs to no item."""
-        head = {
-            "config": self._config.as_dict(),
-            "items": len(vocabulary),
-            "dropped": vocabulary.dropped,
-            "last_ts": last_ts,
-        }
-        return pack(head, {name: getattr(t, name) for name in GLOBAL_ARRAYS})
+        # The configuration does not change: making it text each time took longer than the rest.
+        head = (
+            f'{{"config":{self._config_text},"dropped":{vocabulary.dropped},'
+            f'"items":{len(vocabulary)},"last_ts":{json.dumps(last_ts)}}}'
+        )
+        return pack_text(head, {name: getattr(t, name) for name in GLOBAL_ARRAYS})
 
     # ---- in
 
@@ -172,7 +176,7 @@ class Checkpoints:
             covered[rows] = True
         if len(found) == len(table) and not covered.all():
             raise SnapshotError("rows of the recommender's snapshot are missing")
-        journal.forget(set(table))
+        journal.forget(set(journal.table()) - set(table))
         journal.sequence = sequence
         self._journal = journal
         self._ids_stored = meta.items

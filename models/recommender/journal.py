@@ -11,6 +11,7 @@ log-structured file system with greedy cleaning: Rosenblum and Ousterhout, 1992)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ _FREE = -1
 
 
 class Plan(NamedTuple):
-    """What a save writes: these rows, in order, into a slot; and what it gives up."""
+    """What a save writes: these rows, by index, into a slot; and which slots it gives up."""
 
     rows: NDArray[np.int64]
     slot: int
@@ -47,7 +48,7 @@ class Journal:
         self._where = np.full(0, _FREE, np.int16)
         self._number = np.full(MAX_SEGMENTS, _FREE, np.int64)
         self._live = np.zeros(MAX_SEGMENTS, np.int64)
-        self._size = np.zeros(MAX_SEGMENTS, np.int64)
+        self._rows: dict[int, NDArray[np.int64]] = {}
 
     def table(self) -> dict[int, int]:
         """Return the number of the segment in each slot that is taken."""
@@ -60,54 +61,64 @@ class Journal:
             more = np.full(max(items, 2 * known) - known, _FREE, np.int16)
             self._where = np.concatenate([self._where, more])
 
-    def forget(self, kept: set[int]) -> None:
-        """Give up the segments in other slots: nothing in them counts any more."""
-        for slot in set(self.table()) - kept:
-            self._number[slot] = _FREE
-            self._live[slot] = self._size[slot] = 0
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of these rows each segment holds."""
+        where = self._where[rows]
+        return np.bincount(where[where != _FREE], minlength=MAX_SEGMENTS)
 
     def plan(self, dirty: NDArray[np.int64], items: int) -> Plan:
         """Return what to write when these of ``items`` rows changed; changes nothing."""
         self._reserve(items)
-        where = self._where
-        live, size = self._live.copy(), self._size.copy()
-        before = where[dirty]
-        live -= np.bincount(before[before != _FREE], minlength=MAX_SEGMENTS)
+        live = self._live - self._places(dirty)
         taken = self._number != _FREE
-        freed = taken & (live == 0)
-        rows = dirty
-        while True:
-            kept = taken & ~freed
-            n = np.count_nonzero(kept)
-            stored = int(size[kept].sum()) + len(rows)
-            if n < MAX_SEGMENTS and (n == 0 or stored <= 2 * items + _SPARE_ROWS):
+        kept = taken & (live > 0)
+        room = 2 * items + _SPARE_ROWS - len(dirty)
+        stored = sum(len(self._rows[slot]) for slot in np.flatnonzero(kept).tolist())
+        n = int(np.count_nonzero(kept))
+        # The fewest live rows first, the oldest of equals.
+        order = np.lexsort((self._number, live))
+        parts = [dirty]
+        for victim in order[kept[order]].tolist():
+            if n < MAX_SEGMENTS and stored <= room:
                 break
-            candidates = np.flatnonzero(kept)
-            victim = candidates[np.lexsort((self._number[candidates], live[candidates]))[0]]
-            freed[victim] = True
-            own = np.flatnonzero(where[:items] == victim)
-            rows = np.union1d(rows, own)
-        slots = np.flatnonzero(~taken | freed)
-        given_up = np.flatnonzero(freed).tolist()
-        slot = int(given_up[0]) if given_up else int(slots[0])
-        return Plan(rows, slot, [one for one in given_up if one != slot])
+            own = self._rows[victim]
+            own = own[self._where[own] == victim]
+            parts.append(own)
+            kept[victim] = False
+            n -= 1
+            stored -= len(self._rows[victim])
+            room -= len(own)
+        rows = dirty
+        if len(parts) > 1:
+            # What changed and what is cleaned overlap.
+            chosen = np.zeros(items, np.bool_)
+            for part in parts:
+                chosen[part] = True
+            rows = np.flatnonzero(chosen)
+        freed = np.flatnonzero(taken & ~kept).tolist()
+        slot = freed[0] if freed else int(np.argmin(taken))
+        return Plan(rows, slot, freed[1:])
 
     def commit(self, plan: Plan) -> None:
         """Take note that the plan was carried out."""
-        for slot in (*plan.freed, plan.slot):
-            self._number[slot] = _FREE
-            self._live[slot] = self._size[slot] = 0
+        self.forget({*plan.freed, plan.slot})
         self.note(plan.slot, self.sequence, plan.rows)
+
+    def forget(self, slots: Iterable[int]) -> None:
+        """Give segments up: nothing in them counts any more."""
+        for slot in slots:
+            self._number[slot] = _FREE
+            self._live[slot] = 0
+            self._rows.pop(slot, None)
 
     def note(self, slot: int, number: int, rows: NDArray[np.int64]) -> None:
         """Take note that a segment, newer than all others, holds these rows."""
         self.sequence = max(self.sequence, number + 1)
         if not len(rows):
             return
-        self._reserve(int(rows.max()) + 1)
-        before = self._where[rows]
-        self._live -= np.bincount(before[before != _FREE], minlength=MAX_SEGMENTS)
-        np.maximum(self._live, 0, out=self._live)
+        self._reserve(int(rows[-1]) + 1)
+        self._live = np.maximum(self._live - self._places(rows), 0)
         self._where[rows] = slot
         self._number[slot] = number
-        self._live[slot] = self._size[slot] = len(rows)
+        self._live[slot] = len(rows)
+        self._rows[slot] = rows

@@ -19,6 +19,7 @@ __all__ = [
     "frame",
     "headed",
     "pack",
+    "pack_text",
     "taken",
     "unframe",
     "unpack",
@@ -87,10 +88,16 @@ def taken(data: bytes, dtype: str, n: int, at: int) -> tuple[NDArray[Any], int]:
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return a chunk that holds ``head`` (JSON) and the arrays."""
-    shapes = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
-    body_head = {"head": dict(head), "arrays": shapes}
+    return pack_text(json.dumps(head, separators=(",", ":"), sort_keys=True), arrays)
+
+
+def pack_text(head: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return a chunk that holds ``head``, JSON already, and the arrays."""
+    shapes = ",".join(
+        f'["{name}","{array.dtype.str}",{list(array.shape)}]' for name, array in arrays.items()
+    )
     return headed(
-        json.dumps(body_head, separators=(",", ":"), sort_keys=True).encode(),
+        f'{{"arrays":[{shapes}],"head":{head}}}'.encode(),
         [array.tobytes() for array in arrays.values()],
     )
 
