@@ -26,12 +26,16 @@ def default_config(
         # Labeling functions: better than chance, worth twenty examples.
         lf_accuracy=0.7,
         lf_strength=20.0,
-        # Annotators: a diagonal start, the population, and √n votes of their own accuracy.
+        # Annotators: as many votes of the average one as they are alike, four at the start, and
+        # three of their own accuracy.
         crowd_accuracy=0.7,
         crowd_strength=4.0,
-        population_strength=1.0,
-        coin_strength=1.5,
-        crowd_shrinkage=15.0,
+        crowd_limit=30.0,
+        spread_votes=200.0,
+        # People change more slowly than code: that they do not starts ahead, in nats.
+        crowd_lasting=2.0,
+        coin_strength=3.0,
+        crowd_shrinkage=1.0,
         # Examples for which the share of votes stands in, where balance is learned.
         vote_share=3000.0,
         evidence_half_life=200.0,
@@ -44,10 +48,11 @@ def default_config(
         gold_half_life=float("inf"),
         gold_boost=3.0,
         prior_strength=10.0,
+        crowd_prior_strength=100.0,
         balance_strength=200.0,
         temperature_strength=20.0,
         corrector_variance=0.25,
         learn_balance=learn_balance,
-        replay_passes=8,
+        replay_passes=4,
         use_pairs=correlations,
     )

@@ -22,7 +22,7 @@ NEWTON_STEPS = 3
 CONJUGATE_STEPS = 10
 
 
-@njit(cache=True)
+@njit()
 def correct(
     row: npt.NDArray[np.int8],
     n: int,
@@ -39,7 +39,7 @@ def correct(
             out[k] += corrector[1 + columns[a] * k_n + row[columns[a]], k]
 
 
-@njit(cache=True)
+@njit()
 def _gradient(
     answers: Answers,
     used: npt.NDArray[np.int64],
@@ -76,7 +76,7 @@ def _gradient(
                 out[1 + columns[a] * k_n + row[columns[a]], k] += error
 
 
-@njit(cache=True)
+@njit()
 def _curvature(
     answers: Answers,
     used: npt.NDArray[np.int64],
@@ -107,7 +107,7 @@ def _curvature(
                     out[1 + w * k_n + row[w], k] += step[k]
 
 
-@njit(cache=True)
+@njit()
 def fit_corrector(answers: Answers, size: int, tables: Tables, config: Config) -> None:
     """Fit the corrector to the answers at hand by Newton steps solved by conjugate gradients."""
     k_n = tables.log_prior.shape[0]

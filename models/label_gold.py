@@ -24,7 +24,7 @@ FEW_ANSWERS = 32
 REFIT_EVERY = 8
 
 
-@njit(cache=True)
+@njit()
 def learn_gold_row(
     row: VoteArray,
     label: int,
@@ -88,7 +88,7 @@ def learn_gold_row(
         fit_corrector(answers, min(answers.total[0], answers.label.shape[0]), tables, config)
 
 
-@njit(cache=True)
+@njit()
 def _log_chance(score: FloatArray, label: int) -> float:
     top = score.max()
     total = 0.0
@@ -97,7 +97,7 @@ def _log_chance(score: FloatArray, label: int) -> float:
     return float(max(score[label] - top - math.log(total), WORST))
 
 
-@njit(cache=True)
+@njit()
 def _score_answer(
     row: VoteArray,
     label: int,

@@ -9,29 +9,30 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
+from models.label_pairs import build_pairs, pair_width
 from models.label_replay import find_recent, replay_start
 from models.label_rows import (
     add_belief,
     add_counts,
+    fill_inverse,
     find_votes,
     judge,
     learn_evidence,
     learn_pairs,
     publish,
 )
-from models.label_tables import build_pairs, build_tables, pair_width
+from models.label_tables import build_tables
 
 __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_rows"]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
 
-EARLY = 128
-EARLY_BLOCK = 8
-"""Longest block among the first examples."""
+EARLY_SHARE = 8
+"""A block is at most an eighth of what was learned: what the first examples teach is new."""
 
 
-@njit(cache=True)
+@njit()
 def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> None:
     """Move the block's predictive likelihoods into the sums, decayed by votes cast."""
     for w in range(tables.voted.shape[0]):
@@ -44,7 +45,7 @@ def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> No
             tables.voted[w] = 0.0
 
 
-@njit(cache=True)
+@njit()
 def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> None:
     """Express sums at a time ``age`` examples later; ``weight`` (H,) divides the bank's sums."""
     m = sums.cast.shape[0]
@@ -76,7 +77,7 @@ def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> No
         sums.gold_hits[:, :] *= keep
 
 
-@njit(cache=True)
+@njit()
 def start_block(
     own: Sums,
     other: Sums,
@@ -96,19 +97,18 @@ def start_block(
         build_pairs(own, other, tables, config, forms, pair_width(own))
 
 
-@njit(cache=True)
+@njit()
 def block_length(own: int, clock: int, block: int) -> int:
     """Return the own examples that make up a block of the whole stream, a sixteenth of it at least.
 
     A partition that sees a quarter of the stream learns after a quarter of a block, so that all
     follow a change at the same speed. The first blocks are short: what they teach is new.
     """
-    longest = min(block, EARLY_BLOCK) if own < EARLY else block
-    share = block * own // clock if clock > 0 else block
-    return int(max(min(share, longest), block // 16, 1))
+    share = max(block * own // clock, block // 16) if clock > 0 else block
+    return int(max(min(share, own // EARLY_SHARE), 1))
 
 
-@njit(cache=True)
+@njit()
 def step_rows(
     first: int,
     votes: VoteArray,
@@ -185,9 +185,8 @@ def step_rows(
                 factor[h] = -factor[h]
             add_counts(row, posterior, factor, own)
             add_belief(posterior, factor, own, tables, prior, leave)
-            learn_evidence(
-                row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave
-            )
+            fill_inverse(row, n_votes, columns, shares, tables, inverse)
+            learn_evidence(row, ex_votes[e], n_votes, columns, inverse, posterior, own, tables)
             ex_votes[e] = row
             ex_proba[e] = posterior
             if place >= 0:
@@ -199,9 +198,10 @@ def step_rows(
             tables.weight[h] *= config.growth[h]
         add_counts(row, posterior, tables.weight, own)
         add_belief(posterior, tables.weight, own, tables, prior, leave)
-        learn_evidence(row, ex_votes[e], n_votes, columns, shares, posterior, own, tables, leave)
+        fill_inverse(row, n_votes, columns, shares, tables, inverse)
+        learn_evidence(row, ex_votes[e], n_votes, columns, inverse, posterior, own, tables)
         if config.use_pairs:
-            learn_pairs(row, n_votes, columns, shares, posterior, own, tables, limit, inverse)
+            learn_pairs(row, n_votes, columns, inverse, posterior, own, tables, limit)
         counters[0] += 1
         counters[1] += 1
         counters[2] += 1

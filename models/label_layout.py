@@ -41,7 +41,7 @@ PAIR_LIMIT = 512
 ANSWER_SIZE = 512
 """Latest gold answers that the corrector is fitted to."""
 
-REPLAY_SIZE = 128
+REPLAY_SIZE = 512
 """First examples that get a second look."""
 
 TEMPERATURES: FloatArray = np.exp(np.linspace(np.log(0.5), np.log(8.0), 25))
@@ -58,7 +58,9 @@ class Config(NamedTuple):
     lf_strength: float
     crowd_accuracy: float
     crowd_strength: float
-    population_strength: float
+    crowd_limit: float
+    spread_votes: float
+    crowd_lasting: float
     coin_strength: float
     crowd_shrinkage: float
     vote_share: float
@@ -70,6 +72,7 @@ class Config(NamedTuple):
     gold_half_life: float
     gold_boost: float
     prior_strength: float
+    crowd_prior_strength: float
     balance_strength: float
     temperature_strength: float
     corrector_variance: float

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_config import HALF_LIVES, default_config
-from models.label_gold import learn_gold_row
+from models.label_entry import gold, step
 from models.label_inputs import (
     class_code,
     form_code,
@@ -18,7 +18,6 @@ from models.label_inputs import (
     read_row,
     read_votes,
 )
-from models.label_kernels import step_rows
 from models.label_layout import FloatArray
 from models.label_replay import find_recent
 from models.label_snapshot import pack, unpack
@@ -192,27 +191,10 @@ class LabelModel:
         row = 0
         state = self.state
         while True:
-            row = step_rows(
-                row,
-                votes,
-                example,
-                emit,
-                ex_votes,
-                ex_proba,
-                ex_clock,
-                learn,
-                state.counters,
-                state.recent,
-                state.own,
-                state.other,
-                state.tables,
-                state.config,
-                state.prior,
-                state.forms,
-                proba,
-                weights,
-                clock,
-            )
+            row = step(
+                state.handle(), row, votes, example, emit, ex_votes, ex_proba, ex_clock, learn,
+                proba, weights, clock,
+            )  # fmt: skip
             state.take_in_waiting()
             if row >= n:
                 break
@@ -357,22 +339,7 @@ class LabelModel:
             message = f"label {label} is not a position in {self.classes}"
             raise ValueError(message)
         state = self.state
-        learn_gold_row(
-            row,
-            label,
-            believed,
-            known,
-            max(age, 0.0),
-            chance,
-            self.clock,
-            state.answers,
-            state.own,
-            state.other,
-            state.tables,
-            state.config,
-            state.prior,
-            state.forms,
-        )
+        gold(state.handle(), row, label, believed, known, max(age, 0.0), chance)
 
     # Columns ----------------------------------------------------------------------------------
 

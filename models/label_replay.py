@@ -7,15 +7,16 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_rows import add_belief, add_counts, find_votes, judge, learn_pairs
-from models.label_tables import build_pairs, build_tables, pair_width
+from models.label_pairs import build_pairs, pair_width
+from models.label_rows import add_belief, add_counts, fill_inverse, find_votes, judge, learn_pairs
+from models.label_tables import build_tables
 
 __all__ = ["find_recent", "replay_start"]
 
 IntArray = npt.NDArray[np.int64]
 
 
-@njit(cache=True)
+@njit()
 def find_recent(recent: Recent, size: int, clock: int) -> int:
     """Return the place of the example learned at ``clock``, or -1."""
     low = 0
@@ -29,7 +30,7 @@ def find_recent(recent: Recent, size: int, clock: int) -> int:
     return low if low < size and recent.clock[low] == clock else -1
 
 
-@njit(cache=True)
+@njit()
 def replay_start(
     size: int,
     now: int,
@@ -81,7 +82,8 @@ def replay_start(
                 add_counts(row, change, factor, own)
             add_belief(posterior, factor, own, tables, prior, change)
             if config.use_pairs:
-                learn_pairs(row, n, columns, shares, posterior, own, tables, width, inverse)
+                fill_inverse(row, n, columns, shares, tables, inverse)
+                learn_pairs(row, n, columns, inverse, posterior, own, tables, width)
         build_tables(own, other, tables, config, prior, forms)
         if config.use_pairs:
             build_pairs(own, other, tables, config, forms, width)

@@ -14,6 +14,7 @@ __all__ = [
     "add_belief",
     "add_counts",
     "at_prior",
+    "fill_inverse",
     "find_votes",
     "judge",
     "learn_evidence",
@@ -30,7 +31,7 @@ FOLD_BELOW = 1e-150
 BINARY = 2
 
 
-@njit(cache=True)
+@njit()
 def _softmax(score: FloatArray, out: FloatArray) -> None:
     """Write the softmax of ``score`` into ``out``, no value below TINY."""
     k_n = score.shape[0]
@@ -45,7 +46,7 @@ def _softmax(score: FloatArray, out: FloatArray) -> None:
         out[k] = max(out[k] / total, TINY)
 
 
-@njit(cache=True)
+@njit()
 def find_votes(
     row: VoteArray, n_classes: int, tables: Tables, columns: IntArray, shares: FloatArray
 ) -> int:
@@ -67,7 +68,7 @@ def find_votes(
     return n
 
 
-@njit(cache=True)
+@njit()
 def judge(
     row: VoteArray,
     n: int,
@@ -89,7 +90,7 @@ def judge(
     _softmax(score, posterior)
 
 
-@njit(cache=True)
+@njit()
 def publish(
     row: VoteArray,
     n: int,
@@ -164,7 +165,7 @@ def publish(
         weights[columns[a]] += rest / n
 
 
-@njit(cache=True)
+@njit()
 def _log_odds(score: FloatArray, best: int) -> float:
     """Return log(p / (1 − p)) of class ``best`` under unnormalised log-probabilities."""
     top = -np.inf
@@ -178,44 +179,58 @@ def _log_odds(score: FloatArray, best: int) -> float:
     return float(score[best] - top - math.log(total))
 
 
-@njit(cache=True)
+@njit()
 def _fold_row(w: int, sums: Sums, tables: Tables) -> None:
     for h in range(tables.product.shape[1]):
         sums.evidence[w, h] += math.log(tables.product[w, h])
         tables.product[w, h] = 1.0
 
 
-@njit(cache=True)
+@njit()
+def fill_inverse(
+    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    shares: FloatArray,
+    tables: Tables,
+    inverse: FloatArray,
+) -> None:
+    """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K)."""
+    for a in range(n):
+        w = columns[a]
+        for k in range(inverse.shape[1]):
+            inverse[a, k] = math.exp(-shares[a] * tables.log_like[w, row[w], k])
+
+
+@njit()
 def learn_evidence(
     row: VoteArray,
     label_of: VoteArray,
     n: int,
     columns: IntArray,
-    shares: FloatArray,
+    inverse: FloatArray,
     posterior: FloatArray,
     sums: Sums,
     tables: Tables,
-    leave: FloatArray,
 ) -> None:
     """Score each half-life's prediction of a vote by the posterior without that vote.
 
     ``label_of`` holds the votes already learned: those are not scored again.
     """
-    m_k, h_n = posterior.shape[0], tables.weight.shape[0]
+    k_n, h_n = posterior.shape[0], tables.weight.shape[0]
     for a in range(n):
         w = columns[a]
         label = row[w]
         if label_of[w] >= 0:
             continue
         total = 0.0
-        for k in range(m_k):
-            leave[k] = posterior[k] * math.exp(-shares[a] * tables.log_like[w, label, k])
-            total += leave[k]
+        for k in range(k_n):
+            total += posterior[k] * inverse[a, k]
         low = 1.0
         for h in range(h_n):
             p = 0.0
-            for k in range(m_k):
-                p += leave[k] * tables.bank[w, label, h, k]
+            for k in range(k_n):
+                p += posterior[k] * inverse[a, k] * tables.bank[w, label, h, k]
             tables.product[w, h] *= max(p / total, 1e-6)
             low = min(low, tables.product[w, h])
         tables.voted[w] += 1.0
@@ -224,26 +239,19 @@ def learn_evidence(
             _fold_row(w, sums, tables)
 
 
-@njit(cache=True)
+@njit()
 def learn_pairs(
     row: VoteArray,
     n: int,
     columns: IntArray,
-    shares: FloatArray,
+    inverse: FloatArray,
     posterior: FloatArray,
     sums: Sums,
     tables: Tables,
     limit: int,
-    inverse: FloatArray,
 ) -> None:
     """Compare each pair's agreement with what its accuracies explain, leaving both out."""
     k_n = posterior.shape[0]
-    for a in range(n):
-        w = columns[a]
-        for k in range(k_n):
-            inverse[a, k] = math.exp(
-                -shares[a] * (tables.log_like[w, row[w], k] - tables.log_like[w, row[w], 0])
-            )
     for b in range(1, n):
         v = columns[b]
         if v >= limit:
@@ -265,7 +273,7 @@ def learn_pairs(
             sums.pairs[first + w, 3] += expected * (1.0 - expected)
 
 
-@njit(cache=True)
+@njit()
 def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums) -> None:
     """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
     k_n, h_n = posterior.shape[0], factor.shape[0]
@@ -280,7 +288,7 @@ def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: 
             sums.mass[h, k] += factor[h] * posterior[k]
 
 
-@njit(cache=True)
+@njit()
 def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: FloatArray) -> None:
     """Write what ``posterior`` would be under the configured class balance into ``out``."""
     total = 0.0
@@ -291,7 +299,7 @@ def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: Floa
         out[k] /= total
 
 
-@njit(cache=True)
+@njit()
 def add_belief(
     posterior: FloatArray,
     factor: FloatArray,

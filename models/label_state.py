@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_not
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.label_corrector import fit_corrector
-from models.label_kernels import block_length, fold_evidence, scale_sums
+from models.label_entry import Arrays, Handle, bind, fold, rebuild, scale
 from models.label_layout import (
     Answers,
     Config,
@@ -32,7 +32,6 @@ from models.label_stats import (
     decode,
     merge_contributions,
 )
-from models.label_tables import build_pairs, build_tables, pair_width
 
 __all__ = ["LabelState"]
 
@@ -58,6 +57,8 @@ class LabelState:
     recent: Recent
     answers: Answers
     waiting: bytes | None = None
+    _handle: Handle | None = None
+    _bound: tuple[Any, ...] = ()
 
     @classmethod
     def empty(cls, config: Config, prior: FloatArray, block: int) -> LabelState:
@@ -68,7 +69,7 @@ class LabelState:
             prior=prior,
             lfs=(),
             forms=np.zeros(0, dtype=np.int64),
-            counters=np.array([0, 0, 0, block, 0, block_length(0, 0, block), 0], dtype=np.int64),
+            counters=np.array([0, 0, 0, block, 0, 1, 0], dtype=np.int64),
             own=new_sums(0, k, h),
             other=new_sums(0, k, h),
             tables=new_tables(0, k, h),
@@ -81,13 +82,26 @@ class LabelState:
         """Votes cast by each column anywhere: the clock of its evidence."""
         return np.asarray(self.own.cast + self.other.cast)
 
+    def handle(self) -> Handle:
+        """Return the arrays as compiled functions take them."""
+        arrays = Arrays(
+            self.counters,
+            self.recent,
+            self.own,
+            self.other,
+            self.tables,
+            self.config,
+            self.prior,
+            self.forms,
+            self.answers,
+        )
+        if self._handle is None or any(map(is_not, self._bound, arrays)):
+            self._handle, self._bound = bind(arrays), arrays
+        return self._handle
+
     def rebuild(self) -> None:
         """Derive the tables anew, without moving the clock or the block under way."""
-        build_tables(self.own, self.other, self.tables, self.config, self.prior, self.forms)
-        width = pair_width(self.own)
-        build_pairs(self.own, self.other, self.tables, self.config, self.forms, width)
-        size = min(int(self.answers.total[0]), len(self.answers.label))
-        fit_corrector(self.answers, size, self.tables, self.config)
+        rebuild(self.handle())
 
     def append(self, names: Sequence[str], forms: Sequence[int]) -> None:
         """Append columns; their statistics start now."""
@@ -97,7 +111,7 @@ class LabelState:
             raise ValueError(message)
         m, old = len(joined), len(self.lfs)
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
-        fold_evidence(self.own, self.other, self.tables, self.config)
+        fold(self.own, self.other, self.tables, self.config)
         self.lfs = joined
         self.forms = np.concatenate([self.forms, np.array(forms, dtype=np.int64)])
         self.own = widen_sums(self.own, m)
@@ -120,8 +134,8 @@ class LabelState:
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         sums = Sums(*(array.copy() for array in self.own))
         tables = Tables(*(array.copy() for array in self.tables))
-        fold_evidence(sums, new_sums(len(self.lfs), k, h), tables, self.config)
-        scale_sums(sums, self.config, float(self.counters[IN_BLOCK]), tables.weight)
+        fold(sums, new_sums(len(self.lfs), k, h), tables, self.config)
+        scale(sums, self.config, float(self.counters[IN_BLOCK]), tables.weight)
         return Contribution(
             lfs=self.lfs,
             count=int(self.counters[OWN]),
@@ -162,7 +176,7 @@ class LabelState:
             (self.own, float(now - clock), now_seen - seen),
             (other, float(now - theirs.clock), now_seen - their_seen),
         ):
-            scale_sums(sums, self.config, since, 2.0 ** (since / self.config.half_lives))
+            scale(sums, self.config, since, 2.0 ** (since / self.config.half_lives))
             age_evidence(sums, votes, self.config.evidence_half_life)
         self.other = other
         self.counters[CLOCK] = now
@@ -177,7 +191,7 @@ class LabelState:
         where = {name: j for j, name in enumerate(both.lfs)}
         self.own = align_sums(both.sums, [where[name] for name in self.lfs])
         since = float(both.clock - int(self.counters[CLOCK]))
-        scale_sums(self.other, self.config, since, 2.0 ** (since / self.config.half_lives))
+        scale(self.other, self.config, since, 2.0 ** (since / self.config.half_lives))
         self._join_answers(theirs)
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         self.tables = new_tables(len(self.lfs), k, h)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.label_kernels import scale_sums
+from models.label_entry import scale
 from models.label_layout import Config, FloatArray, Sums, new_sums, pair_count
 from models.label_snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
 
@@ -133,7 +133,7 @@ def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contri
     for part, columns, seen in aligned:
         sums = align_sums(part.sums, columns)
         age = float(clock - part.clock)
-        scale_sums(sums, config, age, 2.0 ** (age / config.half_lives))
+        scale(sums, config, age, 2.0 ** (age / config.half_lives))
         age_evidence(sums, votes_seen - seen, config.evidence_half_life)
         for into, more in zip(total, sums, strict=True):
             np.add(into, more, out=into)

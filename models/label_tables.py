@@ -10,21 +10,17 @@ from numba import njit
 
 from models.label_layout import CROWD, LF, Config, FloatArray, Sums, Tables
 
-__all__ = ["build_pairs", "build_tables", "pair_width"]
+__all__ = ["build_tables"]
 
 IntArray = npt.NDArray[np.int64]
 
 LEAST = 1e-12
 LEAST_ANSWERS = 20
+LEAST_STRENGTH = 0.5
+"""Votes that the average annotator stands for, at least."""
 
 
-@njit(cache=True)
-def pair_width(sums: Sums) -> int:
-    """Return how many columns have pairwise statistics."""
-    return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
-
-
-@njit(cache=True)
+@njit()
 def build_tables(
     own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray, forms: IntArray
 ) -> None:
@@ -35,7 +31,7 @@ def build_tables(
     theta = np.empty((k_n, h_n, k_n))
     mix = np.empty(h_n)
     for w in range(own.cast.shape[0]):
-        _mixture(w, own, other, mix)
+        _mixture(w, own, other, 0.0 if forms[w] == LF else config.crowd_lasting, mix)
         if forms[w] == LF:
             _joint_form(w, own, other, config, theta)
         else:
@@ -44,12 +40,17 @@ def build_tables(
     _build_temperature(own, other, tables, config)
 
 
-@njit(cache=True)
-def _mixture(w: int, own: Sums, other: Sums, mix: FloatArray) -> None:
-    """Weigh the half-lives of a column by how well each one predicted its recent votes."""
+@njit()
+def _mixture(w: int, own: Sums, other: Sums, lasting: float, mix: FloatArray) -> None:
+    """Weigh the half-lives of a column by how well each one predicted its recent votes.
+
+    ``lasting`` is the head start, in nats, of the longest one.
+    """
     top = -np.inf
     for h in range(mix.shape[0]):
         mix[h] = own.evidence[w, h] + other.evidence[w, h]
+        if h == mix.shape[0] - 1:
+            mix[h] += lasting
         top = max(top, mix[h])
     total = 0.0
     for h in range(mix.shape[0]):
@@ -59,7 +60,7 @@ def _mixture(w: int, own: Sums, other: Sums, mix: FloatArray) -> None:
         mix[h] /= total
 
 
-@njit(cache=True)
+@njit()
 def _joint_form(w: int, own: Sums, other: Sums, config: Config, theta: FloatArray) -> None:
     """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest)."""
     k_n, h_n = theta.shape[0], theta.shape[1]
@@ -86,33 +87,87 @@ def _joint_form(w: int, own: Sums, other: Sums, config: Config, theta: FloatArra
                 )
 
 
-@njit(cache=True)
+@njit()
 def _population(own: Sums, other: Sums, config: Config, forms: IntArray) -> FloatArray:
-    """Return (K, H, K) pseudo-counts of an annotator: a diagonal start and the average one."""
+    """Return (K, H, K) pseudo-votes of an annotator: half the average one, half a diagonal start.
+
+    How many there are is learned too, from how much annotators' accuracies differ beyond what
+    their numbers of votes explain (the moments of a beta-binomial): where all are alike, one
+    more of them is known before he votes; where some are experts and some guess, he is not.
+    """
     h_n, k_n = own.mass.shape
     out = np.zeros((k_n, h_n, k_n))
+    n_crowd = 0
     for w in range(forms.shape[0]):
         if forms[w] == CROWD:
+            n_crowd += 1
             for label in range(k_n):
                 for h in range(h_n):
                     for k in range(k_n):
                         here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
                         out[label, h, k] += max(here, 0.0)
+    if n_crowd == 0:
+        return out
     off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
+    strength = np.empty(h_n)
+    for h in range(h_n):
+        strength[h] = _likeness(h, out, own, other, config, forms)
     for h in range(h_n):
         for k in range(k_n):
-            total = 0.0
+            total = config.crowd_strength
             for label in range(k_n):
-                start = config.crowd_strength * (config.crowd_accuracy if label == k else off)
-                out[label, h, k] += start
                 total += out[label, h, k]
             for label in range(k_n):
-                start = config.crowd_strength * (config.crowd_accuracy if label == k else off)
-                out[label, h, k] = config.population_strength * out[label, h, k] / total + start
+                start = config.crowd_accuracy if label == k else off
+                average = (out[label, h, k] + config.crowd_strength * start) / total
+                out[label, h, k] = strength[h] * 0.5 * (average + start)
     return out
 
 
-@njit(cache=True)
+@njit()
+def _likeness(
+    h: int, total: FloatArray, own: Sums, other: Sums, config: Config, forms: IntArray
+) -> float:
+    """Return how many votes the average annotator stands for, in judging any one.
+
+    *Math* — accuracies q_w of n_w votes vary by Σ n_w (q_w − q)² = q (1 − q) Σ (1 − n_w / n)
+    (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
+    """
+    k_n = total.shape[0]
+    right = config.crowd_strength * config.crowd_accuracy
+    votes = config.crowd_strength
+    for k in range(k_n):
+        right += total[k, h, k]
+        for label in range(k_n):
+            votes += total[label, h, k]
+    mean = right / votes
+    spread = 0.0
+    chance = 0.0
+    room = 0.0
+    for w in range(forms.shape[0]):
+        if forms[w] != CROWD:
+            continue
+        n = 0.0
+        hits = 0.0
+        for label in range(k_n):
+            for k in range(k_n):
+                here = max(own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0)
+                n += here
+                if label == k:
+                    hits += here
+        if n > 0.0:
+            part = 1.0 - n / votes
+            spread += n * (hits / n - mean) ** 2
+            chance += part
+            room += part * max(n - 1.0, 0.0)
+    likeness = (
+        spread / (mean * (1.0 - mean)) - chance + config.spread_votes / (config.crowd_strength + 1)
+    ) / (room + config.spread_votes)
+    likeness = min(max(likeness, 1e-4), 0.9999)
+    return float(min(max(1.0 / likeness - 1.0, LEAST_STRENGTH), config.crowd_limit))
+
+
+@njit()
 def _conditional_form(
     w: int,
     own: Sums,
@@ -121,7 +176,7 @@ def _conditional_form(
     population: FloatArray,
     theta: FloatArray,
 ) -> None:
-    """θ(l|k) = normalise_l(C[l,k] + population + c·√n·coin).
+    """θ(l|k) = normalise_l(C[l,k] + population + c·coin).
 
     The coin is the annotator's own overall accuracy, equal for all classes: with few votes of
     a class, one number is known better than a row of the confusion matrix.
@@ -140,20 +195,16 @@ def _conditional_form(
         coin = right / votes
         off = (1.0 - coin) / max(k_n - 1, 1)
         for k in range(k_n):
-            n = 0.0
-            for label in range(k_n):
-                n += theta[label, h, k]
-            strength = config.coin_strength * math.sqrt(n)
             total = 0.0
             for label in range(k_n):
                 theta[label, h, k] += population[label, h, k]
-                theta[label, h, k] += strength * (coin if label == k else off)
+                theta[label, h, k] += config.coin_strength * (coin if label == k else off)
                 total += theta[label, h, k]
             for label in range(k_n):
                 theta[label, h, k] /= total
 
 
-@njit(cache=True)
+@njit()
 def _store_column(w: int, theta: FloatArray, mix: FloatArray, tables: Tables) -> None:
     k_n, h_n = theta.shape[0], theta.shape[1]
     for k in range(k_n):
@@ -172,7 +223,7 @@ def _store_column(w: int, theta: FloatArray, mix: FloatArray, tables: Tables) ->
                 tables.given_vote[w, label, k] += mix[h] * tables.bank[w, label, h, k]
 
 
-@njit(cache=True)
+@njit()
 def _build_balance(
     own: Sums,
     other: Sums,
@@ -190,6 +241,7 @@ def _build_balance(
     last = config.half_lives.shape[0] - 1
     believed = config.prior_strength * prior
     if config.learn_balance:
+        believed = config.crowd_prior_strength * prior
         share = np.zeros(k_n)
         for w in range(forms.shape[0]):
             if forms[w] == CROWD:
@@ -222,7 +274,7 @@ def _build_balance(
         tables.log_prior[k] = math.log(max(share_k, LEAST))
 
 
-@njit(cache=True)
+@njit()
 def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -> None:
     """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1.
 
@@ -245,53 +297,3 @@ def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -
         if loss < least - 1e-9:
             least = loss
             tables.scalars[0] = config.temperatures[j]
-
-
-@njit(cache=True)
-def build_pairs(
-    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, limit: int
-) -> None:
-    """Derive the agreement expected of each pair, and how far the observed one exceeds it.
-
-    Between labeling functions an excess counts when it is large and significant: copies are
-    few. Annotators all lean on what makes an item hard, a little, so that each of their pairs
-    is shrunk towards the excess of all.
-    """
-    k_n = tables.log_prior.shape[0]
-    limit = min(limit, forms.shape[0])
-    common_excess = 0.0
-    common_room = 100.0
-    for v in range(1, limit):
-        first = v * (v - 1) // 2
-        for w in range(v):
-            p = first + w
-            for k in range(k_n):
-                total = 0.0
-                for label in range(k_n):
-                    total += tables.given_vote[w, label, k] * tables.given_vote[v, label, k]
-                tables.agree[p, k] = total
-            if forms[w] == CROWD and forms[v] == CROWD:
-                common_excess += own.pairs[p, 0] + other.pairs[p, 0]
-                common_excess -= own.pairs[p, 1] + other.pairs[p, 1]
-                common_room += own.pairs[p, 2] + other.pairs[p, 2]
-    common = min(max(common_excess / common_room, 0.0), 1.0)
-    found = 0.0
-    for v in range(1, limit):
-        first = v * (v - 1) // 2
-        for w in range(v):
-            p = first + w
-            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
-            room = own.pairs[p, 2] + other.pairs[p, 2]
-            if forms[w] == CROWD and forms[v] == CROWD:
-                rho = (excess + config.crowd_shrinkage * common) / (room + config.crowd_shrinkage)
-                rho = min(max(rho, 0.0), 1.0)
-            else:
-                spread = own.pairs[p, 3] + other.pairs[p, 3]
-                rho = min(max(excess / (room + config.pair_shrinkage), 0.0), 1.0)
-                if rho < config.pair_floor or excess < config.pair_z * math.sqrt(spread + 1.0):
-                    rho = 0.0
-            if rho > 0.0:
-                found = 1.0
-            tables.rho[w, v] = rho
-            tables.rho[v, w] = rho
-    tables.scalars[2] = found

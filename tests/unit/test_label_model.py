@@ -8,6 +8,7 @@ import pytest
 from models import LabelModel
 from models.checks import planted_votes
 from models.label_snapshot import SnapshotError
+from models.label_state import IN_BLOCK
 
 CLASSES = ["no", "yes"]
 
@@ -70,11 +71,15 @@ def test_a_later_stage_learns_the_difference() -> None:
 def test_a_stage_repeated_within_a_block_changes_no_sum() -> None:
     votes, _ = planted_votes(7, 4, 2)
     model, table = LabelModel(CLASSES, columns(4)), Table(7, 4, 2)
+    model.learn_many(planted_votes(320, 4, 2)[0])
+    while model.state.counters[IN_BLOCK]:
+        model.learn_many(votes[:1])
+    before = model.clock
     table.step(model, votes, np.arange(7))
     counts = model.state.own.counts.copy()
     table.step(model, votes, np.arange(7))
     assert np.allclose(model.state.own.counts, counts, atol=1e-12)
-    assert model.clock == 7
+    assert model.clock == before + 7
 
 
 def test_frozen_examples_are_learned_whole_later() -> None:
@@ -178,16 +183,36 @@ def test_columns_appear_at_any_time() -> None:
 
 
 def test_others_are_taken_in_at_the_next_block_start() -> None:
-    votes, _ = planted_votes(100, 4, 2)
+    votes, _ = planted_votes(300, 4, 2)
     model, other = (LabelModel(CLASSES, columns(4), block=16) for _ in range(2))
-    other.learn_many(votes)
-    model.learn_many(votes[:10])
+    other.learn_many(votes[:100])
+    model.learn_many(votes[:200])
+    learned = 200
+    while not model.state.counters[IN_BLOCK]:
+        model.learn_many(votes[learned : learned + 1])
+        learned += 1
     before = model.predict_proba_many(votes)
     model.set_others(other.own_stats())
     assert np.array_equal(model.predict_proba_many(votes), before)
-    model.learn_many(votes[10:16])
-    assert model.clock == 116
+    while model.state.counters[IN_BLOCK]:
+        model.learn_many(votes[learned : learned + 1])
+        learned += 1
+    assert model.clock == learned + 100
     assert not np.array_equal(model.predict_proba_many(votes), before)
+
+
+def test_blocks_are_an_eighth_of_what_was_learned_at_most() -> None:
+    votes, _ = planted_votes(400, 4, 2)
+    model = LabelModel(CLASSES, columns(4), block=32)
+    starts = []
+    for row in range(400):
+        model.learn_many(votes[row : row + 1])
+        if not model.state.counters[IN_BLOCK]:
+            starts.append(row + 1)
+    lengths = np.diff([0, *starts])
+    assert (lengths[:15] == 1).all()
+    assert (lengths <= np.maximum(np.array(starts) / 8.0, 1.0)).all()
+    assert lengths[-1] == 32
 
 
 def test_others_may_know_other_columns() -> None:

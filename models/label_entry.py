@@ -1,0 +1,147 @@
+"""The label model's compiled functions that Python calls, kept on disk for the next process.
+
+Everything that they call is compiled into them, and is not kept by itself: a fingerprint of all
+of it is part of the key. They take the state as one handle, because Numba looks at every array
+of every call, and a state has fifty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+from numba.experimental import structref
+
+from models import (
+    label_corrector,
+    label_gold,
+    label_kernels,
+    label_pairs,
+    label_replay,
+    label_rows,
+    label_tables,
+)
+from models.label_corrector import fit_corrector
+from models.label_gold import learn_gold_row
+from models.label_kernels import fold_evidence, scale_sums, step_rows
+from models.label_layout import Answers, Config, FloatArray, Recent, Sums, Tables
+from models.label_pairs import build_pairs, pair_width
+from models.label_tables import build_tables
+from models.recommender.fingerprint import fingerprint
+
+__all__ = ["Arrays", "Handle", "bind", "fold", "gold", "rebuild", "scale", "step"]
+
+IntArray = npt.NDArray[np.int64]
+VoteArray = npt.NDArray[np.int8]
+
+
+class Arrays(NamedTuple):
+    """What a handle holds: all that the compiled functions read and change."""
+
+    counters: IntArray
+    recent: Recent
+    own: Sums
+    other: Sums
+    tables: Tables
+    config: Config
+    prior: FloatArray
+    forms: IntArray
+    answers: Answers
+
+
+@structref.register
+class _HandleType(types.StructRef):
+    """Type of a handle inside compiled code."""
+
+
+class Handle(structref.StructRefProxy):
+    """A state as compiled functions take it: it refers to the arrays, and copies none."""
+
+    content: Arrays
+
+
+# Numba's own types leave out these two.
+structref.define_proxy(Handle, _HandleType, ["content"])  # type: ignore[no-untyped-call]
+
+
+def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
+    """Return the entry points; ``mark`` is part of the key under which they are kept."""
+
+    @njit(cache=True)
+    def bind(arrays: Arrays) -> Handle:
+        return Handle(arrays)  # type: ignore[no-untyped-call]
+
+    @njit(cache=True)
+    def step(
+        handle: Handle,
+        first: int,
+        votes: VoteArray,
+        example: npt.NDArray[np.int32],
+        emit: npt.NDArray[np.bool_],
+        ex_votes: VoteArray,
+        ex_proba: FloatArray,
+        ex_clock: IntArray,
+        learn: bool,
+        proba: FloatArray,
+        weights: FloatArray,
+        clock: IntArray,
+    ) -> int:
+        a = handle.content
+        return mark * 0 + step_rows(
+            first, votes, example, emit, ex_votes, ex_proba, ex_clock, learn, a.counters,
+            a.recent, a.own, a.other, a.tables, a.config, a.prior, a.forms, proba, weights, clock,
+        )  # fmt: skip
+
+    @njit(cache=True)
+    def gold(
+        handle: Handle,
+        row: VoteArray,
+        label: int,
+        believed: FloatArray,
+        known: bool,
+        age: float,
+        inclusion: float,
+    ) -> int:
+        a = handle.content
+        learn_gold_row(
+            row, label, believed, known, age, inclusion, a.counters[1], a.answers, a.own,
+            a.other, a.tables, a.config, a.prior, a.forms,
+        )  # fmt: skip
+        return mark
+
+    @njit(cache=True)
+    def rebuild(handle: Handle) -> int:
+        a = handle.content
+        build_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
+        build_pairs(a.own, a.other, a.tables, a.config, a.forms, pair_width(a.own))
+        size = min(a.answers.total[0], a.answers.label.shape[0])
+        fit_corrector(a.answers, size, a.tables, a.config)
+        return mark
+
+    @njit(cache=True)
+    def fold(sums: Sums, other: Sums, tables: Tables, config: Config) -> int:
+        fold_evidence(sums, other, tables, config)
+        return mark
+
+    @njit(cache=True)
+    def scale(sums: Sums, config: Config, age: float, weight: FloatArray) -> int:
+        scale_sums(sums, config, age, weight)
+        return mark
+
+    return bind, step, gold, rebuild, fold, scale
+
+
+bind, step, gold, rebuild, fold, scale = _compiled(
+    fingerprint(
+        label_corrector,
+        label_gold,
+        label_kernels,
+        label_pairs,
+        label_replay,
+        label_rows,
+        label_tables,
+    )
+)

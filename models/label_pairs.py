@@ -1,0 +1,96 @@
+"""Compiled derivation of who leans on whom: agreement beyond what accuracies explain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from models.label_layout import CROWD, Config, Sums, Tables
+
+__all__ = ["build_pairs", "pair_width"]
+
+IntArray = npt.NDArray[np.int64]
+
+COMMON_ROOM = 100.0
+"""Agreements that stand for no excess, before any are seen."""
+
+
+@njit()
+def pair_width(sums: Sums) -> int:
+    """Return how many columns have pairwise statistics."""
+    return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
+
+
+@njit()
+def _common(
+    own: Sums, other: Sums, config: Config, forms: IntArray, limit: int
+) -> tuple[float, float]:
+    """Return the excess that annotators' pairs share, and the variance of what pairs add to it.
+
+    *Math* — x_p observed minus expected agreements, q_p their room, u_p their variance under
+    independence: Σ (x_p − c q_p)² = Σ u_p + τ² Σ q_p².
+    """
+    excess = 0.0
+    room = COMMON_ROOM
+    for v in range(1, limit):
+        for w in range(v):
+            if forms[w] == CROWD and forms[v] == CROWD:
+                p = v * (v - 1) // 2 + w
+                excess += own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
+                room += own.pairs[p, 2] + other.pairs[p, 2]
+    common = min(max(excess / room, 0.0), 1.0)
+    over = 0.0
+    square = COMMON_ROOM
+    for v in range(1, limit):
+        for w in range(v):
+            if forms[w] == CROWD and forms[v] == CROWD:
+                p = v * (v - 1) // 2 + w
+                x = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
+                q = own.pairs[p, 2] + other.pairs[p, 2]
+                over += (x - common * q) ** 2 - own.pairs[p, 3] - other.pairs[p, 3]
+                square += q * q
+    return common, max(over / square, 0.0)
+
+
+@njit()
+def build_pairs(
+    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, limit: int
+) -> None:
+    """Derive the agreement expected of each pair, and how far the observed one exceeds it.
+
+    Between labeling functions an excess counts when it is large and significant: copies are
+    few. Annotators all lean on what makes an item hard, a little, so that each of their pairs
+    is shrunk towards the excess of all, the more the less pairs differ (empirical Bayes).
+    """
+    k_n = tables.log_prior.shape[0]
+    limit = min(limit, forms.shape[0])
+    common, variance = _common(own, other, config, forms, limit)
+    found = 0.0
+    for v in range(1, limit):
+        first = v * (v - 1) // 2
+        for w in range(v):
+            p = first + w
+            for k in range(k_n):
+                total = 0.0
+                for label in range(k_n):
+                    total += tables.given_vote[w, label, k] * tables.given_vote[v, label, k]
+                tables.agree[p, k] = total
+            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
+            room = own.pairs[p, 2] + other.pairs[p, 2]
+            spread = own.pairs[p, 3] + other.pairs[p, 3]
+            if forms[w] == CROWD and forms[v] == CROWD:
+                noise = spread + config.crowd_shrinkage
+                rho = excess * room * variance + common * noise
+                rho = min(max(rho / (room * room * variance + noise), 0.0), 1.0)
+            else:
+                rho = min(max(excess / (room + config.pair_shrinkage), 0.0), 1.0)
+                if rho < config.pair_floor or excess < config.pair_z * math.sqrt(spread + 1.0):
+                    rho = 0.0
+            if rho > 0.0:
+                found = 1.0
+            tables.rho[w, v] = rho
+            tables.rho[v, w] = rho
+    tables.scalars[2] = found
