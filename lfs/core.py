@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
@@ -216,12 +217,17 @@ def _columns(batch: ExampleBatch) -> Columns:
 
 
 def _observed(batch: ExampleBatch) -> frozenset[str]:
-    seen = batch.once("columns", _columns).seen
-    found = {COLUMNS[position] for position in seen.nonzero()[0].tolist()}
-    found.update([_CONTEXT + key for key in set().union(*batch.contexts)])
+    found = _named(batch.once("columns", _columns).seen.tobytes())
+    if any(batch.contexts):
+        found |= {_CONTEXT + key for key in set().union(*batch.contexts)}
     if any(map(batch.items, set(batch.item_ids))):
-        found.add(_ITEM)
-    return frozenset(found)
+        found |= {_ITEM}
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _named(seen: bytes) -> frozenset[str]:
+    return frozenset(name for name, known in zip(COLUMNS, seen, strict=True) if known)
 
 
 RowFunction = Callable[[Example], str | int]

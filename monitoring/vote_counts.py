@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["VoteCounts", "count_disagreements", "count_votes"]
+from monitoring.counts import ENTROPY_BOUNDS_BITS, TaskCounts
+
+__all__ = ["VoteCounts", "count_disagreements", "count_labels", "count_votes"]
 
 
 class VoteCounts(NamedTuple):
@@ -98,12 +100,16 @@ def count_votes(votes: NDArray[np.int8], n_classes: int) -> VoteCounts:
     )
     wrong = int(_count(np.ascontiguousarray(votes, dtype=np.int8), *counts))
     if wrong >= 0:
-        row, column = divmod(wrong, m)
-        raise ValueError(
-            f"vote {votes[row, column]} at row {row}, column {column}: "
-            f"allowed are -1 (abstain) to {n_classes - 1}"
-        )
+        _refuse(votes, wrong, n_classes)
     return counts
+
+
+def _refuse(votes: NDArray[np.int8], position: int, n_classes: int) -> NoReturn:
+    row, column = divmod(position, votes.shape[1])
+    raise ValueError(
+        f"vote {votes[row, column]} at row {row}, column {column}: "
+        f"allowed are -1 (abstain) to {n_classes - 1}"
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -132,3 +138,103 @@ def count_disagreements(
     best = np.argmax(probabilities, axis=1).astype(np.int64)
     _disagree(np.ascontiguousarray(votes, dtype=np.int8), best, disagreements)
     return disagreements
+
+
+_BOUNDS_BITS: Final = np.array(ENTROPY_BOUNDS_BITS)
+_FLOOR: Final = 1e-12
+_GRID: Final = 2.0**20
+
+
+def count_labels(
+    counts: TaskCounts,
+    class_mass: NDArray[np.float64],
+    votes: NDArray[np.int8],
+    probabilities: NDArray[np.float64],
+    stage: NDArray[np.int8],
+) -> None:
+    """Count a block of published labels: votes, disagreements, stages, entropies, in one pass.
+
+    Probabilities and entropies are added on a grid of 2⁻²⁰, where sums are exact and do not
+    depend on how the stream was cut.
+
+    Parameters
+    ----------
+    counts
+        Grows.
+    class_mass
+        Sum of the probabilities of each class, (K,); grows.
+    votes, probabilities, stage
+        Shapes (n, m), (n, K), and (n,), positions in `monitoring.counts.STAGES`.
+
+    Raises
+    ------
+    ValueError
+        A vote names a class that does not exist.
+
+    Examples
+    --------
+    >>> counts = TaskCounts(("negative", "positive"), ("clicked",))
+    >>> mass = np.zeros(2)
+    >>> votes, stage = np.array([[0], [1]], dtype=np.int8), np.array([1, 1], dtype=np.int8)
+    >>> count_labels(counts, mass, votes, np.array([[0.25, 0.75], [0.5, 0.5]]), stage)
+    >>> counts.labels[1].tolist(), counts.disagreements.tolist(), mass.tolist()
+    ([1, 1], [2], [0.75, 1.25])
+    """
+    entropy = counts.entropy_bits
+    wrong, bits = _count_labels(
+        votes,
+        probabilities,
+        stage,
+        _BOUNDS_BITS,
+        counts.votes,
+        counts.abstains,
+        counts.overlaps,
+        counts.conflicts,
+        counts.disagreements,
+        counts.labels,
+        entropy.counts,
+        class_mass,
+    )
+    if wrong >= 0:
+        _refuse(votes, int(wrong), probabilities.shape[1])
+    entropy.total += float(bits)
+
+
+@njit(cache=True, nogil=True)
+def _count_labels(
+    votes: NDArray[np.int8],
+    probabilities: NDArray[np.float64],
+    stage: NDArray[np.int8],
+    bounds_bits: NDArray[np.float64],
+    by_class: NDArray[np.int64],
+    abstains: NDArray[np.int64],
+    overlaps: NDArray[np.int64],
+    conflicts: NDArray[np.int64],
+    disagreements: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    entropies: NDArray[np.int64],
+    class_mass: NDArray[np.float64],
+) -> tuple[int, float]:
+    total_bits = 0.0
+    wrong = _count(votes, by_class, abstains, overlaps, conflicts)
+    if wrong >= 0:
+        return wrong, total_bits
+    n, n_classes = probabilities.shape
+    best = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        top = 0
+        bits = 0.0
+        for k in range(n_classes):
+            p = probabilities[i, k]
+            class_mass[k] += np.rint(p * _GRID) / _GRID
+            if p > probabilities[i, top]:
+                top = k
+            p = max(p, _FLOOR)
+            bits += p * np.log2(p)
+        best[i] = top
+        labels[stage[i], top] += 1
+        bits = np.rint(-bits * _GRID) / _GRID
+        total_bits += bits
+        entropies[np.searchsorted(bounds_bits, bits)] += 1
+    _disagree(votes, best, disagreements)
+    return wrong, total_bits

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
 from lfs.crowd import annotator_name, is_annotator
 from models import LabelModel, StepResult
-from monitoring.counts import StageCounts, TaskCounts
-from monitoring.vote_counts import count_disagreements, count_votes
+from monitoring.counts import StageCounts
+from monitoring.vote_counts import count_labels
 from stream.control import Switches
 from stream.effects import LabelBlock
 from stream.failing import Stopped, stop_record
 from stream.gold import GoldAnswer
 from stream.numbers import Layout, TaskLayout
-from stream.quality import LabelQuality, entropy_bits
+from stream.quality import LabelQuality
 from stream.records import Outgoing
 from stream.rows import NOTHING, REASONS, REVISED, Rows
 from stream.state import SharedChunk
@@ -88,6 +88,9 @@ class _Task:
         self.names = [lf.name for lf in spec.lfs]
         self.versions = [lf.version for lf in spec.lfs]
         self.shown = list(zip(self.names, self.versions, strict=True))
+        # Fields of the examples' numbers.
+        self.votes, self.proba = f"votes_{spec.name}", f"proba_{spec.name}"
+        self.clock, self.gold = f"clock_{spec.name}", f"gold_{spec.name}"
         self._columns: NDArray[np.intp] | None = None
 
     def adopt(self, model: LabelModel) -> None:
@@ -207,40 +210,41 @@ class Labelling:
         Returns the probability of ``weight_task``'s last class for each row, shape (n,).
         """
         columns = rows.columns
-        example, stage = columns.example, columns.stage
+        example = columns.example
         batch = self._batch(rows)
-        published = np.flatnonzero(columns.revision >= 0)
-        weight = np.ones(len(rows))
+        published = (columns.revision >= 0).nonzero()[0]
+        weight: NDArray[np.float64] | None = None
         for name, task in self.tasks.items():
             votes, failures, seconds = self._votes(task, batch)
             self._stopped += self._switches.failing.observe(
                 name, task.names, task.versions, votes, failures, columns.ts
             )
-            ex_votes = np.ascontiguousarray(table[f"votes_{name}"])
-            ex_proba = np.ascontiguousarray(table[f"proba_{name}"])
-            ex_clock = np.ascontiguousarray(table[f"clock_{name}"])
-            gold = table[f"gold_{name}"][example] >= 0
+            ex_proba = table[task.proba]
+            answers = table[task.gold]
+            emit = columns.stage > 0
+            gold = None
+            if answers.max() >= 0:
+                gold = answers[example] >= 0
+                emit &= ~gold
             result = task.step(
-                votes, example, (stage > 0) & ~gold, ex_votes, ex_proba, ex_clock, learn
+                votes, example, emit, table[task.votes], ex_proba, table[task.clock], learn
             )
-            table[f"votes_{name}"] = ex_votes
-            table[f"proba_{name}"] = ex_proba
-            table[f"clock_{name}"] = ex_clock
             proba = result.proba
-            if gold.any():
+            if gold is not None:
                 # What a person said stands, whatever the evidence does afterwards.
                 proba = np.where(gold[:, None], ex_proba[example], proba)
             if name == weight_task:
-                weight = np.ascontiguousarray(proba[:, -1])
-            counted = counts.task(name, task.spec.classes, task.names)
-            for lf, failed in failures.items():
-                for reason in failed.values():
-                    counted.failures[lf, reason] += 1
+                weight = proba[:, -1]
+            if failures:
+                counted = counts.task(name, task.spec.classes, task.names)
+                for lf, failed in failures.items():
+                    for reason in failed.values():
+                        counted.failures[lf, reason] += 1
             if len(published):
                 block = self._block(task, rows, published, proba, votes, result)
                 blocks.append(block)
                 self._count(task, counts, block, seconds)
-        return weight
+        return weight if weight is not None else np.ones(len(rows))
 
     def answer(
         self,
@@ -366,23 +370,30 @@ class Labelling:
         result: StepResult,
     ) -> LabelBlock:
         spec, columns = task.spec, rows.columns
+        example, user, stage, reason, _, revision, ts = columns
+        clock, weights = result.clock, result.weights
+        if len(published) < len(rows):
+            example, user = example[published], user[published]
+            stage, reason = stage[published], reason[published]
+            revision, ts, clock = revision[published], ts[published], clock[published]
+            proba, votes, weights = proba[published], votes[published], weights[published]
         return LabelBlock(
             spec.name,
             spec.classes,
             task.shown,
             self._layout.id,
-            result.clock[published] // task.model.block,
+            clock // task.model.block,
             rows.touched,
             rows.users,
-            columns.example[published],
-            columns.user[published],
-            columns.stage[published] - 1,
-            columns.revision[published],
-            columns.ts[published],
-            proba[published],
-            votes[published],
-            result.weights[published],
-            columns.reason[published],
+            example,
+            user,
+            stage - 1,
+            revision,
+            ts,
+            proba,
+            votes,
+            weights,
+            reason,
             self._partition,
         )
 
@@ -393,15 +404,8 @@ class Labelling:
         block: LabelBlock,
         seconds: NDArray[np.float64],
     ) -> None:
-        spec = task.spec
-        task.quality.observe(block.proba)
-        counted: TaskCounts = counts.task(spec.name, spec.classes, task.names)
-        seen = count_votes(block.votes, len(spec.classes))
-        counted.votes += seen.votes
-        counted.abstains += seen.abstains
-        counted.overlaps += seen.overlaps
-        counted.conflicts += seen.conflicts
-        counted.disagreements += count_disagreements(block.votes, block.proba)
-        counted.seconds += seconds
-        np.add.at(counted.labels, (block.stage, block.proba.argmax(axis=1)), 1)
-        counted.entropy_bits.observe_many(entropy_bits(block.proba))
+        counted = counts.task(task.spec.name, task.spec.classes, task.names)
+        task.quality.labels += len(block)
+        count_labels(counted, task.quality.class_mass, block.votes, block.proba, block.stage)
+        if self._timer is not None:
+            counted.seconds += seconds

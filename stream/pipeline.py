@@ -399,8 +399,9 @@ class PartitionPipeline:
         """Bring the additive counts and the gauges up to date."""
         counts, join = self.counts, self.join
         counts.duplicates = join.duplicates
-        join.counts.delay_s.observe_many(np.rint(np.asarray(join.delays_s) * 1024.0) / 1024.0)
-        join.delays_s.clear()
+        if join.delays_s:
+            join.counts.delay_s.observe_many(np.rint(np.asarray(join.delays_s) * 1024.0) / 1024.0)
+            join.delays_s.clear()
         counts.join = join.counts
         counts.partitions[self.partition] = PartitionGauges(
             pending=join.pending,

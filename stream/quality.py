@@ -10,11 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelQuality", "entropy_bits"]
+__all__ = ["LabelQuality"]
 
 _FORMAT = 2
 _BINS = 10
-_GRID = 2.0**20
 _FLOOR = 1e-12
 
 
@@ -22,8 +21,7 @@ class LabelQuality:
     """Sums over the labels and the gold answers of one task.
 
     Gold is scored against the probabilities that stood before it arrived, so the figures are
-    prequential. Sums of probabilities are kept on a grid of 2⁻²⁰, where additions are exact and
-    do not depend on how the stream was cut.
+    prequential. `monitoring.vote_counts` adds the labels to ``class_mass``, exactly.
 
     Parameters
     ----------
@@ -45,11 +43,6 @@ class LabelQuality:
         self.unmatched = 0
         self.bins = np.zeros((_BINS, 3))
         self.lf_gold = np.zeros((len(self.lfs), 2), dtype=np.int64)
-
-    def observe(self, proba: NDArray[np.float64]) -> None:
-        """Count published labels, shape (n, K)."""
-        self.labels += len(proba)
-        self.class_mass += (np.rint(proba * _GRID) / _GRID).sum(axis=0)
 
     def answer(self, proba: NDArray[np.float64], votes: NDArray[np.int8], label: int) -> None:
         """Score one example's probabilities (K,) and votes (m,) against its gold label."""
@@ -157,10 +150,3 @@ class LabelQuality:
         made.bins = np.asarray(stored[8], dtype=np.float64)
         made.lf_gold = np.asarray(stored[9], dtype=np.int64).reshape(-1, 2)
         return made
-
-
-def entropy_bits(proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropy of each row (n, K), on a grid of 2⁻²⁰ bits so that sums are exact."""
-    safe = np.maximum(proba, _FLOOR)
-    bits: NDArray[np.float64] = np.rint(-(safe * np.log2(safe)).sum(axis=1) * _GRID) / _GRID
-    return bits

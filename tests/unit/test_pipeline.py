@@ -320,7 +320,7 @@ def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
 
 def test_quality_is_the_same_after_bytes() -> None:
     quality = LabelQuality(("no", "yes"), ("a@1", "b@1"))
-    quality.observe(np.array([[0.25, 0.75]]))
+    quality.labels, quality.class_mass = 1, np.array([0.25, 0.75])
     quality.answer(np.array([0.25, 0.75]), np.array([1, -1], dtype=np.int8), 1)
     fields = msgspec.msgpack.decode(quality.to_bytes())
     assert LabelQuality.from_bytes(msgspec.msgpack.encode([1, *fields[1:10]])).classes == ()
