@@ -154,8 +154,17 @@ _GAUGES: Final = (
     ("checkpoint_timestamp_seconds", "partition", 256, "When the last checkpoint was written"),
     # labeling functions
     ("lf_estimated_accuracy_ratio", "lf", 256, "Accuracy that the label model estimates"),
-    ("lf_gold_accuracy_ratio", "lf", 256, "Accuracy on the random audit share of gold labels"),
-    ("lf_weight", "lf", 256, "Weight of a vote in the label model, in nats"),
+    (
+        "lf_gold_accuracy_ratio",
+        "lf",
+        256,
+        "Accuracy on gold labels, the random audit share if there is one",
+    ),
+    ("lf_weight", "lf", 256, "Log odds of its votes by its estimated accuracy, in nats"),
+    ("lf_coverage_ratio", "lf", 256, "Recent examples on which it voted"),
+    ("lf_conflict_ratio", "lf", 256, "Recent votes that another function contradicted"),
+    ("lf_disagreement_ratio", "lf", 256, "Recent votes against the label model's best class"),
+    ("lf_silence_seconds", "lf", 20, "Event time since its latest vote, the 20 most silent"),
     ("lf_enabled", "lf", 256, "1 if the labeling function votes, 0 if it is switched off"),
     ("lf_pair_conflict_ratio", "lf_a lf_b", 20, "Conflicts among joint votes, worst 20 pairs"),
     ("lf_pair_correlation_ratio", "lf_a lf_b", 20, "Correlation of errors, highest 20 pairs"),
@@ -175,22 +184,33 @@ _GAUGES: Final = (
     ("join_oldest_pending_seconds", "partition", 256, "Age of the oldest of them, event time"),
     ("watermark_delay_seconds", "partition", 256, "How far event time lies behind the clock"),
     # recommender
-    ("prequential_hit_ratio", "k", 8, "Hit rate, each event predicted before it is learned"),
-    ("prequential_ndcg", "k", 8, "nDCG, each event predicted before it is learned"),
-    ("prequential_loss", "", 1, "Log loss, each event predicted before it is learned"),
+    ("prequential_hit_ratio", "k", 8, "Recent hit rate, each predicted before it is learned"),
+    ("prequential_ndcg", "k", 8, "Recent nDCG, each predicted before it is learned"),
+    ("prequential_loss", "", 1, "Recent log loss in nats, each predicted before it is learned"),
     ("catalogue_coverage_ratio", "", 1, "Share of items recommended lately"),
     ("novelty_bits", "", 1, "Mean self-information of recommended items, in bits"),
     # annotation, segments, governance
     ("annotation_queue_size", "task", 32, "Annotation requests that wait for a person"),
     ("annotation_oldest_age_seconds", "task", 32, "Age of the oldest open annotation request"),
-    ("segment_hit_ratio", "segment", 21, "Hit rate within a configured segment"),
-    ("segment_label_share_ratio", "segment class", 512, "Share of a class within a segment"),
+    ("segment_hit_ratio", "segment", 21, "Recent hit rate within a configured segment"),
+    (
+        "segment_label_share_ratio",
+        "task segment class",
+        512,
+        "Recent share of a class in a segment",
+    ),
+    ("segment_label_confidence_ratio", "task segment", 64, "Recent confidence of labels, segment"),
+    ("segment_coverage_ratio", "task segment", 64, "Recent examples with any vote, by segment"),
+    ("segment_conflict_ratio", "task segment", 64, "Recent examples with a conflict, by segment"),
+    ("segment_lf_coverage_ratio", "segment lf", 20, "Coverage where it differs most, 20 pairs"),
+    ("segment_lf_conflict_ratio", "segment lf", 20, "Votes in conflict, worst 20 pairs"),
+    ("merged_records", "what", 16, "Counted by all partitions since they began, by what"),
     ("build_info", "version python", 1, "Always 1; what is running"),
 )
 
 _REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_LF_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 1.0)
+_LF_BUCKETS: Final = (0.01,)
 _WAIT_BUCKETS: Final = (60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0)
 
 # name, labels, bound, buckets, meaning
@@ -203,7 +223,13 @@ _HISTOGRAMS: Final = (
     ("join_delay_seconds", "", 1, DELAY_BOUNDS_S, "Event time from exposure to its feedback"),
     ("recommend_duration_seconds", "", 1, _REQUEST_BUCKETS, "Time to rank for one request"),
     ("update_duration_seconds", "", 1, _BATCH_BUCKETS, "Time of a recommender update"),
-    ("annotation_latency_seconds", "task", 32, _WAIT_BUCKETS, "From request to a person's answer"),
+    (
+        "annotation_latency_seconds",
+        "task",
+        32,
+        _WAIT_BUCKETS,
+        "Event time from an example to a person's answer",
+    ),
 )
 
 CATALOGUE: Final[tuple[MetricSpec, ...]] = (

@@ -16,6 +16,8 @@ from monitoring.drift_view import DriftView, Readings, contribution
 from monitoring.lf_pairs import WORST, LfPairs, Pair
 from monitoring.metrics import Labels, Metrics
 from monitoring.pipeline_drift import PipelineDrift
+from monitoring.recent import Recent
+from monitoring.recent_feed import export_recent
 
 __all__ = ["SEGMENT_SERIES", "DriftFeed"]
 
@@ -49,7 +51,8 @@ class DriftFeed:
     >>> metrics, drift = Metrics(process=False), PipelineDrift({}, ["click"], [])
     >>> feed = DriftFeed(metrics)
     >>> feed.begin(0, drift)
-    >>> readings = feed.update(0, drift)
+    >>> feed.put(0, drift)
+    >>> readings = feed.export()
     >>> metrics.value("drift_zscore", ("features:events/type",))
     0.0
     """
@@ -62,6 +65,8 @@ class DriftFeed:
         self._adwin: dict[str, _Detector] | None = {} if adwin else None
         self._pairs: dict[int, dict[str, tuple[LfPairs, NDArray[np.float64]]]] = {}
         self._calibration: dict[int, dict[str, LabelCalibration]] = {}
+        self._recent: dict[int, Recent] = {}
+        self._monitor: DriftMonitor | None = None
         self._labels: dict[tuple[str, ...], tuple[Labels, ...]] = {}
 
     def begin(self, partition: int, drift: PipelineDrift) -> None:
@@ -69,19 +74,20 @@ class DriftFeed:
         monitor = drift.monitor
         with self._lock:
             self._fed[partition] = (id(monitor), monitor.state.detected.copy())
-            for signal, overall in zip(monitor.signals, monitor.overall, strict=True):
-                if overall:
+            for signal, overall, owner in zip(
+                monitor.signals, monitor.overall, monitor.owners, strict=True
+            ):
+                if overall and owner.detail:
                     # A counter that begins at 0 has a rate from its first detection on.
                     self._metrics.add("drift_detections_total", (signal, "zscore"), 0.0)
 
-    def update(self, partition: int, drift: PipelineDrift) -> Readings:
-        """Bring the metrics up to date with one partition; return how all stand together."""
+    def put(self, partition: int, drift: PipelineDrift) -> None:
+        """Take over how a partition stands, and count what it detected."""
         monitor = drift.monitor
         with self._lock:
+            self._monitor = monitor
             self._count(partition, monitor)
             self._view.put(partition, contribution(monitor))
-            readings = self._view.readings(monitor.signals)
-            self._export(monitor, readings)
             self._pairs[partition] = {
                 task: (pairs, pairs.sums) for task, pairs in drift.pairs.items()
             }
@@ -89,8 +95,18 @@ class DriftFeed:
             self._calibration[partition] = {
                 task: recent.copy() for task, recent in drift.calibration.items()
             }
+            self._recent[partition] = drift.recent.copy()
+
+    def export(self) -> Readings | None:
+        """Bring the gauges up to date with all partitions; return how the signals stand."""
+        with self._lock:
+            if self._monitor is None:
+                return None
+            readings = self._view.readings(self._monitor.signals)
+            self._export(self._monitor, readings)
             self._export_pairs()
             self._export_trust()
+            export_recent(self._metrics, [part for _, part in sorted(self._recent.items())])
         return readings
 
     def end(self, partition: int) -> None:
@@ -100,6 +116,7 @@ class DriftFeed:
             self._view.drop(partition)
             self._pairs.pop(partition, None)
             self._calibration.pop(partition, None)
+            self._recent.pop(partition, None)
 
     def _count(self, partition: int, monitor: DriftMonitor) -> None:
         detected = monitor.state.detected
@@ -141,15 +158,20 @@ class DriftFeed:
         detailed = np.array(
             [at for at in shown.tolist() if monitor.owners[at].detail], dtype=np.intp
         )
-        names = [monitor.signals[at] for at in detailed.tolist()]
-        for measure, score, floor in (
-            ("psi", readings.psi, readings.psi_floor),
-            ("js", readings.js, readings.js_floor),
+        # Of votes one measure is enough: with few classes both say the same.
+        few = np.array(
+            [at for at in detailed.tolist() if not monitor.owners[at].name.startswith("lf_")],
+            dtype=np.intp,
+        )
+        for measure, score, floor, signals in (
+            ("psi", readings.psi, readings.psi_floor, detailed),
+            ("js", readings.js, readings.js_floor, few),
         ):
+            names = [monitor.signals[at] for at in signals.tolist()]
             series = self._series(names, measure)
-            metrics.set_array("drift_score", series, score[detailed])
-            metrics.set_array("drift_noise_floor", series, floor[detailed])
-        series = self._series(names)
+            metrics.set_array("drift_score", series, score[signals])
+            metrics.set_array("drift_noise_floor", series, floor[signals])
+        series = self._series([monitor.signals[at] for at in detailed.tolist()])
         metrics.set_array("drift_reference_timestamp_seconds", series, readings.since[detailed])
         metrics.set_array("drift_reference_samples", series, readings.samples[detailed])
 

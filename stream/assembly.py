@@ -80,7 +80,7 @@ def pipeline_spec(
     *,
     partitions: int | None = None,
     timer: Callable[[], float] | None = None,
-    follow_files: bool = False,
+    on_reload: Callable[[str], None] | None = None,
 ) -> PipelineSpec:
     """Return what every partition has in common.
 
@@ -92,8 +92,9 @@ def pipeline_spec(
         Number of partitions, if not the one in the settings.
     timer
         A clock to measure labeling functions by.
-    follow_files
-        Whether look-up files are read anew when they change: in a live process only.
+    on_reload
+        Told ``read`` or ``refused`` whenever a look-up file changed and was read anew, which only
+        a live process does; None: files are read once.
 
     Raises
     ------
@@ -117,8 +118,8 @@ def pipeline_spec(
         by_task = for_tasks(unique([*found, *described]), classes)
     except LabelingFunctionError as error:
         raise SettingsError(f"a setting is refused:\n  {error}") from error
-    if follow_files:
-        files.follow()
+    if on_reload is not None:
+        files.follow(on_reload)
     names = sorted({lf.name for lfs in by_task.values() for lf in lfs})
     for name in settings.lfs.disabled:
         if name not in names:

@@ -12,14 +12,13 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from monitoring.drift_feed import DriftFeed
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, EVENTS, GOLD, ITEMS
-from stream.metering import MeteredPipeline
+from stream.metering import MeteredPipeline, ProcessMeters
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
 from stream.runner import PartitionRunner
@@ -104,12 +103,16 @@ class EmbeddedEngine:
         self._items_offsets: dict[int, int] = {}
         self._known: dict[tuple[int, str], int] = {}
         self.on_step: Callable[[bool], None] = _idle
-        spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
+        spec = pipeline_spec(
+            settings,
+            timer=time.perf_counter,
+            on_reload=lambda result: metrics.add("config_reloads_total", (result,)),
+        )
         get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
-        drift = DriftFeed(metrics)
+        meters = ProcessMeters(metrics)
         self._partitions = [
-            _Partition(number, spec, store, owner, metrics, drift, self.catalogue)
+            _Partition(number, spec, store, owner, metrics, meters, self.catalogue)
             for number in range(settings.log.partitions)
         ]
         self._stopping = threading.Event()
@@ -224,11 +227,16 @@ class EmbeddedEngine:
 
     def _report_lag(self) -> None:
         for topic in (EVENTS, GOLD):
+            oldest_s = 0.0
             for number, end in self.log.end_offsets(topic).items():
                 applied = self._partitions[number].metered.next_offsets.get(topic, 0)
+                if applied < end:
+                    waiting = self.log.read(topic, number, applied, 1)
+                    oldest_s = max([oldest_s, *(time.time() - at for at in waiting.times)])
                 self.metrics.set(
                     "consumer_lag_messages", (topic, str(number)), float(max(0, end - applied))
                 )
+            self.metrics.set("consumer_lag_seconds", (topic,), oldest_s)
 
     def _tick(self, now: float) -> None:
         ticks = self._settings.ticks
@@ -270,12 +278,12 @@ class _Partition:
         store: StateStore,
         owner: Epoch,
         metrics: Metrics,
-        drift: DriftFeed,
+        meters: ProcessMeters,
         catalogue: Catalogue,
     ) -> None:
         self.number = number
         pipeline = PartitionPipeline(spec, number, items=catalogue)
-        self.metered = MeteredPipeline(pipeline, metrics, drift)
+        self.metered = MeteredPipeline(pipeline, metrics, meters)
         self.runner = PartitionRunner(self.metered, store, number, owner)
         self.saved_offsets = dict(self.metered.next_offsets)
         self.changed = False

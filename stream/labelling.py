@@ -287,7 +287,7 @@ class Labelling:
             # A second opinion would be scored against the first one, not against the model.
             task.quality.answer(ex_proba[0], ex_votes[0], label)
             if self._watch is not None:
-                self._watch.answered(name, ex_proba[0], label, answer.ts)
+                self._watch.answered(name, ex_proba[0], label, answer.ts, example)
         counted = counts.task(name, task.spec.classes, task.names)
         counted.gold += 1
         proba = np.zeros((1, len(task.spec.classes)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,13 +27,26 @@ class RecommenderSpec:
 
 
 class Learning:
-    """One partition's recommender and how well it predicted so far."""
+    """One partition's recommender and how well it predicted so far.
 
-    def __init__(self, spec: RecommenderSpec, watch: Watch | None = None) -> None:
+    Attributes
+    ----------
+    seconds
+        Time spent in the model, if the shell lent a clock; no part of the state.
+    """
+
+    def __init__(
+        self,
+        spec: RecommenderSpec,
+        watch: Watch | None = None,
+        timer: Callable[[], float] | None = None,
+    ) -> None:
         self.spec = spec
         self.model = Recommender(spec.config)
         self.metrics = PrequentialMetrics()
         self._watch = watch
+        self._timer = timer
+        self.seconds = 0.0
 
     def step(
         self, rows: Rows, table: NDArray[np.void], weight: NDArray[np.float64], learn: bool
@@ -55,6 +68,7 @@ class Learning:
         hist_weights = history["weights"].copy()
         hist_len = np.array([u.history_length for u in users], dtype=np.int32)
         ex_weight = np.ascontiguousarray(table["weight"])
+        began = self._timer() if self._timer is not None else 0.0
         out = self.model.step_many(
             hist_items,
             hist_weights,
@@ -68,6 +82,8 @@ class Learning:
             kind,
             learn,
         )
+        if self._timer is not None:
+            self.seconds += self._timer() - began
         table["weight"] = ex_weight
         pushed = np.empty(len(users), dtype=_HISTORY_TYPE)
         pushed["items"], pushed["weights"] = hist_items, hist_weights

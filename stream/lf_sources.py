@@ -49,11 +49,15 @@ class FollowedFiles:
         self._files.append(_Followed(path, read, reload_s, table, stamp))
         return table
 
-    def follow(self) -> None:
-        """Read files anew when they change, in a thread of this process's own, until it ends."""
+    def follow(self, told: Callable[[str], None] = lambda result: None) -> None:
+        """Read files anew when they change, in a thread of this process's own, until it ends.
+
+        ``told`` hears of each time: ``read`` or ``refused``.
+        """
         for file in self._files:
             name = f"look-up {file.path.name}"
-            threading.Thread(target=file.run, args=(self._stop,), name=name, daemon=True).start()
+            arguments = (self._stop, told)
+            threading.Thread(target=file.run, args=arguments, name=name, daemon=True).start()
 
     def close(self) -> None:
         """Let the threads end."""
@@ -75,7 +79,7 @@ class _Followed:
         self._table = table
         self._stamp = stamp
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, told: Callable[[str], None]) -> None:
         while not stop.wait(self._reload_s):
             stamp = _stamp(self.path)
             if stamp is None or stamp == self._stamp:
@@ -85,7 +89,9 @@ class _Followed:
                 self._table.replace(self._read())
             except SettingsError as error:
                 _log.warning("the look-up keeps its old entries: %s", error)
+                told("refused")
             else:
+                told("read")
                 _log.info("%s: read anew, %d entries", self.path, len(self._table))
 
 

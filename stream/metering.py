@@ -1,24 +1,123 @@
-"""A pipeline with its counts poured into the metrics of the process, once a batch at most."""
+"""A pipeline with its counts poured into the metrics of the process, a few times a second."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from math import log
+from typing import Any, Final
 
+import msgspec
+
+from lfs.crowd import CROWD, is_annotator
 from monitoring.drift_feed import DriftFeed
 from monitoring.feed import CountsFeed
 from monitoring.metrics import Metrics
 from stream.effects import Effects
 from stream.labelling import Labelling
 from stream.pipeline import PartitionPipeline, Prepared
+from stream.quality import LabelQuality
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 
-__all__ = ["MeteredPipeline"]
+__all__ = ["MeteredPipeline", "ProcessMeters"]
+
+_log = logging.getLogger(__name__)
 
 _FEED_EVERY_S: Final = 0.25
-_DRIFT_EVERY_S: Final = 1.0
+_MERGE_EVERY_S: Final = 1.0
+_NEARLY: Final = 1e-3
+
+
+class ProcessMeters:
+    """What the partitions of a process come to together, as metrics of the process.
+
+    Parameters
+    ----------
+    metrics
+        Filled by all of them.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.drift = DriftFeed(metrics)
+        self._pipelines: dict[int, PartitionPipeline] = {}
+        self._due = 0.0
+        for action in ("lf_enabled", "lf_disabled"):
+            metrics.add("lf_changes_total", (action,), 0.0)
+        for result in ("read", "refused"):
+            metrics.add("config_reloads_total", (result,), 0.0)
+        for name in ("lf_votes_total", "segment_hit_ratio"):
+            metrics.add("metrics_overflow_total", (name,), 0.0)
+
+    def begin(self, pipeline: PartitionPipeline) -> None:
+        """Take a partition over, as it was restored."""
+        if not self._pipelines:
+            self._tell_bounds(pipeline)
+        self._pipelines[pipeline.partition] = pipeline
+        self.drift.begin(pipeline.partition, pipeline.watch.drift)
+
+    def _tell_bounds(self, pipeline: PartitionPipeline) -> None:
+        """Say what has no figures of its own, since there is too much of it."""
+        drift = pipeline.watch.drift
+        if beyond := len(drift.segments.left_out):
+            _log.warning(
+                "monitoring.segments: the first %d have figures of their own, %d more are `other`",
+                len(drift.segments.names), beyond,
+            )  # fmt: skip
+            self.metrics.add("metrics_overflow_total", ("segment_hit_ratio",), float(beyond))
+        for task, pairs in drift.pairs.items():
+            if pairs.left_out:
+                _log.warning(
+                    "task %s: pairs of the first %d labeling functions are watched, %d more not",
+                    task, pairs.watched, len(pairs.left_out),
+                )  # fmt: skip
+
+    def end(self, partition: int) -> None:
+        """Forget a partition that has moved away."""
+        self._pipelines.pop(partition, None)
+        self.drift.end(partition)
+
+    def count(self, effects: Effects) -> None:
+        """Count what a batch tells about governance."""
+        for record in effects.governance:
+            action = str(msgspec.json.decode(record.value)["action"])
+            if action.startswith("reference"):
+                self.metrics.add("reference_resets_total", ())
+            else:
+                self.metrics.add("lf_changes_total", (action,))
+
+    def update(self, now: float) -> None:
+        """Merge all partitions into the metrics, if that was not done just now."""
+        if now < self._due:
+            return
+        self._due = now + _MERGE_EVERY_S
+        for partition, pipeline in self._pipelines.items():
+            self.drift.put(partition, pipeline.watch.drift)
+        self.drift.export()
+        if self._pipelines:
+            self._labels(list(self._pipelines.values()))
+
+    def _labels(self, pipelines: Sequence[PartitionPipeline]) -> None:
+        metrics = self.metrics
+        # All partitions take each other's statistics in: one model is as good as the next.
+        labelling = pipelines[0].labelling
+        for name, task in labelling.tasks.items():
+            spec = task.spec
+            quality = LabelQuality(spec.classes, spec.layout.lfs)
+            for pipeline in pipelines:
+                quality.add(pipeline.labelling.tasks[name].quality)
+                for waited_s in pipeline.watch.drain_answer_delays(name):
+                    metrics.observe("annotation_latency_seconds", (name,), waited_s)
+            gold = quality.gold()
+            if gold["ece"] is not None and gold["brier"] is not None:
+                metrics.set("calibration_error_ratio", (name,), gold["ece"])
+                metrics.set("brier_score", (name,), gold["brier"])
+            # Nobody is asked yet: no question waits.
+            metrics.set("annotation_queue_size", (name,), 0.0)
+            metrics.set("annotation_oldest_age_seconds", (name,), 0.0)
+            _feed_functions(metrics, labelling, name, task.model.summary()["lfs"], quality)
 
 
 class MeteredPipeline:
@@ -26,19 +125,20 @@ class MeteredPipeline:
 
     Parameters
     ----------
-    drift
-        Shared by all partitions of a process; one for this partition alone unless given.
+    meters
+        Shared by all partitions of a process; of this partition alone unless given.
     """
 
     def __init__(
-        self, pipeline: PartitionPipeline, metrics: Metrics, drift: DriftFeed | None = None
+        self, pipeline: PartitionPipeline, metrics: Metrics, meters: ProcessMeters | None = None
     ) -> None:
         self.pipeline = pipeline
         self._metrics = metrics
+        self._meters = meters or ProcessMeters(metrics)
         self._feed = CountsFeed(metrics)
-        self._drift = drift or DriftFeed(metrics)
         self._feed_at = 0.0
-        self._drift_at = 0.0
+        self._answers = (0, 0)
+        self._learning_s = 0.0
 
     @property
     def next_offsets(self) -> Mapping[str, int]:
@@ -49,7 +149,8 @@ class MeteredPipeline:
         """Begin from a checkpoint."""
         self.pipeline.restore(head)
         self._feed.begin(self.pipeline.partition, self.pipeline.counts)
-        self._drift.begin(self.pipeline.partition, self.pipeline.watch.drift)
+        self._answers = self._settled()
+        self._meters.begin(self.pipeline)
 
     def prepare(self, batch: RecordBatch) -> Prepared:
         """Decode a batch, and say which users must be loaded first."""
@@ -61,12 +162,16 @@ class MeteredPipeline:
         effects = self.pipeline.process(prepared, loaded)
         ended = time.perf_counter()
         self._metrics.observe("batch_duration_seconds", (), ended - began)
+        learned_s = self.pipeline.learning.seconds
+        if learned_s > self._learning_s:
+            self._metrics.observe("update_duration_seconds", (), learned_s - self._learning_s)
+            self._learning_s = learned_s
+        if effects.governance:
+            self._meters.count(effects)
         if ended >= self._feed_at:
             self.feed()
             self._feed_at = ended + _FEED_EVERY_S
-        if ended >= self._drift_at:
-            self._drift.update(self.pipeline.partition, self.pipeline.watch.drift)
-            self._drift_at = ended + _DRIFT_EVERY_S
+        self._meters.update(ended)
         return effects
 
     def feed(self) -> None:
@@ -75,11 +180,17 @@ class MeteredPipeline:
         self._feed.update(pipeline.partition, pipeline.counts)
         figures = pipeline.learning.metrics.as_dict()
         if figures["n"]:
-            metrics.set("prequential_hit_ratio", ("10",), figures["hit@10"])
-            metrics.set("prequential_ndcg", ("10",), figures["ndcg@10"])
             metrics.set("catalogue_coverage_ratio", (), figures["catalogue_coverage"])
             metrics.set("novelty_bits", (), figures["novelty_bits"])
-        _feed_labels(metrics, pipeline.labelling)
+        before, self._answers = self._answers, self._settled()
+        for outcome, n, m in zip(("learned", "unmatched"), self._answers, before, strict=True):
+            metrics.add("annotations_total", (outcome,), float(n - m))
+
+    def _settled(self) -> tuple[int, int]:
+        """Return how many answers were learned, and how many belonged to nothing."""
+        counts, tasks = self.pipeline.counts, self.pipeline.labelling.tasks
+        learned = sum(task.gold for task in counts.tasks.values())
+        return learned, sum(task.quality.unmatched for task in tasks.values())
 
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""
@@ -101,24 +212,35 @@ class MeteredPipeline:
     def close(self) -> None:
         """Take the partition's gauges away: it has moved."""
         self._feed.end(self.pipeline.partition)
-        self._drift.end(self.pipeline.partition)
+        self._meters.end(self.pipeline.partition)
 
 
-def _feed_labels(metrics: Metrics, labelling: Labelling) -> None:
-    for name, task in labelling.tasks.items():
-        spec, quality = task.spec, task.quality
-        for label, share in quality.class_share(spec.classes).items():
-            if share is not None:
-                metrics.set("class_share_ratio", (name, label), share)
-        gold = quality.gold()
-        if gold["ece"] is not None and gold["brier"] is not None:
-            metrics.set("calibration_error_ratio", (name,), gold["ece"])
-            metrics.set("brier_score", (name,), gold["brier"])
-        on = labelling.enabled(name)
-        estimates = task.model.summary()["lfs"]
-        for lf, enabled in zip(spec.lfs, on, strict=True):
-            metrics.set("lf_enabled", (lf.name,), float(enabled))
-            row = estimates[f"{lf.name}@{lf.version}"]
-            metrics.set("lf_estimated_accuracy_ratio", (lf.name,), row["estimated_accuracy"])
-            if row["gold_accuracy"] is not None:
-                metrics.set("lf_gold_accuracy_ratio", (lf.name,), row["gold_accuracy"])
+def _feed_functions(
+    metrics: Metrics,
+    labelling: Labelling,
+    task: str,
+    estimates: Mapping[str, Mapping[str, Any]],
+    quality: LabelQuality,
+) -> None:
+    spec = labelling.tasks[task].spec
+    gold = quality.lf_gold.tolist()
+    for column, (lf, on) in enumerate(zip(spec.lfs, labelling.enabled(task), strict=True)):
+        # No series tells of a single person.
+        labels = (CROWD if is_annotator(lf.name) else lf.name,)
+        row = estimates[f"{lf.name}@{lf.version}"]
+        accuracy = row["estimated_accuracy"]
+        metrics.set("lf_enabled", labels, float(on))
+        metrics.set("lf_estimated_accuracy_ratio", labels, accuracy)
+        metrics.set("lf_weight", labels, _log_odds(accuracy, len(spec.classes)))
+        audited = row["gold_accuracy"]
+        answers, right = gold[column]
+        if audited is not None:
+            metrics.set("lf_gold_accuracy_ratio", labels, audited)
+        elif answers:
+            metrics.set("lf_gold_accuracy_ratio", labels, right / answers)
+
+
+def _log_odds(accuracy: float, classes: int) -> float:
+    """Return how much likelier a class is if a function of this accuracy votes for it, in nats."""
+    right = min(max(accuracy, _NEARLY), 1.0 - _NEARLY)
+    return log(right * (classes - 1) / (1.0 - right))

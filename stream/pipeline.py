@@ -90,7 +90,7 @@ class PartitionPipeline:
             partition=partition,
             watch=self.watch,
         )
-        self.learning = Learning(spec.recommender, self.watch)
+        self.learning = Learning(spec.recommender, self.watch, spec.timer)
         self._snapshot = Snapshot(self)
         self._round = 0
 

@@ -6,7 +6,9 @@ what is published or learned. The stages call it once a batch each, with rows in
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask
 from monitoring.signals import DriftRules
-from stream.evidence import COLUMNS
+from stream.evidence import COLUMNS, Column
 
 if TYPE_CHECKING:
     from stream.effects import LabelBlock
@@ -27,6 +29,7 @@ __all__ = ["DRIFT_CHUNK", "Watch", "pipeline_drift"]
 
 DRIFT_CHUNK: Final = "share/drift"
 
+_DELAYS: Final = 1000
 _NO_FEEDBACK: Final = ("impression", "search")
 
 
@@ -69,6 +72,9 @@ class Watch:
         rules: DriftRules | None = None,
     ) -> None:
         self.drift = pipeline_drift(tasks, event_types, segments, rules or DriftRules())
+        self._answer_delays: dict[str, deque[float]] = {
+            task.name: deque(maxlen=_DELAYS) for task in tasks
+        }
 
     def events(self, events: Sequence[Interaction], ignored: Sequence[Interaction]) -> None:
         """Take a batch's events in, except those that were ignored: repeats, and too late ones."""
@@ -87,9 +93,23 @@ class Watch:
         for block in blocks:
             drift.labelled(block.task, block.votes, block.proba, block.ts, segments)
 
-    def answered(self, task: str, proba: NDArray[np.float64], label: int, ts: float) -> None:
+    def answered(
+        self, task: str, proba: NDArray[np.float64], label: int, ts: float, example: Example
+    ) -> None:
         """Take a gold answer in, with the probabilities (K,) that stood before it."""
         self.drift.answered(task, proba, label, ts)
+        opened = example.evidence[Column.OPENED_TS]
+        if not isnan(opened):
+            self._answer_delays[task].append(max(0.0, ts - opened))
+
+    def drain_answer_delays(self, task: str) -> list[float]:
+        """Return how long after its example's opening each new answer came, in event time.
+
+        For who exports them: no part of the state, and at most the latest thousand.
+        """
+        found = list(self._answer_delays[task])
+        self._answer_delays[task].clear()
+        return found
 
     def engaged(
         self,

@@ -141,6 +141,45 @@ def _votes() -> Row:
                 width=8,
             ),
             graph(
+                "Trend of the estimated accuracy",
+                "By how much the estimate changes in an hour, at the pace of the last half.",
+                "percentunit",
+                Query(
+                    "3600 * avg by (lf) "
+                    f"(deriv(headrace_lf_estimated_accuracy_ratio{{{_LF}}}[30m]))",
+                    "{{lf}}",
+                ),
+                runbook="LFAccuracyDrop",
+                width=12,
+            ),
+            graph(
+                "Longest silence",
+                "Event time since the latest vote, of the twenty most silent functions.",
+                "s",
+                Query(f"max by (lf) (headrace_lf_silence_seconds{{{_LF}}})", "{{lf}}"),
+                runbook="LFSilent",
+                width=12,
+            ),
+            table(
+                "Lately",
+                "The last thousand labels, decayed: who voted, who was contradicted, by whom.",
+                "percentunit",
+                [
+                    ("Coverage", f"avg by (lf) (headrace_lf_coverage_ratio{{{_LF}}})"),
+                    ("Conflict", f"avg by (lf) (headrace_lf_conflict_ratio{{{_LF}}})"),
+                    (
+                        "Against the model",
+                        f"avg by (lf) (headrace_lf_disagreement_ratio{{{_LF}}})",
+                    ),
+                ],
+                keys=["lf"],
+                shaded=[
+                    ("Conflict", Limits(0.3, 0.5)),
+                    ("Against the model", Limits(0.25, 0.4)),
+                ],
+                runbook="LFConflictHigh",
+            ),
+            graph(
                 "Failures",
                 "Examples a second on which a function raised or answered what is no class.",
                 "ops",

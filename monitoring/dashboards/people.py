@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from monitoring.dashboards.frame import Row, dashboard, variable
-from monitoring.dashboards.panels import SERVICE, Limits, Query, bars, graph
+from monitoring.dashboards.panels import SERVICE, Limits, Query, bars, graph, table
 
 __all__ = ["people"]
 
@@ -124,6 +124,47 @@ def _segments() -> Row:
                 runbook="LabelShift",
                 width=8,
                 top=1,
+            ),
+            table(
+                "What stands behind a segment",
+                "Recommender quality beside confidence, coverage and conflict of its labels.",
+                "percentunit",
+                [
+                    ("Hit rate", f"avg by (segment) (headrace_segment_hit_ratio{{{_SEGMENT}}})"),
+                    (
+                        "Confidence",
+                        f"avg by (segment) (headrace_segment_label_confidence_ratio{{{_SEGMENT}}})",
+                    ),
+                    (
+                        "Coverage",
+                        f"avg by (segment) (headrace_segment_coverage_ratio{{{_SEGMENT}}})",
+                    ),
+                    (
+                        "Conflict",
+                        f"avg by (segment) (headrace_segment_conflict_ratio{{{_SEGMENT}}})",
+                    ),
+                ],
+                keys=["segment"],
+                shaded=[("Conflict", Limits(0.3, 0.5))],
+                runbook="SegmentDegraded",
+            ),
+            table(
+                "Functions behind a segment",
+                "Where coverage differs most from everywhere, and where votes conflict most.",
+                "percentunit",
+                [
+                    (
+                        "Coverage",
+                        f"avg by (segment, lf) (headrace_segment_lf_coverage_ratio{{{_SEGMENT}}})",
+                    ),
+                    (
+                        "Conflict",
+                        f"avg by (segment, lf) (headrace_segment_lf_conflict_ratio{{{_SEGMENT}}})",
+                    ),
+                ],
+                keys=["segment", "lf"],
+                shaded=[("Conflict", Limits(0.3, 0.5))],
+                runbook="SegmentDegraded",
             ),
         ],
     )

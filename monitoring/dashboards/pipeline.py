@@ -257,6 +257,15 @@ def _processes() -> Row:
                 width=6,
             ),
             table(
+                "All partitions",
+                "What they counted since they began, as of their checkpoints.",
+                "short",
+                [("Records", f"max by (what) (headrace_merged_records{{{_S}}})")],
+                keys=["what"],
+                runbook="EventConsumptionStalled",
+                height=6,
+            ),
+            table(
                 "Versions",
                 "What runs where, and since when.",
                 "none",

@@ -9,7 +9,6 @@ import logging
 import sys
 import time
 
-from monitoring.drift_feed import DriftFeed
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
@@ -19,7 +18,7 @@ from stream.distributed.options import worker_options, worker_topics
 from stream.distributed.process import REFUSED, serve
 from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics
 from stream.events import ITEMS
-from stream.metering import MeteredPipeline
+from stream.metering import MeteredPipeline, ProcessMeters
 from stream.pipeline import PartitionPipeline
 from stream.readiness import get_ready
 from stream.state import StoreError
@@ -36,22 +35,26 @@ def run_worker(settings: Settings) -> int:
     store that does not answer.
     """
     connection = KafkaConnection.from_settings(settings)
+    metrics = Metrics()
     try:
         require_topics(connection, worker_topics(settings))
         store = open_state(settings)
         store.ping()
-        spec = pipeline_spec(settings, timer=time.perf_counter, follow_files=True)
+        spec = pipeline_spec(
+            settings,
+            timer=time.perf_counter,
+            on_reload=lambda result: metrics.add("config_reloads_total", (result,)),
+        )
         get_ready(spec)
     except (BrokerUnreachable, TopicsUnfit, StoreError, SettingsError) as error:
         log.critical("the worker does not start: %s", error)
         return REFUSED
-    metrics = Metrics()
-    drift = DriftFeed(metrics)
+    meters = ProcessMeters(metrics)
     catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
 
     def make_processor(partition: int) -> MeteredPipeline:
         pipeline = PartitionPipeline(spec, partition, items=catalogue)
-        return MeteredPipeline(pipeline, metrics, drift)
+        return MeteredPipeline(pipeline, metrics, meters)
 
     try:
         return serve(

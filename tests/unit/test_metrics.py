@@ -86,7 +86,7 @@ def test_counters_gauges_and_histograms_reach_the_page() -> None:
     metrics.set_array("lf_weight", [("a",), ("b",)], [0.5, -1.5])
     metrics.observe("batch_duration_seconds", (), 0.001)
     metrics.observe_many("batch_duration_seconds", (), [0.02, 99.0, float("nan")])
-    metrics.observe_each("lf_duration_seconds", [("a",), ("b",)], [0.0001, 2.0])
+    metrics.observe_each("lf_duration_seconds", [("a",), ("b",)], [0.01, 2.0])
     page = samples(metrics)
     assert page["headrace_lf_votes_total", (("label", "positive"), ("lf", "a"))] == 7
     assert page["headrace_lf_votes_total", (("label", "negative"), ("lf", "b"))] == 1
@@ -97,8 +97,8 @@ def test_counters_gauges_and_histograms_reach_the_page() -> None:
     assert page["headrace_batch_duration_seconds_bucket", (("le", "+Inf"),)] == 3
     assert page["headrace_batch_duration_seconds_count", ()] == 3
     assert page["headrace_batch_duration_seconds_sum", ()] == pytest.approx(99.021)
-    assert page["headrace_lf_duration_seconds_bucket", (("le", "0.0001"), ("lf", "a"))] == 1
-    assert page["headrace_lf_duration_seconds_bucket", (("le", "1.0"), ("lf", "b"))] == 0
+    assert page["headrace_lf_duration_seconds_bucket", (("le", "0.01"), ("lf", "a"))] == 1
+    assert page["headrace_lf_duration_seconds_bucket", (("le", "0.01"), ("lf", "b"))] == 0
 
 
 def test_what_is_unknown_or_of_another_type_is_refused() -> None:
@@ -333,7 +333,9 @@ def fill_everything(metrics: Metrics) -> None:
         if spec.name == "build_info" or "lf" not in spec.labels:
             continue
         if spec.kind is Kind.GAUGE:
-            metrics.set_array(spec.name, by_function, np.linspace(0, 1, 50))
+            fixed = tuple(f"{label}1" for label in spec.labels[:-1])
+            labels = tuple((*fixed, *name) for name in by_function[: spec.bound])
+            metrics.set_array(spec.name, labels, np.linspace(0, 1, len(labels)))
     pairs = [(FUNCTIONS[i], FUNCTIONS[i + 1]) for i in range(20)]
     metrics.set_array("lf_pair_conflict_ratio", pairs, np.linspace(0, 1, 20))
     metrics.set_array("lf_pair_correlation_ratio", pairs, np.linspace(0, 1, 20))
