@@ -144,11 +144,7 @@ def _votes() -> Row:
                 "Trend of the estimated accuracy",
                 "By how much the estimate changes in an hour, at the pace of the last half.",
                 "percentunit",
-                Query(
-                    "3600 * avg by (lf) "
-                    f"(deriv(headrace_lf_estimated_accuracy_ratio{{{_LF}}}[30m]))",
-                    "{{lf}}",
-                ),
+                Query('lf:headrace_lf_estimated_accuracy:change_per_hour{lf=~"$lf"}', "{{lf}}"),
                 runbook="LFAccuracyDrop",
                 width=12,
             ),

@@ -334,8 +334,8 @@ def fill_everything(metrics: Metrics) -> None:
             continue
         if spec.kind is Kind.GAUGE:
             fixed = tuple(f"{label}1" for label in spec.labels[:-1])
-            labels = tuple((*fixed, *name) for name in by_function[: spec.bound])
-            metrics.set_array(spec.name, labels, np.linspace(0, 1, len(labels)))
+            series = [(*fixed, *name) for name in by_function[: spec.bound]]
+            metrics.set_array(spec.name, series, np.linspace(0, 1, len(series)))
     pairs = [(FUNCTIONS[i], FUNCTIONS[i + 1]) for i in range(20)]
     metrics.set_array("lf_pair_conflict_ratio", pairs, np.linspace(0, 1, 20))
     metrics.set_array("lf_pair_correlation_ratio", pairs, np.linspace(0, 1, 20))
