@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import HISTORY, Config, PrequentialMetrics, Recommender
+from models.recommender import Config, PrequentialMetrics, Recommender
+from stream.histories import pack, unpack
 from stream.rows import CORRECT, ENGAGE, Rows
 from stream.user_state import Example, UserState
 from stream.watching import Watch
 
 __all__ = ["Learning", "RecommenderSpec"]
-
-_HISTORY_TYPE = np.dtype([("items", "<i4", (HISTORY,)), ("weights", "<f4", (HISTORY,))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,64 +52,60 @@ class Learning:
     ) -> None:
         """Predict and learn the rows that ask for it, (n,) weights, in order."""
         columns = rows.columns
-        kind = columns.kind
-        chosen = np.flatnonzero(kind >= 0)
+        chosen = (columns.kind >= 0).nonzero()[0]
         if not len(chosen):
             return
         touched, users = rows.touched, rows.users
-        example = columns.example[chosen]
-        kind, weight = kind[chosen], weight[chosen]
+        example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
+        if len(chosen) < len(rows):
+            example, user, kind, ts = example[chosen], user[chosen], kind[chosen], ts[chosen]
+            weight = weight[chosen]
         # What speaks against a thing is told by how sure it is.
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
         items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
-        history = np.frombuffer(b"".join([u.history for u in users]), dtype=_HISTORY_TYPE)
-        hist_items = history["items"].copy()
-        hist_weights = history["weights"].copy()
-        hist_len = np.array([u.history_length for u in users], dtype=np.int32)
+        lengths = np.array([u.history_length for u in users], dtype=np.int32)
+        hist_items, hist_weights = unpack([u.packed_history for u in users], lengths)
         ex_weight = np.ascontiguousarray(table["weight"])
         began = self._timer() if self._timer is not None else 0.0
         out = self.model.step_many(
             hist_items,
             hist_weights,
-            hist_len,
-            columns.user[chosen],
+            lengths,
+            user,
             items,
             example,
             ex_weight,
             weight,
-            columns.ts[chosen],
+            ts,
             kind,
             learn,
         )
         if self._timer is not None:
             self.seconds += self._timer() - began
         table["weight"] = ex_weight
-        pushed = np.empty(len(users), dtype=_HISTORY_TYPE)
-        pushed["items"], pushed["weights"] = hist_items, hist_weights
-        data, size = pushed.tobytes(), _HISTORY_TYPE.itemsize
-        for position, (user, length) in enumerate(zip(users, hist_len.tolist(), strict=True)):
-            user.history = data[position * size : (position + 1) * size]
-            user.history_length = length
-        engaged = kind == ENGAGE
-        if engaged.any():
-            code = self.metrics.segment_code
-            segments = [code(touched[slot].segment or "") for slot in example[engaged].tolist()]
-            self.metrics.update_many(
-                out.rank[engaged],
-                out.novelty_bits[engaged],
-                np.asarray(segments, dtype=np.int32),
-                out.n_items,
-                self.model.covered,
-            )
-            if self._watch is not None:
-                self._watch.engaged(
-                    out.rank[engaged],
-                    out.predicted[engaged],
-                    weight[engaged],
-                    columns.ts[chosen][engaged],
-                    touched,
-                    example[engaged],
-                )
+        packed = pack(hist_items, hist_weights, lengths)
+        for person, history, length in zip(users, packed, lengths.tolist(), strict=True):
+            person.packed_history = history
+            person.history_length = length
+        engaged = (kind == ENGAGE).nonzero()[0]
+        if not len(engaged):
+            return
+        rank, predicted, novelty_bits = out.rank, out.predicted, out.novelty_bits
+        if len(engaged) < len(kind):
+            example, weight, ts = example[engaged], weight[engaged], ts[engaged]
+            rank, predicted = rank[engaged], predicted[engaged]
+            novelty_bits = novelty_bits[engaged]
+        code = self.metrics.segment_code
+        segments = [code(touched[slot].segment or "") for slot in example.tolist()]
+        self.metrics.update_many(
+            rank,
+            novelty_bits,
+            np.array(segments, dtype=np.int32),
+            out.n_items,
+            self.model.covered,
+        )
+        if self._watch is not None:
+            self._watch.engaged(rank, predicted, weight, ts, touched, example)
 
     def correct(
         self,

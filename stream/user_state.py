@@ -20,6 +20,7 @@ FINAL: Final = 2
 
 EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
 """No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
+_HALF: Final = len(EMPTY_HISTORY) // 2
 
 USER_FORMAT: Final = 3
 """1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed."""
@@ -99,16 +100,21 @@ class UserState:
 
     *State* — ``examples`` and ``latest`` are bounded by the join's rules, ``seen`` by its
     deduplication horizon, the history by `HISTORY`.
+
+    Attributes
+    ----------
+    packed_history, history_length
+        Items and weights that are there, newest first: int32, then float32.
     """
 
     __slots__ = (
         "due",
         "examples",
-        "history",
         "history_length",
         "key",
         "last_ts",
         "latest",
+        "packed_history",
         "previous",
         "rate",
         "seen",
@@ -124,7 +130,7 @@ class UserState:
         self.last_ts = -_NEVER
         self.rate = 0.0
         self.segment: str | None = None
-        self.history = EMPTY_HISTORY
+        self.packed_history = b""
         self.history_length = 0
         self.previous: int | None = None
         self.due = _NEVER
@@ -133,6 +139,20 @@ class UserState:
         self.latest: dict[str, Example] = {}
         self.slot = -1
         self.touched = 0
+
+    @property
+    def history(self) -> bytes:
+        """Return the history in full width, as `EMPTY_HISTORY` is."""
+        items, weights = (
+            self.packed_history[: 4 * self.history_length],
+            self.packed_history[4 * self.history_length :],
+        )
+        return (
+            items
+            + EMPTY_HISTORY[len(items) : _HALF]
+            + weights
+            + EMPTY_HISTORY[_HALF + len(weights) :]
+        )
 
     def to_bytes(self, layout: str) -> bytes:
         """Return the state as versioned bytes; ``layout`` names the layout of the numbers."""
@@ -144,7 +164,7 @@ class UserState:
                 self.last_ts,
                 self.rate,
                 self.segment,
-                _packed(self.history, self.history_length),
+                self.packed_history,
                 self.history_length,
                 self.previous,
                 self.due if self.due != _NEVER else None,
@@ -172,7 +192,7 @@ class UserState:
         user.last_ts = stored.last_ts
         user.rate = stored.rate
         user.segment = stored.segment
-        user.history = _unpacked(stored.history, stored.history_length)
+        user.packed_history = _packed(stored.history, stored.history_length)
         user.history_length = stored.history_length
         user.previous = stored.previous
         user.due = stored.due if stored.due is not None else _NEVER
@@ -191,22 +211,11 @@ class UserState:
         return user, stored.layout
 
 
-_HALF: Final = len(EMPTY_HISTORY) // 2
-
-
-def _packed(history: bytes, length: int) -> bytes:
-    """Return the items and weights that are there: most people have a few."""
-    return history[: 4 * length] + history[_HALF : _HALF + 4 * length]
-
-
-def _unpacked(packed: bytes, length: int) -> bytes:
-    """Return a history of full width; up to format 2 that is how it was stored."""
-    if len(packed) == len(EMPTY_HISTORY):
-        return packed
-    items, weights = packed[: 4 * length], packed[4 * length :]
-    return (
-        items + EMPTY_HISTORY[len(items) : _HALF] + weights + EMPTY_HISTORY[_HALF + len(weights) :]
-    )
+def _packed(stored: bytes, length: int) -> bytes:
+    """Return the items and weights that are there; up to format 2 all were stored."""
+    if len(stored) != len(EMPTY_HISTORY):
+        return stored
+    return stored[: 4 * length] + stored[_HALF : _HALF + 4 * length]
 
 
 def _format_of(data: bytes) -> int:
