@@ -39,6 +39,8 @@ __all__ = ["Checkpoints", "Meta"]
 
 _SEGMENT_ROWS = 4096
 _LAGS = ("lag_hits", "lag_seen", "lag_expected")
+_LATER = ("lent",)
+"""Arrays that what was written by earlier programs lacks."""
 
 
 class Meta(NamedTuple):
@@ -217,6 +219,9 @@ def _admit(vocabulary: Vocabulary, first: int, ids: list[str], name: str) -> Non
 def _take_globals(t: Tables, meta: Meta) -> None:
     for name in GLOBAL_ARRAYS:
         own, stored = getattr(t, name), meta.arrays.get(name)
+        if stored is None and name in _LATER:
+            own[...] = 0.0
+            continue
         if stored is None or stored.ndim != own.ndim:
             raise SnapshotError(f"the recommender's snapshot has no {name}")
         if name in _LAGS:

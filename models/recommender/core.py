@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.recommender.checkpoint import Checkpoints, Meta
 from models.recommender.config import Config, Parameters
 from models.recommender.entry import Part, add, derive_items, score_history, step_through
+from models.recommender.lenders import set_lenders, wider
 from models.recommender.merging import merge_tables
 from models.recommender.snapshot import SnapshotError
 from models.recommender.step import StepOutput
@@ -108,6 +109,20 @@ class RecommenderCore:
         while capacity < items:
             capacity *= 2
         self._tables = grown(self._tables, self.config, min(capacity, self._capacity_limit()))
+
+    def set_lenders(
+        self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
+    ) -> None:
+        """Let items that are new borrow from those that are like them.
+
+        Indexes of (n,) items and of (n, lenders) others, -1 for none, with squared cosines.
+        Follows from the catalogue and is no part of what is learned, or stored.
+        """
+        lending = self._tables.lending
+        if len(lending.head) < len(self._tables.flags):
+            lending = wider(lending, len(self._tables.flags))
+            self._tables = self._tables._replace(lending=lending)
+        set_lenders(lending, items, lenders, alike)
 
     # ---- the stepwise interface: histories belong to the caller
 
@@ -216,7 +231,9 @@ class RecommenderCore:
         found, parts = np.empty(room, np.int32), np.empty((room, Part.SIZE))
         n = score_history(self._tables, self._parameters, items, weights, length, ts, found, parts)
         found, parts = found[:n], parts[:n]
-        usable = (parts[:, Part.SCORE] > 0.0) & ((self._tables.flags[found] & Flag.SEEN) != 0)
+        seen = (self._tables.flags[found] & Flag.SEEN) != 0
+        # What nobody chose yet may have borrowed its score from items like it.
+        usable = (parts[:, Part.SCORE] > 0.0) & (seen | (parts[:, Part.AGAIN] == 0.0))
         return Scored(found[usable], parts[usable])
 
     def merge(self, other: RecommenderCore) -> None:

@@ -12,7 +12,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import counting, guard, listing, merging, scoring, segments, step
+from models.recommender import (
+    counting,
+    guard,
+    lending,
+    listing,
+    merging,
+    scoring,
+    segments,
+    step,
+)
 from models.recommender.config import Parameters
 from models.recommender.counting import units
 from models.recommender.fingerprint import fingerprint
@@ -103,5 +112,5 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
 
 
 step_through, score_history, add, derive_items, copy = _compiled(
-    fingerprint(counting, guard, listing, merging, scoring, segments, step)
+    fingerprint(counting, guard, lending, listing, merging, scoring, segments, step)
 )

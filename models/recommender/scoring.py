@@ -25,6 +25,7 @@ from models.recommender.config import Parameters
 from models.recommender.counting import decayed, usual_weight
 from models.recommender.guard import blend, context_of
 from models.recommender.kernel import kernel
+from models.recommender.lending import clear_lending, lend
 from models.recommender.tables import CONTEXTS, FIXED, Flag, Row, Tables, Total, Trait
 
 __all__ = ["FAR_POWERS", "clear", "gather", "learn_mixture", "rank_of", "top"]
@@ -154,6 +155,10 @@ def gather(
     first = FIXED + t.listed.size if p.lists else FIXED
     n = _walk(t, p, items, weights, length, unit, usual, first)
     near_mass, far_mass = _fill(t, first, n)
+    if t.lending.item.size > 0:
+        n, near_added, far_added = lend(t, n, near_mass, far_mass, unit, fresh_unit)
+        near_mass += near_added
+        far_mass += far_added
     # Items of the history are scored as repeats, and by no expert.
     mass = near_mass + far_mass
     fresh_mass = totals[_FRESH_TOTAL]
@@ -231,6 +236,7 @@ def clear(t: Tables, items: NDArray[np.int32], length: int, n: int, lists: bool)
     first = FIXED + t.listed.size if lists else FIXED
     for x in range(first, n):
         places[touched[x], _PLACE] = 0
+    clear_lending(t)
     for x in range(FIXED, n):
         near[x] = 0.0
         far[x] = 0.0
@@ -251,7 +257,7 @@ def rank_of(
     ``own`` is where the item stands in the history, -1 if it does not.
     """
     at = t.places[item, _PLACE]
-    if (at == 0 and own < 0) or t.flags[item] & _SEEN == 0:
+    if (at == 0 and own < 0) or (own >= 0 and t.flags[item] & _SEEN == 0):
         return -1, 0.0
     score, touched = t.score, t.touched
     target = t.chance[own] if own >= 0 else score[at]
@@ -351,7 +357,7 @@ def top(
         if count > 0.0:
             share *= max(count * total, 1e-30)
             known += 1
-        if mark and flags[c] & _IN_TOP == 0:
+        if mark and flags[c] & (_IN_TOP | _SEEN) == _SEEN:
             flags[c] |= _IN_TOP
             t.totals[_COVERED] += 1.0
             t.dirty[c] = 1

@@ -63,6 +63,14 @@ class SharedRecommender:
             self._view.item_indexes(item_ids)
         return found
 
+    def set_lenders(
+        self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
+    ) -> None:
+        """Let items that are new borrow; see `RecommenderCore.set_lenders`."""
+        self.own.set_lenders(items, lenders, alike)
+        if self._view is not self.own:
+            self._view.set_lenders(items, lenders, alike)
+
     def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
         """Return the ids of these indexes."""
         return self.own.item_ids(indexes)

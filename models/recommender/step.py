@@ -20,6 +20,7 @@ from models.recommender.counting import (
 )
 from models.recommender.guard import learn_guard
 from models.recommender.kernel import kernel
+from models.recommender.lending import learn_lending
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
 from models.recommender.tables import Row, Tables, Total
 
@@ -222,6 +223,7 @@ def step_rows(
             if learn:
                 usual = usual_weight(t)
                 if p.mixed:
+                    learn_lending(t, i, w * fresh_unit, unit, fresh_unit)
                     learn_mixture(t, length, i, own, w * unit)
                     learn_guard(t, n, length, i, own, min(1.0, w / usual), unit)
             clear(t, items, length, n, p.lists)

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.config import EXPERTS, HISTORY, Config
+from models.recommender.lenders import Lending, no_lending, wider
 
 __all__ = [
+    "AGES",
     "CONTEXTS",
     "FIXED",
     "GLOBAL_ARRAYS",
@@ -29,6 +31,9 @@ CONTEXTS = 5
 
 FIXED = 1
 """First place of a candidate. Place 0 means that an item is none."""
+
+AGES = 4
+"""Groups of items that borrow, by what is known of them: 0, 1, 2 to 4 engagements, more."""
 
 _TOP = 10
 _PRIOR = (0.6, 0.2, 0.1, 0.1)
@@ -115,6 +120,8 @@ class Tables(NamedTuple):
     Candidates of one scoring stand side by side in ``touched`` (which item), ``near``, ``far``,
     ``fresh``, ``steady``, ``inverse`` and ``score``. The listed ones have places of their own at
     the front, those popular lately first, and stay there; a place that is not taken holds zeros.
+    ``lent`` (expected, came; `AGES`): what new items were given by borrowing, and what came of
+    it; ``lending``: from whom they borrow, which follows from the catalogue and is not stored.
     ``powers`` (3, steps) are the decays of the near and the far expert and of pairs.
     """
 
@@ -149,6 +156,8 @@ class Tables(NamedTuple):
     score: NDArray[np.float32]
     best: NDArray[np.int32]
     best_scores: NDArray[np.float32]
+    lent: NDArray[np.float64]
+    lending: Lending
 
 
 def _aligned(shape: tuple[int, int], dtype: type[np.generic]) -> NDArray[Any]:
@@ -210,12 +219,23 @@ def allocate(config: Config, capacity: int) -> Tables:
         score=np.zeros(places, np.float32),
         best=np.zeros(_TOP, np.int32),
         best_scores=np.zeros(_TOP, np.float32),
+        lent=np.zeros((2, AGES)),
+        lending=no_lending(),
     )
 
 
 _PER_ITEM = ("cells", "traits", "flags", "dirty")
 
-GLOBAL_ARRAYS = ("listed", "lag_hits", "lag_seen", "lag_expected", "evidence", "gains", "totals")
+GLOBAL_ARRAYS = (
+    "listed",
+    "lag_hits",
+    "lag_seen",
+    "lag_expected",
+    "evidence",
+    "gains",
+    "totals",
+    "lent",
+)
 """Arrays that belong to no item, in the order in which they are written."""
 
 _CANDIDATES = ("touched", "near", "far", "fresh", "steady", "inverse", "score")
@@ -235,7 +255,7 @@ def grown(tables: Tables, config: Config, capacity: int) -> Tables:
     cut = filled > larger.room
     filled[cut] = larger.room
     larger.dirty[:items][cut] = 1
-    return larger
+    return _borrowing_too(larger, tables)
 
 
 def copied(tables: Tables, config: Config, items: int) -> Tables:
@@ -243,7 +263,13 @@ def copied(tables: Tables, config: Config, items: int) -> Tables:
     same = allocate(config, len(tables.rows))
     _fill(same, tables, items)
     same.rows[:items] = tables.rows[:items]
-    return same
+    return _borrowing_too(same, tables)
+
+
+def _borrowing_too(target: Tables, source: Tables) -> Tables:
+    if not len(source.lending.item):
+        return target
+    return target._replace(lending=wider(source.lending, len(target.rows)))
 
 
 def _fill(target: Tables, source: Tables, items: int) -> None:
