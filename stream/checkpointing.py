@@ -11,6 +11,7 @@ from models.recommender import PrequentialMetrics
 from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
 from stream.labelling import stats_chunk
 from stream.numbers import Layout
+from stream.peers import RECOMMENDER_CHUNKS
 from stream.quality import LabelQuality
 from stream.state import Checkpoint, PartitionHead, UserWrite
 from stream.user_state import UserState
@@ -25,8 +26,6 @@ _GOLD: Final = "own/gold"
 _SWITCHES: Final = "own/switches"
 _LAYOUT: Final = "own/layout/"
 _MODEL: Final = "own/labels/"
-RECOMMENDER_CHUNKS: Final = "own/recommender/"
-"""Chunks of the recommender's contribution; whoever serves recommendations reads them too."""
 _COUNTS: Final = "share/counts"
 _PREQUENTIAL: Final = "share/recommender/prequential"
 _FORMAT: Final = 1
@@ -75,6 +74,7 @@ class Snapshot:
             self._layout_written = True
         for name, data in pipeline.learning.dirty_chunks().items():
             chunks[RECOMMENDER_CHUNKS + name] = data
+        chunks |= pipeline.learning.updates()
         checkpoint = Checkpoint(
             pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
         )

@@ -19,6 +19,7 @@ from stream.config import Settings, SettingsError
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, EVENTS, GOLD, ITEMS
 from stream.metering import MeteredPipeline, ProcessMeters
+from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
 from stream.runner import PartitionRunner
@@ -111,8 +112,10 @@ class EmbeddedEngine:
         get_ready(spec)
         owner = Epoch(0, str(uuid.uuid4()))
         meters = ProcessMeters(metrics)
+        several = settings.log.partitions > 1
+        peers = Peers(spec.recommender.config, everybody=True) if several else None
         self._partitions = [
-            _Partition(number, spec, store, owner, metrics, meters, self.catalogue)
+            _Partition(number, spec, store, owner, metrics, meters, self.catalogue, peers)
             for number in range(settings.log.partitions)
         ]
         self._stopping = threading.Event()
@@ -280,9 +283,10 @@ class _Partition:
         metrics: Metrics,
         meters: ProcessMeters,
         catalogue: Catalogue,
+        peers: Peers | None,
     ) -> None:
         self.number = number
-        pipeline = PartitionPipeline(spec, number, items=catalogue)
+        pipeline = PartitionPipeline(spec, number, items=catalogue, peers=peers)
         self.metered = MeteredPipeline(pipeline, metrics, meters)
         self.runner = PartitionRunner(self.metered, store, number, owner)
         self.saved_offsets = dict(self.metered.next_offsets)

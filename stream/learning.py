@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import Config, PrequentialMetrics, Recommender
+from models.recommender import Config, PrequentialMetrics, Recommender, SharedRecommender
+from models.recommender.core import RecommenderCore
 from stream.histories import pack, unpack
+from stream.peers import Peers, update_chunk
 from stream.rows import CORRECT, ENGAGE, Rows
+from stream.state import SharedChunk
 from stream.user_state import Example, UserState
 from stream.watching import Watch
 
@@ -28,6 +31,19 @@ class RecommenderSpec:
 class Learning:
     """One partition's recommender and how well it predicted so far.
 
+    Parameters
+    ----------
+    spec
+        The task and the sizes.
+    watch
+        Told of what was engaged with.
+    timer
+        A clock lent by the shell.
+    peers
+        The recommenders of the other partitions; None where there is one partition only.
+    partition
+        Its number.
+
     Attributes
     ----------
     seconds
@@ -39,9 +55,17 @@ class Learning:
         spec: RecommenderSpec,
         watch: Watch | None = None,
         timer: Callable[[], float] | None = None,
+        peers: Peers | None = None,
+        partition: int = 0,
     ) -> None:
         self.spec = spec
-        self.model = Recommender(spec.config)
+        self.model: Recommender | SharedRecommender = (
+            Recommender(spec.config)
+            if peers is None
+            else SharedRecommender(spec.config, partition, peers.world)
+        )
+        self._peers = peers
+        self._told = 0
         self.metrics = PrequentialMetrics()
         self._watch = watch
         self._timer = timer
@@ -125,6 +149,31 @@ class Learning:
     def report(self) -> dict[str, object]:
         """Return the prequential figures of this partition."""
         return self.metrics.as_dict()
+
+    @property
+    def core(self) -> RecommenderCore:
+        """Return this partition's contribution, as it is now; it goes on changing."""
+        model = self.model
+        return model if isinstance(model, RecommenderCore) else model.contribution().core
+
+    def updates(self) -> dict[str, bytes]:
+        """Return what was learned since the last call, as the chunk that other partitions read."""
+        if self._peers is None or not isinstance(self.model, SharedRecommender):
+            return {}
+        updates = self.model.publish()
+        if updates is None or self._peers.everybody:
+            return {}
+        self._told += 1
+        return {update_chunk(self._told): updates.to_bytes()}
+
+    def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
+        """Learn what other partitions' recommenders learned; see `Peers.take_in`."""
+        return None if self._peers is None else self._peers.take_in(chunks)
+
+    def leave(self) -> None:
+        """Let the partition go: another process learns it from here on."""
+        if isinstance(self.model, SharedRecommender):
+            self.model.leave()
 
     def dirty_chunks(self) -> dict[str, bytes | None]:
         """Return the model's chunks that changed since the last call; None is to be deleted."""

@@ -201,9 +201,9 @@ class MeteredPipeline:
         """Learn that the last cut was saved."""
         self.pipeline.saved()
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> None:
+    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
         """Replace other partitions' contributions by newer ones."""
-        self.pipeline.take_in(chunks)
+        return self.pipeline.take_in(chunks)
 
     def tick(self, idle_s: float) -> Outgoing | None:
         """Return the record that tells this partition that time has passed, if any is due."""
@@ -211,6 +211,7 @@ class MeteredPipeline:
 
     def close(self) -> None:
         """Take the partition's gauges away: it has moved."""
+        self.pipeline.leave()
         self._feed.end(self.pipeline.partition)
         self._meters.end(self.pipeline.partition)
 

@@ -18,7 +18,7 @@ byte-identical effects and state (DESIGN §2). A shell drives it in this order::
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -40,6 +40,7 @@ from stream.labelling import Labelling
 from stream.learning import Learning
 from stream.numbers import Layout
 from stream.partitioning import partition_for
+from stream.peers import Peers
 from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
@@ -70,7 +71,10 @@ class PartitionPipeline:
         partition: int,
         *,
         items: Callable[[str], Mapping[str, object]] | None = None,
+        peers: Peers | None = None,
     ) -> None:
+        if peers is None and spec.n_partitions > 1:
+            peers = Peers(spec.recommender.config)
         self.spec = spec
         self.partition = partition
         self.next_offsets: dict[str, int] = {}
@@ -90,7 +94,7 @@ class PartitionPipeline:
             partition=partition,
             watch=self.watch,
         )
-        self.learning = Learning(spec.recommender, self.watch, spec.timer)
+        self.learning = Learning(spec.recommender, self.watch, spec.timer, peers, partition)
         self._snapshot = Snapshot(self)
         self._round = 0
 
@@ -113,9 +117,17 @@ class PartitionPipeline:
         """Learn that the last cut was saved: what it held may now leave memory."""
         self._snapshot.saved()
 
-    def take_in(self, chunks: Iterable[SharedChunk]) -> None:
-        """Take other partitions' contributions in, at the next block start."""
+    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
+        """Take other partitions' contributions in: the label models' at the next block start.
+
+        Returns the prefix of other partitions' chunks that are needed whole, if any are.
+        """
         self.labelling.take_in(chunks, self.partition)
+        return self.learning.take_in(chunks)
+
+    def leave(self) -> None:
+        """Let the partition go: another process goes on with it from its last checkpoint."""
+        self.learning.leave()
 
     def shared(self) -> dict[str, bytes]:
         """Return this partition's contributions by name, as other partitions would read them."""

@@ -62,8 +62,11 @@ class Processor(Protocol[P]):
         """Learn that the last cut was saved: what it held may leave memory."""
         ...
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> None:
-        """Replace other partitions' contributions by these newer ones."""
+    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
+        """Replace other partitions' contributions by these newer ones.
+
+        Returns the prefix of other partitions' chunks that it needs whole to go on, if any.
+        """
         ...
 
     def tick(self, idle_s: float) -> Outgoing | None:

@@ -6,6 +6,9 @@ import gc
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
+from models.recommender import HISTORY, SharedRecommender
 from monitoring.drift_view import DriftView, contribution
 from stream.events import EVENTS, GOLD
 from stream.ids import example_id, user_key
@@ -47,5 +50,29 @@ def get_ready(spec: PipelineSpec) -> None:
     )
     pipeline.process(pipeline.prepare(RecordBatch(GOLD, 0, [0], [answer], [_TS + 1e6])), {})
     pipeline.cut()
+    if spec.n_partitions > 1:
+        _get_peers_ready(spec)
     monitor = pipeline.watch.drift.monitor
     DriftView({0: contribution(monitor)}).readings(monitor.signals)
+
+
+def _get_peers_ready(spec: PipelineSpec) -> None:
+    """Let one partition's recommender learn an event, and another process learn it from there."""
+    model = SharedRecommender(spec.recommender.config)
+    model.step_many(
+        np.full((1, HISTORY), -1, np.int32),
+        np.zeros((1, HISTORY), np.float32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+        model.item_indexes(["i0"]),
+        np.zeros(1, np.int32),
+        np.full(1, -1.0),
+        np.ones(1),
+        np.full(1, _TS),
+        np.zeros(1, np.int8),
+    )
+    updates = model.publish()
+    elsewhere = SharedRecommender(spec.recommender.config, 1)
+    if updates is not None:
+        elsewhere.world.take_in([(0, updates)])
+    elsewhere.world.draw_up({0: model.contribution()})

@@ -22,6 +22,7 @@ from stream.effects import Effects
 from stream.event_files import Lines, read_merged
 from stream.events import EVENTS, GOLD, ITEMS
 from stream.partitioning import partition_for
+from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec, Prepared
 from stream.records import RecordBatch
 from stream.report import report
@@ -77,6 +78,7 @@ class Replay:
     checkpoint_every: int | None = None
     problems: list[Problem] = field(default_factory=list)
     pipelines: list[PartitionPipeline] = field(init=False)
+    _peers: Peers | None = field(init=False)
     _runners: list[PartitionRunner] = field(init=False)
     _seconds: float = 0.0
     _offsets: list[int] = field(init=False)
@@ -86,8 +88,11 @@ class Replay:
     def __post_init__(self) -> None:
         epoch = Epoch(0, "replay")
         numbers = range(self.spec.n_partitions)
+        several = self.spec.n_partitions > 1
+        self._peers = Peers(self.spec.recommender.config, everybody=True) if several else None
         self.pipelines = [
-            PartitionPipeline(self.spec, number, items=self.catalogue) for number in numbers
+            PartitionPipeline(self.spec, number, items=self.catalogue, peers=self._peers)
+            for number in numbers
         ]
         self._runners = [
             PartitionRunner(pipeline, self.store, pipeline.partition, epoch)
@@ -168,6 +173,9 @@ class Replay:
         self._saved = True
         for runner in self._runners:
             runner.checkpoint()
+        if self._peers is not None:
+            # As it will be after a restart: the recommender that the partitions share is no state.
+            self._peers.world.draw_up({})
 
     def report(self) -> dict[str, Any]:
         """Return the report of everything so far."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
+    "PEER_PREFIX",
     "SCHEMA_VERSION",
     "SHARED_PREFIX",
     "Checkpoint",
@@ -30,6 +31,9 @@ SCHEMA_VERSION = 1
 
 SHARED_PREFIX = "share/"
 """Chunks under this name are contributions: other partitions and API servers read them."""
+
+PEER_PREFIX = "peers/"
+"""Chunks under this name say what was learned lately: only other partitions read them."""
 
 
 class StoreError(Exception):

@@ -4,7 +4,7 @@ from models.recommender.config import EXPERTS, HISTORY, Config
 from models.recommender.histories import pack_histories, unpack_histories
 from models.recommender.prequential import PrequentialMetrics
 from models.recommender.recommender import Recommender
-from models.recommender.shared import SharedRecommender
+from models.recommender.shared import SharedRecommender, contribution_of
 from models.recommender.step import (
     CORRECT,
     ENGAGE,
@@ -13,6 +13,8 @@ from models.recommender.step import (
     NOT_PREDICTED,
     StepOutput,
 )
+from models.recommender.updates import Updates
+from models.recommender.world import World
 
 __all__ = [
     "CORRECT",
@@ -27,6 +29,9 @@ __all__ = [
     "Recommender",
     "SharedRecommender",
     "StepOutput",
+    "Updates",
+    "World",
+    "contribution_of",
     "pack_histories",
     "unpack_histories",
 ]

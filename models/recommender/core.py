@@ -16,6 +16,8 @@ from models.recommender.merging import merge_tables
 from models.recommender.snapshot import SnapshotError
 from models.recommender.step import StepOutput
 from models.recommender.tables import Flag, Tables, Total, allocate, copied, grown
+from models.recommender.update_entry import apply_updates
+from models.recommender.updates import LearnedRows
 from models.recommender.vocabulary import Vocabulary
 
 __all__ = ["RecommenderCore", "Scored"]
@@ -193,6 +195,20 @@ class RecommenderCore:
         if learn and n:
             self._meta_dirty = True
         return StepOutput(rank, predicted, novelty, self.n_items)
+
+    def learn_rows(self, rows: LearnedRows) -> None:
+        """Learn the counts and pairs that rows taught elsewhere; nothing is predicted."""
+        if len(rows.item):
+            apply_updates(self._tables, self._parameters, *rows)
+            self._meta_dirty = True
+
+    def mark_covered(self, items: NDArray[np.intp]) -> None:
+        """Take note that these items, each given once, were in a top 10."""
+        t = self._tables
+        fresh = items[(t.flags[items] & Flag.IN_TOP) == 0]
+        t.flags[fresh] |= np.uint8(Flag.IN_TOP)
+        t.dirty[fresh] = 1
+        t.totals[Total.COVERED] += len(fresh)
 
     def recommend_for(
         self,

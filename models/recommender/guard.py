@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.recommender.kernel import kernel
 from models.recommender.tables import FIXED, Tables, Total, Trait
 
-__all__ = ["blend", "context_of", "learn_guard"]
+__all__ = ["blend", "context_of", "hold_gains", "learn_guard"]
 
 _PLACE = Trait.PLACE
 _LATEST_UNIT = Total.LATEST_UNIT
@@ -99,6 +99,13 @@ def _credit(
         before += t.chance[k] > bar
     if before < _CUT:
         gains[v] += unit / math.log2(before + 2.0)
+
+
+def hold_gains(t: Tables) -> None:
+    """Hold every expert within the patience of the best, after gains were added up."""
+    best = np.maximum(t.gains.max(axis=1), 0.0)
+    floor = best - _PATIENCE * t.totals[_LATEST_UNIT]
+    np.maximum(t.gains, floor[:, None], out=t.gains)
 
 
 @kernel

@@ -9,59 +9,80 @@ from numpy.typing import NDArray
 
 from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
+from models.recommender.snapshot import pack, unpack
 from models.recommender.step import StepOutput
-from models.recommender.vocabulary import UNKNOWN
+from models.recommender.tables import Flag, Total
+from models.recommender.update_entry import record_updates
+from models.recommender.update_kernels import NEIGHBOURHOOD
+from models.recommender.updates import NO_ROWS, NO_SUMS, LearnedRows, Sums, Updates
+from models.recommender.world import UNBORN, Contribution, World
 
-__all__ = ["SharedRecommender"]
+__all__ = ["POSITION", "SharedRecommender", "contribution_of"]
 
-_NOTHING: NDArray[np.int32] = np.zeros(0, np.int32)
+POSITION = "position"
+"""Chunk that says how far in its life a contribution is."""
 
 
 class SharedRecommender:
     """One partition's recommender among several.
 
-    It steps like a `Recommender`, and its chunks are what this partition learned: its
-    contribution. Predictions come from a view: own contribution plus the others' as they were
-    when last taken in, plus everything that came here since. A partition alone keeps no second
-    copy and pays nothing.
+    It steps like a `Recommender`. Predictions come from the process's `World`, which learns every
+    event at once. Apart from it stands the contribution, which holds only what came here: the
+    partition's chunks, and what other processes add up.
 
     Parameters
     ----------
     config
         The same one for every partition.
+    partition
+        Its number.
+    world
+        Of the process; one of its own if None.
 
-    Replay
-    ------
-    The state is the own contribution and which contributions of others were taken in, and when
-    in the stream; the same ones give the same bits.
+    State
+    -----
+    The tables of the contribution, and the rows learned since the last `publish`.
 
     Complexity
     ----------
-    A step learns twice when there are others. Taking in costs about 1 µs an item and partition.
+    Beside a step, what it learns is learned a second time, without a prediction.
+    `python -m bench.partitions`.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(
+        self, config: Config | None = None, partition: int = 0, world: World | None = None
+    ) -> None:
         self.own = RecommenderCore(config)
-        self._others: dict[int, RecommenderCore] = {}
-        self._view = self.own
-        self._places: dict[int, NDArray[np.int32]] = {}
+        self.partition = partition
+        self.position = 0
+        self.since = UNBORN
+        self.sums = NO_SUMS
+        self._world = world or World(self.own.config)
+        self._log: list[LearnedRows] = []
+        self._settled = 0
+        self._told_items = 0
+        self._told_position = 0
+        self._world.join(self)
+
+    @property
+    def world(self) -> World:
+        """Return what predictions come from."""
+        return self._world
 
     @property
     def n_items(self) -> int:
         """Items that anybody engaged with, as far as it is known here."""
-        return self._view.n_items
+        return self._world.core.n_items
 
     @property
     def covered(self) -> int:
         """Items that were ever in a top 10, as far as it is known here."""
-        return self._view.covered
+        return self._world.core.covered
 
     def item_indexes(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
         """Return the items' indexes, admitting new ones in order; -1 where there is no room."""
-        found = self.own.item_indexes(item_ids)
-        if self._view is not self.own:
-            self._view.item_indexes(item_ids)
-        return found
+        self._world.get_ready()
+        return self.own.item_indexes(item_ids)
 
     def set_lenders(
         self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
@@ -90,78 +111,117 @@ class SharedRecommender:
         learn: bool = True,
     ) -> StepOutput:
         """Predict, learn and push rows, strictly in order; see `RecommenderCore.step_many`."""
-        if self._view is not self.own and learn:
-            self.own.step_many(
-                hist_items.copy(),
-                hist_weights.copy(),
-                hist_len.copy(),
-                user,
-                item,
-                example,
-                ex_weight.copy(),
-                weight,
-                ts,
-                kind,
-            )
-        return self._view.step_many(
-            hist_items,
-            hist_weights,
-            hist_len,
+        self._world.get_ready()
+        places = np.append(self._world.places(self), np.int32(-1))
+        core = self._world.core
+        before = Sums.of(core.tables)
+        out = core.step_many(
+            places[hist_items],
+            hist_weights.copy(),
+            hist_len.copy(),
             user,
-            item,
+            places[item],
             example,
-            ex_weight,
+            ex_weight.copy(),
             weight,
             ts,
             kind,
             learn,
         )
+        n = len(user)
+        amount, size = np.zeros(n), np.empty(n, np.int32)
+        room = n * (NEIGHBOURHOOD * self.own.config.window + 1)
+        near_items, near_weights = np.empty(room, np.int32), np.empty(room, np.float32)
+        kind = np.ascontiguousarray(kind, np.int8)
+        item = np.ascontiguousarray(item, np.int32)
+        used = record_updates(
+            self.own.parameters,
+            hist_items,
+            hist_weights,
+            hist_len,
+            np.ascontiguousarray(user, np.int32),
+            item,
+            np.ascontiguousarray(example, np.int32),
+            ex_weight,
+            np.ascontiguousarray(weight, np.float64),
+            kind,
+            amount,
+            size,
+            near_items,
+            near_weights,
+        )
+        told = size >= 0
+        if learn and told.any():
+            rows = LearnedRows(
+                item[told],
+                kind[told],
+                amount[told],
+                np.asarray(ts, np.float64)[told],
+                size[told],
+                near_items[:used].copy(),
+                near_weights[:used].copy(),
+            )
+            if np.isnan(self.since):
+                self.since = float(rows.ts[0])
+                self.sums = Sums(self.since, NO_SUMS.values)
+            self._log.append(rows)
+            self.position += len(rows.item)
+            self.sums = self.sums.plus(Sums.of(core.tables), before, self.own.config.half_life_s)
+        return out
 
-    def recommend_for(
-        self,
-        hist_items: NDArray[np.int32],
-        hist_weights: NDArray[np.float32],
-        hist_len: int,
-        k: int,
-        exclude: NDArray[np.int32] = _NOTHING,
-        ts: float = 0.0,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return the k best items and their scores; see `RecommenderCore.recommend_for`."""
-        return self._view.recommend_for(hist_items, hist_weights, hist_len, k, exclude, ts)
+    # ---- others
 
-    def take_in(self, changed: Mapping[int, Mapping[str, bytes | None] | None]) -> None:
-        """Take in what changed in other partitions' contributions, by partition.
+    def publish(self) -> Updates | None:
+        """Return what was learned since the last call, for the others; None if nothing was."""
+        self.settle()
+        items = len(self.own.vocabulary)
+        if self.position == self._told_position and items == self._told_items:
+            return None
+        log, self._log, self._settled = self._log, [], 0
+        updates = Updates(
+            self.since,
+            self._told_position,
+            self.position,
+            self._told_items,
+            self.own.vocabulary.part(self._told_items, items),
+            LearnedRows.joined(log) if log else NO_ROWS,
+            self.sums,
+        )
+        self._told_items, self._told_position = items, self.position
+        return updates
 
-        A new partition's chunks come whole, later only the changed ones and ``meta``; None
-        forgets a partition. Indexes that were given out stay as they are.
-        """
-        for partition, chunks in sorted(changed.items()):
-            if chunks is None:
-                self._others.pop(partition, None)
-                continue
-            if partition not in self._others:
-                self._others[partition] = RecommenderCore(self.own.config)
-            self._others[partition].apply_chunks(chunks)
-        self._places = {}
-        if not self._others:
-            self._view = self.own
+    def contribution(self) -> Contribution:
+        """Return the contribution as it is now; it goes on changing."""
+        self.settle()
+        return Contribution(self.own, self.since, self.position)
+
+    def settle(self) -> None:
+        """Bring the contribution up to date."""
+        fresh = self._log[self._settled :]
+        if not fresh:
             return
-        for partition, other in sorted(self._others.items()):
-            # Everybody's items have a place in the own vocabulary, so that histories kept
-            # here mean the same in the contribution and in the view.
-            ids = other.vocabulary.part(0, len(other.vocabulary))
-            self._places[partition] = self.own.item_indexes(ids)
-        self._view = self.own.copy_learned()
-        for _, other in sorted(self._others.items()):
-            self._view.merge(other)
+        self._settled = len(self._log)
+        self.own.learn_rows(LearnedRows.joined(fresh))
+        own, world = self.own.tables, self._world.core.tables
+        epoch = float(own.totals[Total.COUNT_EPOCH])
+        Sums.put(own, self.sums.at(epoch, self.own.config.half_life_s))
+        places = self._world.places(self)
+        covered = (places >= 0) & (world.flags[places] & np.uint8(Flag.IN_TOP) != 0)
+        self.own.mark_covered(np.flatnonzero(covered))
 
-    def translate(self, partition: int, items: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the indexes here of items by another partition's index (-1 stays)."""
-        return np.append(self._places[partition], np.int32(UNKNOWN))[items]
+    def leave(self) -> None:
+        """Leave the process: what is learned here is another's from now on."""
+        self._world.leave(self)
+
+    # ---- checkpoints
 
     def dirty_chunks(self) -> dict[str, bytes | None]:
-        """Return what changed of the contribution since `mark_clean`, by name of chunk."""
-        return self.own.dirty_chunks()
+        """Return what changed of the contribution since `mark_clean`; None is to be deleted."""
+        self.settle()
+        chunks = self.own.dirty_chunks()
+        if chunks:
+            chunks[POSITION] = self._position_chunk()
+        return chunks
 
     def mark_clean(self) -> None:
         """Take note that what `dirty_chunks` returned is stored."""
@@ -169,11 +229,34 @@ class SharedRecommender:
 
     def all_chunks(self) -> dict[str, bytes]:
         """Return the whole contribution, by name of chunk."""
-        return self.own.all_chunks()
+        self.settle()
+        return {**self.own.all_chunks(), POSITION: self._position_chunk()}
 
-    def load_chunks(self, chunks: Mapping[str, bytes | None]) -> None:
-        """Replace the contribution; what others learned must be taken in again."""
+    def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
+        """Replace the contribution; the world must know it, or is drawn up anew."""
+        self._world.leave(self)
         self.own.load_chunks(chunks)
-        self._others = {}
-        self._places = {}
-        self._view = self.own
+        self.since, self.position = _position(chunks)
+        self.sums = Sums.of(self.own.tables)
+        self._log, self._settled = [], 0
+        self._told_items, self._told_position = len(self.own.vocabulary), self.position
+        self._world.join(self)
+
+    def _position_chunk(self) -> bytes:
+        taken = {str(p): at for p, at in self._world.positions().items() if p != self.partition}
+        return pack({"since": self.since, "position": self.position, "taken": taken}, {})
+
+
+def contribution_of(chunks: Mapping[str, bytes], config: Config) -> Contribution:
+    """Return the contribution in all chunks of a partition."""
+    core = RecommenderCore(config)
+    core.load_chunks(chunks)
+    return Contribution(core, *_position(chunks))
+
+
+def _position(chunks: Mapping[str, bytes]) -> tuple[float, int]:
+    """Return (since, position); a contribution from before there were updates has none."""
+    if POSITION not in chunks:
+        return UNBORN, 0
+    head, _ = unpack(chunks[POSITION])
+    return float(head["since"]), int(head["position"])

@@ -24,7 +24,20 @@ from models.recommender.lending import learn_lending
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
 from models.recommender.tables import Row, Tables, Total
 
-__all__ = ["CORRECT", "ENGAGE", "MISS", "NEGATIVE", "NOT_PREDICTED", "StepOutput", "step_rows"]
+__all__ = [
+    "CORRECT",
+    "ENGAGE",
+    "MISS",
+    "NEGATIVE",
+    "NOT_PREDICTED",
+    "StepOutput",
+    "learn_correction",
+    "learn_engagement",
+    "learn_refusal",
+    "position_of",
+    "push",
+    "step_rows",
+]
 
 ENGAGE, CORRECT, NEGATIVE = 0, 1, 2
 """Kinds of rows: an engagement, a changed label of one, something shown and not wanted."""
@@ -54,7 +67,8 @@ class StepOutput(NamedTuple):
 
 
 @kernel
-def _position(items: NDArray[np.int32], length: int, item: int) -> int:
+def position_of(items: NDArray[np.int32], length: int, item: int) -> int:
+    """Return where the item stands in the history, -1 for nowhere."""
     for k in range(length):
         if items[k] == item:
             return k
@@ -84,7 +98,7 @@ def _refuse(t: Tables, a: int, b: int, part: float) -> None:
 
 
 @kernel
-def _learn_engagement(
+def learn_engagement(
     t: Tables,
     p: Parameters,
     items: NDArray[np.int32],
@@ -94,6 +108,7 @@ def _learn_engagement(
     w: float,
     usual: float,
 ) -> None:
+    """Learn the pairs that an engagement makes with the latest of the history."""
     back = 0.0
     for k in range(min(length, p.window)):
         j = items[k]
@@ -105,7 +120,7 @@ def _learn_engagement(
 
 
 @kernel
-def _learn_correction(
+def learn_correction(
     t: Tables,
     p: Parameters,
     items: NDArray[np.int32],
@@ -119,7 +134,7 @@ def _learn_correction(
     Pairs with what had left the window of the history since keep their old strength: the
     history that was there is not kept, and the difference is small beside their decay.
     """
-    position = _position(items, length, item)
+    position = position_of(items, length, item)
     if position < 0:
         return
     for direction in (-1, 1):
@@ -138,9 +153,10 @@ def _learn_correction(
 
 
 @kernel
-def _learn_refusal(
+def learn_refusal(
     t: Tables, p: Parameters, items: NDArray[np.int32], length: int, item: int, w: float
 ) -> None:
+    """Weaken the pairs of what was refused with the latest of the history."""
     part = p.refusal * w
     for k in range(min(length, p.window)):
         if items[k] >= 0 and items[k] != item:
@@ -149,7 +165,7 @@ def _learn_refusal(
 
 
 @kernel
-def _push(
+def push(
     items: NDArray[np.int32],
     weights: NDArray[np.float32],
     length: int,
@@ -215,7 +231,7 @@ def step_rows(
         unit, fresh_unit = units(t, p, now)
         if kind[r] == ENGAGE:
             n = gather(t, p, items, weights, length, unit, fresh_unit)
-            own = _position(items, length, i)
+            own = position_of(items, length, i)
             before, share = rank_of(t, n, items, length, i, own)
             rank[r] = before if 0 <= before < RANKED else MISS
             predicted[r] = share
@@ -231,22 +247,22 @@ def step_rows(
                 learn_repeats(t, weights, length, own, w * unit, usual)
                 t.totals[_EVENTS] += unit
                 learn_item(t, p, i, w, unit, fresh_unit)
-                _learn_engagement(t, p, items, weights, length, i, w * unit, usual_weight(t))
-            hist_len[user[r]] = _push(items, weights, length, i, own, w)
+                learn_engagement(t, p, items, weights, length, i, w * unit, usual_weight(t))
+            hist_len[user[r]] = push(items, weights, length, i, own, w)
             ex_weight[example[r]] = w
         elif kind[r] == CORRECT:
             before = ex_weight[example[r]]
             delta = w - max(0.0, before)
             if learn and delta != 0.0:
                 learn_item(t, p, i, delta, unit, fresh_unit)
-                _learn_correction(t, p, items, weights, length, i, delta * unit)
-            position = _position(items, length, i)
+                learn_correction(t, p, items, weights, length, i, delta * unit)
+            position = position_of(items, length, i)
             if position >= 0:
                 weights[position] = w
             ex_weight[example[r]] = w
         elif kind[r] == NEGATIVE:
             if learn:
-                _learn_refusal(t, p, items, length, i, w)
-            position = _position(items, length, i)
+                learn_refusal(t, p, items, length, i, w)
+            position = position_of(items, length, i)
             if position >= 0:
                 weights[position] *= np.float32(1.0 - w)

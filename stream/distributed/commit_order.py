@@ -14,7 +14,7 @@ from monitoring.metrics import Metrics
 from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.publishing import Publisher
 from stream.distributed.store_calls import StoreCalls, WorkerStop
-from stream.state import SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
+from stream.state import PEER_PREFIX, SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
 
 __all__ = ["Checkpointer"]
 
@@ -156,15 +156,26 @@ class Checkpointer:
 
     async def refresh_shared(self, partitions: Sequence[OwnedPartition]) -> None:
         """Take in what other partitions have contributed since the last time."""
-        known = {key: chunk.version for key, chunk in self._chunks.items()}
-        fresh = await self._store.call(self._store.port.shared, SHARED_PREFIX, known)
+        fresh: list[SharedChunk] = []
+        for prefix in (SHARED_PREFIX, PEER_PREFIX):
+            known = {at: c.version for at, c in self._chunks.items() if at[1].startswith(prefix)}
+            fresh += await self._store.call(self._store.port.shared, prefix, known)
         self._chunks |= {(chunk.partition, chunk.name): chunk for chunk in fresh}
-        await _take_in(partitions, fresh)
+        await self._take_in(partitions, fresh)
 
     async def greet(self, partitions: Sequence[OwnedPartition]) -> None:
         """Give newly claimed partitions every contribution of the others."""
         await self.refresh_shared(())
-        await _take_in(partitions, list(self._chunks.values()))
+        await self._take_in(partitions, list(self._chunks.values()))
+
+    async def _take_in(
+        self, partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]
+    ) -> None:
+        for owned in partitions:
+            wanted = await _take_in(owned, chunks)
+            if wanted is not None:
+                # It missed some of what others told since, or has just begun.
+                await _take_in(owned, await self._store.call(self._store.port.shared, wanted, {}))
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
         self._metrics.add("checkpoints_total", ("saved",))
@@ -183,12 +194,12 @@ class Checkpointer:
                 raise WorkerStop(_unpublished(error)) from error
 
 
-async def _take_in(partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]) -> None:
-    for owned in partitions:
-        others = [chunk for chunk in chunks if chunk.partition != owned.partition]
-        if others:
-            async with owned.lock:
-                owned.processor.take_in(others)
+async def _take_in(owned: OwnedPartition, chunks: Sequence[SharedChunk]) -> str | None:
+    others = [chunk for chunk in chunks if chunk.partition != owned.partition]
+    if not others:
+        return None
+    async with owned.lock:
+        return owned.processor.take_in(others)
 
 
 def _unpublished(error: Exception) -> str:

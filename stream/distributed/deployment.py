@@ -19,6 +19,7 @@ from stream.distributed.process import REFUSED, serve
 from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics
 from stream.events import ITEMS
 from stream.metering import MeteredPipeline, ProcessMeters
+from stream.peers import Peers
 from stream.pipeline import PartitionPipeline
 from stream.readiness import get_ready
 from stream.state import StoreError
@@ -50,10 +51,11 @@ def run_worker(settings: Settings) -> int:
         log.critical("the worker does not start: %s", error)
         return REFUSED
     meters = ProcessMeters(metrics)
+    peers = Peers(spec.recommender.config)
     catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
 
     def make_processor(partition: int) -> MeteredPipeline:
-        pipeline = PartitionPipeline(spec, partition, items=catalogue)
+        pipeline = PartitionPipeline(spec, partition, items=catalogue, peers=peers)
         return MeteredPipeline(pipeline, metrics, meters)
 
     try:

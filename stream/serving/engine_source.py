@@ -68,7 +68,7 @@ class EngineSource:
         if not self._changed or began < self._due:
             return
         self._changed = False
-        parts = {number: p.learning.model for number, p in self._pipelines.items()}
+        parts = {number: p.learning.core for number, p in self._pipelines.items()}
         self._copies += 1
         self._model = merged(parts, self._config, f"{len(parts)}.{self._copies}")
         now = self._clock()

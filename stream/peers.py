@@ -1,0 +1,71 @@
+"""What the recommenders of other partitions learned, as the partitions of one process know it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from models.recommender import Config, Updates, World, contribution_of
+from stream.state import PEER_PREFIX, SharedChunk
+
+__all__ = ["RECOMMENDER_CHUNKS", "UPDATE_SLOTS", "Peers", "update_chunk"]
+
+RECOMMENDER_CHUNKS: Final = "own/recommender/"
+"""Chunks of a recommender's contribution; whoever serves recommendations reads them too."""
+
+_UPDATES: Final = f"{PEER_PREFIX}recommender/"
+
+UPDATE_SLOTS: Final = 8
+"""Checkpoints whose updates are kept: a process that missed more reads whole contributions."""
+
+
+def update_chunk(number: int) -> str:
+    """Return the name under which a partition's ``number``-th updates are kept for a while."""
+    return f"{_UPDATES}{number % UPDATE_SLOTS}"
+
+
+class Peers:
+    """The partitions of one process, which share a recommender, and those of the others.
+
+    Parameters
+    ----------
+    config
+        The deployment's, of the recommender.
+    everybody
+        Whether all partitions live in this process: then nobody else needs to be told anything.
+    """
+
+    def __init__(self, config: Config, *, everybody: bool = False) -> None:
+        self.world = World(config)
+        self.everybody = everybody
+        self._config = config
+        self._seen: dict[tuple[int, str], int] = {}
+
+    def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
+        """Learn what others learned; return the prefix of chunks that are needed whole, if any.
+
+        Given those, all others' at once, the shared recommender is drawn up anew.
+        """
+        updates: list[tuple[int, int, Updates]] = []
+        whole: dict[int, dict[str, bytes]] = {}
+        for chunk in chunks:
+            place = chunk.partition, chunk.name
+            if chunk.name.startswith(RECOMMENDER_CHUNKS):
+                name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
+                whole.setdefault(chunk.partition, {})[name] = chunk.data
+            elif chunk.name.startswith(_UPDATES) and self._seen.get(place) != chunk.version:
+                self._seen[place] = chunk.version
+                if not self.world.is_home(chunk.partition):
+                    one = Updates.from_bytes(chunk.data)
+                    updates.append((chunk.partition, one.start, one))
+        if whole and self.world.lacking:
+            self.world.draw_up(
+                {
+                    partition: contribution_of(data, self._config)
+                    for partition, data in whole.items()
+                    if not self.world.is_home(partition)
+                }
+            )
+        updates.sort(key=lambda one: one[:2])
+        self.world.take_in((partition, one) for partition, _, one in updates)
+        return RECOMMENDER_CHUNKS if self.world.lacking else None
