@@ -274,7 +274,17 @@ class DriftMonitor:
     # --- references -----------------------------------------------------------------------
 
     def reset(self, signal: str | None = None) -> None:
-        """Take a new reference of a signal, or of all, from the next values on."""
+        """Take a new reference of a signal, or of all, from the next values on.
+
+        What came before does not count any more: it would be a change from the new reference.
+        """
+        for at in range(len(self.signals)) if signal is None else [self._index[signal]]:
+            begin, end = self.layout.first[at : at + 2]
+            self.state.sums[:, begin:end] = 0.0
+            self.state.weights[:, at] = 0.0
+        self._forget(signal)
+
+    def _forget(self, signal: str | None) -> None:
         for at in range(len(self.signals)) if signal is None else [self._index[signal]]:
             begin, end = self.layout.first[at : at + 2]
             state = self.state
@@ -318,7 +328,7 @@ class DriftMonitor:
                 continue
             if self.owners[at].categories != reference.categories:
                 continue
-            self.reset(reference.signal)
+            self._forget(reference.signal)
             begin, end = self.layout.first[at : at + 2]
             self.state.share[begin:end] = reference.shares
             self.state.deff[begin:end] = reference.design_effects

@@ -45,6 +45,8 @@ class DriftFeed:
         Whether river's ADWIN looks at the blocks that monitors keep (``keep_blocks=True``). Its
         detections are counted as information: on votes that come in sessions it fires without
         any change. It is not part of any state and starts afresh with the process.
+    counted
+        Whether detections are counted: in the processes that own the partitions only.
 
     Examples
     --------
@@ -57,8 +59,9 @@ class DriftFeed:
     0.0
     """
 
-    def __init__(self, metrics: Metrics, *, adwin: bool = True) -> None:
+    def __init__(self, metrics: Metrics, *, adwin: bool = True, counted: bool = True) -> None:
         self._metrics = metrics
+        self._counted = counted
         self._lock = threading.Lock()
         self._view = DriftView()
         self._fed: dict[int, tuple[int, NDArray[np.int64]]] = {}
@@ -86,7 +89,8 @@ class DriftFeed:
         monitor = drift.monitor
         with self._lock:
             self._monitor = monitor
-            self._count(partition, monitor)
+            if self._counted:
+                self._count(partition, monitor)
             self._view.put(partition, contribution(monitor))
             self._pairs[partition] = {
                 task: (pairs, pairs.sums) for task, pairs in drift.pairs.items()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-__all__ = ["Reference", "references_from_bytes", "references_to_bytes"]
+__all__ = ["Reference", "merged_references", "references_from_bytes", "references_to_bytes"]
 
 _FORMAT: Final = 1
 _TOLERANCE: Final = 0.01
@@ -88,3 +88,41 @@ def references_from_bytes(data: bytes) -> list[Reference]:
             f"references have format {stored.format}, this program reads up to {_FORMAT}"
         )
     return list(stored.references)
+
+
+def merged_references(parts: Iterable[Iterable[Reference]]) -> list[Reference]:
+    """Return the references of several partitions as one of each signal, weighted by their values.
+
+    Of the same signal with other categories or another tag, the first counts.
+    """
+    found: dict[str, list[Reference]] = {}
+    for part in parts:
+        for reference in part:
+            known = found.setdefault(reference.signal, [])
+            if not known or (known[0].tag, known[0].categories) == (
+                reference.tag,
+                reference.categories,
+            ):
+                known.append(reference)
+    return [_merged(references) for references in found.values()]
+
+
+def _merged(references: Sequence[Reference]) -> Reference:
+    values = sum(reference.values for reference in references)
+
+    def mean(columns: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+        weighted = zip(references, columns, strict=True)
+        rows = [[one.values / values * x for x in column] for one, column in weighted]
+        return tuple(sum(column) for column in zip(*rows, strict=True))
+
+    return Reference(
+        references[0].signal,
+        references[0].tag,
+        references[0].categories,
+        max(reference.version for reference in references),
+        max(reference.since for reference in references),
+        values,
+        mean(reference.shares for reference in references),
+        mean(reference.design_effects for reference in references),
+        sum(reference.freedom for reference in references),
+    )

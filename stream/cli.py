@@ -12,6 +12,7 @@ from stream.api.problems import Problem
 from stream.commands.console import REFUSED, Refused, note, out
 from stream.commands.demo import demo
 from stream.commands.doctor import doctor
+from stream.commands.drift import drift_app
 from stream.commands.evaluate import evaluate
 from stream.commands.lfs import lfs_app
 from stream.commands.replay import replay
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 for command in (demo, up, worker, serve, topics, replay, evaluate, simulate, schema, doctor):
     app.command()(command)
+app.add_typer(drift_app, name="drift")
 app.add_typer(lfs_app, name="lfs")
 app.add_typer(state_app, name="state")
 

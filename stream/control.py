@@ -9,11 +9,14 @@ from pydantic import BaseModel
 
 from stream.decoding.records import RecordDecoder
 from stream.decoding.rejection import Rejected
-from stream.events import CONTROL, TOPICS, LfSwitch
+from stream.events import CONTROL, TOPICS, LfSwitch, ReferenceReset, ReferenceSet
 from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
 
-__all__ = ["Switches"]
+__all__ = ["Order", "Switches"]
+
+Order = LfSwitch | ReferenceReset | ReferenceSet
+"""What a partition obeys."""
 
 _ANY_TASK = ""
 _ANY_VERSION = 0
@@ -43,13 +46,13 @@ class Switches:
         self.failing = Failing(failures or FailureRule())
         self._orders: dict[tuple[str, str, int], bool] = {}
 
-    def decode(self, batch: RecordBatch) -> tuple[list[LfSwitch], list[Rejected]]:
-        """Return the orders of a batch about labeling functions, and the lines that are none.
+    def decode(self, batch: RecordBatch) -> tuple[list[Order], list[Rejected]]:
+        """Return the orders of a batch that a partition obeys, and the lines that are none.
 
         Orders of other kinds are for others to obey.
         """
         decoded = _DECODER.decode(batch)
-        orders = [order for order in decoded.records if isinstance(order, LfSwitch)]
+        orders = [order for order in decoded.records if isinstance(order, Order)]
         return orders, decoded.rejected
 
     def apply(self, order: LfSwitch) -> None:

@@ -11,10 +11,10 @@ ignores fields that it does not know.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from stream.decoding.fields import (
     INT64_MAX,
@@ -68,9 +68,13 @@ __all__ = [
     "LabelVote",
     "LfSwitch",
     "ReferenceReset",
+    "ReferenceSet",
+    "SignalReference",
     "Tick",
     "json_schemas",
 ]
+
+_SHARES_TOLERANCE: Final = 0.01
 
 EVENTS: Final = "headrace.events"
 ITEMS: Final = "headrace.items"
@@ -281,7 +285,43 @@ class ReferenceReset(_Order):
     signal: Id | None = Field(default=None, description="Only this signal; absent: all.")
 
 
-Control = Annotated[LfSwitch | EraseUser | ReferenceReset, Field(discriminator="kind")]
+class SignalReference(_Schema):
+    """What one signal of drift detection was like while all was well."""
+
+    signal: Id = Field(description="Name of the signal, as `labels:relevance/class`.")
+    tag: str = Field(max_length=128, description="What it is of, as an LF's version; may be empty.")
+    categories: list[str] = Field(min_length=2, max_length=64, description="Its categories.")
+    version: Annotated[int, Field(ge=1)] = Field(description="How many references it has had.")
+    since: Timestamp
+    values: Annotated[int, Field(ge=1)] = Field(description="From how many values it was taken.")
+    shares: list[Annotated[float, Field(ge=0, le=1)]] = Field(description="Of the categories.")
+    design_effects: list[Annotated[float, Field(gt=0)]] = Field(
+        description="By how much sessions widen the variance of each share."
+    )
+    freedom: Annotated[float, Field(gt=0)] = Field(description="Degrees of freedom of these.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        k = len(self.categories)
+        if len(self.shares) != k or len(self.design_effects) != k:
+            raise ValueError(f"{k} categories need as many shares and design effects")
+        if abs(sum(self.shares) - 1.0) > _SHARES_TOLERANCE:
+            raise ValueError("shares must add up to 1")
+        return self
+
+
+class ReferenceSet(_Order):
+    """Compare with recorded references of drift detection from now on."""
+
+    kind: Literal["set_reference"]
+    references: list[SignalReference] = Field(
+        min_length=1, max_length=4_096, description="Signals that are not watched are left out."
+    )
+
+
+Control = Annotated[
+    LfSwitch | EraseUser | ReferenceReset | ReferenceSet, Field(discriminator="kind")
+]
 """An order to every worker (topic `headrace.control`)."""
 
 

@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 
 from lfs.core import ABSTAIN
 from stream.decoding.fields import MAX_ID_LENGTH
-from stream.events import GOVERNANCE, GovernanceRecord, LfSwitch
+from stream.events import (
+    GOVERNANCE,
+    GovernanceRecord,
+    LfSwitch,
+    ReferenceReset,
+    ReferenceSet,
+)
 from stream.records import Outgoing
 
-__all__ = ["Failing", "FailureRule", "Stopped", "stop_record", "switch_record"]
+__all__ = ["Failing", "FailureRule", "Stopped", "order_record", "stop_record", "switch_record"]
 
 _WHO = "headrace"
 
@@ -167,6 +173,31 @@ def stop_record(stopped: Stopped, partition: int) -> Outgoing:
             ),
             before={"enabled": True},
             after={"enabled": False, "partition": partition},
+        )
+    )
+
+
+def order_record(order: LfSwitch | ReferenceReset | ReferenceSet) -> Outgoing:
+    """Return the governance record of an order that partitions obey; same cause, same id."""
+    if isinstance(order, LfSwitch):
+        return switch_record(order)
+    after: dict[str, Any] = {}
+    if isinstance(order, ReferenceReset):
+        action, subject = "reference_reset", order.signal or "*"
+    else:
+        action, subject = "reference_set", "*"
+        after = {"signals": [reference.signal for reference in order.references]}
+        if len(order.references) == 1:
+            subject = order.references[0].signal
+    return _record(
+        GovernanceRecord(
+            id=_id(action, subject, order.who, order.ts),
+            ts=order.ts,
+            who=order.who,
+            action=action,
+            subject=subject,
+            why=order.why,
+            after=after or None,
         )
     )
 

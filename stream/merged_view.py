@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+import numpy as np
+
+from lfs.crowd import CROWD, is_annotator
 from models import LabelModel
 from models.recommender import PrequentialMetrics
 from monitoring.counts import STAGES, StageCounts
 from monitoring.counts_snapshot import counts_from_bytes
+from monitoring.drift_feed import DriftFeed
+from monitoring.drift_view import DriftView, contribution
+from monitoring.lf_pairs import LfPairs
+from monitoring.metrics import Metrics
+from monitoring.pipeline_drift import PipelineDrift, drift_report
+from monitoring.recent import HIT_AT, Recent
+from monitoring.recent_feed import together
+from monitoring.references import Reference, merged_references
+from stream.events import EVENTS
 from stream.labelling import TaskSpec, stats_chunk
+from stream.pipeline_spec import PipelineSpec
 from stream.quality import LabelQuality
 from stream.report import lf_rows
 from stream.state import SHARED_PREFIX, StateStore
+from stream.watching import DRIFT_CHUNK, GOVERNANCE_CHUNK, pipeline_drift
 
-__all__ = ["MergedView"]
+__all__ = ["MergedView", "segment_rows"]
 
+_CHANGES = 20
+_SIGNALS = 20
 _COUNTS = f"{SHARED_PREFIX}counts"
 _PREQUENTIAL = f"{SHARED_PREFIX}recommender/prequential"
 
@@ -31,14 +48,16 @@ class MergedView:
     ----------
     store
         Where the partitions' contributions lie.
-    tasks
-        The tasks of the deployment.
+    spec
+        Of the deployment's pipelines.
     """
 
-    def __init__(self, store: StateStore, tasks: Sequence[TaskSpec]) -> None:
+    def __init__(self, store: StateStore, spec: PipelineSpec) -> None:
         self._store = store
-        self._tasks = {task.name: task for task in tasks}
+        self._spec = spec
+        self._tasks = {task.name: task for task in spec.tasks}
         self._chunks: dict[tuple[int, str], tuple[int, bytes]] = {}
+        self._drift: dict[int, tuple[int, PipelineDrift]] = {}
         self._lock = threading.Lock()
 
     def read(self) -> dict[str, Any]:
@@ -47,10 +66,65 @@ class MergedView:
         *Complexity* — the contributions that changed, plus O(partitions × labeling functions²).
         """
         with self._lock:
-            known = {place: version for place, (version, _) in self._chunks.items()}
-            for chunk in self._store.shared(SHARED_PREFIX, known):
-                self._chunks[chunk.partition, chunk.name] = (chunk.version, chunk.data)
+            self._read()
             return self._figures()
+
+    def export(self, metrics: Metrics, feed: DriftFeed | None = None) -> None:
+        """Set the gauges that only the whole deployment has; `StoreError` if it does not answer.
+
+        Parameters
+        ----------
+        feed
+            Gauges of drift and of recent figures are filled through it, where no pipeline of this
+            process fills them itself. It counts no detections: the workers do.
+        """
+        with self._lock:
+            self._read()
+            figures = self._figures()
+            for name, value in _records(figures).items():
+                metrics.set("merged_records", (name,), value)
+            if feed is None:
+                return
+            for partition, drift in self._drifts().items():
+                feed.put(partition, drift)
+            feed.export()
+        for task in figures["tasks"].values():
+            for lf in task["lfs"]:
+                labels = (CROWD if is_annotator(lf["name"]) else lf["name"],)
+                for metric, key in (
+                    ("lf_estimated_accuracy_ratio", "estimated_accuracy"),
+                    ("lf_gold_accuracy_ratio", "gold_accuracy"),
+                ):
+                    if lf[key] is not None:
+                        metrics.set(metric, labels, lf[key])
+
+    def references(self) -> list[Reference]:
+        """Return the references of drift detection, of all partitions together."""
+        with self._lock:
+            self._read()
+            return merged_references(
+                drift.monitor.references() for drift in self._drifts().values()
+            )
+
+    def _read(self) -> None:
+        known = {place: version for place, (version, _) in self._chunks.items()}
+        for chunk in self._store.shared(SHARED_PREFIX, known):
+            self._chunks[chunk.partition, chunk.name] = (chunk.version, chunk.data)
+
+    def _drifts(self) -> dict[int, PipelineDrift]:
+        """Return what every partition watches; only what changed is read anew."""
+        for (partition, name), (version, data) in sorted(self._chunks.items()):
+            if name != DRIFT_CHUNK:
+                continue
+            known = self._drift.get(partition)
+            if known is None or known[0] != version:
+                spec = self._spec
+                drift = pipeline_drift(
+                    spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift
+                )
+                drift.load(data)
+                self._drift[partition] = (version, drift)
+        return {partition: drift for partition, (_, drift) in sorted(self._drift.items())}
 
     def _named(self, name: str) -> list[bytes]:
         return [data for (_, chunk), (_, data) in sorted(self._chunks.items()) if chunk == name]
@@ -63,6 +137,8 @@ class MergedView:
         for data in self._named(_PREQUENTIAL):
             metrics.merge(PrequentialMetrics.from_bytes(data))
         join = counts.join
+        drifts = list(self._drifts().values())
+        recent = together([drift.recent for drift in drifts])
         return {
             "partitions": len(self._named(_COUNTS)),
             "events": dict(counts.consumed),
@@ -76,9 +152,29 @@ class MergedView:
                 "dropped": sum(join.dropped.values()),
                 "pending": sum(gauges.pending for gauges in counts.partitions.values()),
             },
-            "recommender": metrics.as_dict(),
-            "tasks": {name: self._task(spec, counts) for name, spec in self._tasks.items()},
+            "recommender": {
+                **metrics.as_dict(),
+                "recent": {} if recent is None else recent.quality().get("", {}),
+            },
+            "tasks": {
+                name: self._task(spec, counts)
+                | {"pairs": _pairs([drift.pairs[name] for drift in drifts])}
+                for name, spec in self._tasks.items()
+            },
+            "segments": [] if recent is None else segment_rows(recent),
+            "drift": _drift(drifts),
+            "governance": self._governance(),
         }
+
+    def _governance(self) -> list[dict[str, Any]]:
+        """Return the latest changes, newest first; who made them is for the governance log."""
+        found = {}
+        for data in self._named(GOVERNANCE_CHUNK):
+            for record in msgspec.msgpack.decode(data):
+                found[record["id"]] = record
+        newest = sorted(found.values(), key=lambda one: (-one["ts"], one["id"]))[:_CHANGES]
+        shown = ("ts", "action", "subject", "why")
+        return [{key: record[key] for key in shown} for record in newest]
 
     def _lf_names(self) -> dict[str, list[str]]:
         return {name: [lf.name for lf in spec.lfs] for name, spec in self._tasks.items()}
@@ -121,3 +217,96 @@ class MergedView:
         model.set_others(LabelModel.merge_stats(parts))
         estimates: dict[str, dict[str, Any]] = model.summary()["lfs"]
         return estimates
+
+
+def _records(figures: Mapping[str, Any]) -> dict[str, float]:
+    tasks = figures["tasks"].values()
+    return {
+        "partitions": figures["partitions"],
+        "events": figures["events"].get(EVENTS, 0),
+        "rejected": figures["rejected"],
+        "duplicates": figures["duplicates"],
+        **figures["join"],
+        "labels": sum(sum(task["labels"].values()) for task in tasks),
+        "gold": sum(task["gold"]["n"] for task in tasks),
+    }
+
+
+def _pairs(parts: Sequence[LfPairs]) -> list[dict[str, Any]]:
+    """Return the pairs of functions that contradict each other most, worst first."""
+    if not parts:
+        return []
+    sums = np.sum([part.sums for part in parts], axis=0)
+    return [
+        {"a": pair.a, "b": pair.b, "conflict": pair.ratio, "joint": pair.joint}
+        for pair in parts[0].conflicts(sums=sums)
+        if not (is_annotator(pair.a) or is_annotator(pair.b))
+    ]
+
+
+def _drift(parts: Sequence[PipelineDrift]) -> dict[str, Any]:
+    """Return how the signals stand together, those furthest out first, and what was detected."""
+    if not parts:
+        return {"watched": 0, "with_reference": 0, "signals": [], "detections": []}
+    monitors = [part.monitor for part in parts]
+    view = DriftView({at: contribution(monitor) for at, monitor in enumerate(monitors)})
+    names = monitors[0].signals
+    readings = view.readings(names)
+    overall = np.flatnonzero(np.array(monitors[0].overall))
+    order = np.lexsort((overall, -np.abs(readings.z[overall]), -readings.firing[overall]))
+    return {
+        "watched": len(overall),
+        "with_reference": int((readings.samples[overall] > 0).sum()),
+        "firing": int(readings.firing[overall].sum()),
+        "signals": [
+            {
+                "signal": names[at],
+                "z": float(readings.z[at]),
+                "effect": float(readings.effect[at]),
+                "firing": bool(readings.firing[at]),
+                "since": float(readings.since[at]),
+            }
+            for at in overall[order][:_SIGNALS].tolist()
+            if readings.samples[at] > 0
+        ],
+        "detections": drift_report(parts)[-_SIGNALS:][::-1],
+    }
+
+
+def segment_rows(recent: Recent) -> list[dict[str, Any]]:
+    """Return what stands beside each other of every segment: hits, confidence, votes, conflict.
+
+    ``functions`` names who votes otherwise there than elsewhere, or is contradicted most.
+    """
+    quality, tasks = recent.quality(), recent.tasks()
+    rows = []
+    for part, segment in enumerate(recent.parts):
+        hits = quality.get(segment, {})
+        labels = {name: task.figures(part) for name, task in tasks.items()}
+        functions = [
+            {
+                "name": lf,
+                **task.function(part, column),
+                "coverage_elsewhere": task.function(0, column)["coverage"],
+            }
+            for task in tasks.values()
+            for column, lf in enumerate(task.lfs)
+            if not is_annotator(lf)
+        ]
+        rows.append(
+            {
+                "segment": segment or "all",
+                "engagements": hits.get("n", 0.0),
+                f"hit@{HIT_AT}": hits.get("hit_ratio"),
+                "tasks": labels,
+                "functions": sorted(functions, key=_behind)[:3] if part else [],
+            }
+        )
+    return rows
+
+
+def _behind(function: Mapping[str, Any]) -> float:
+    """Order functions: who differs most from elsewhere, or is contradicted most, comes first."""
+    here, elsewhere = function["coverage"] or 0.0, function["coverage_elsewhere"] or 0.0
+    apart: float = abs(here - elsewhere) + here * (function["conflict"] or 0.0)
+    return -apart

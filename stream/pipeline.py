@@ -27,12 +27,12 @@ import numpy as np
 from lfs.crowd import answer_key
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
-from stream.control import Switches
+from stream.control import Order, Switches
 from stream.decoding.decode import Decoded, TickAt
 from stream.decoding.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.effects import Effects
-from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold
-from stream.failing import switch_record
+from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwitch
+from stream.failing import order_record
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join
@@ -183,14 +183,15 @@ class PartitionPipeline:
             self.gold.push(answer)
         self.counts.consumed[GOLD] += len(prepared.gold)
         for order in prepared.orders:
-            self.switches.apply(order)
+            self._obey(order)
             if self.partition == 0:
                 # Every partition obeys; one of them tells.
-                effects.governance.append(switch_record(order))
+                effects.governance.append(order_record(order))
         self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
         self._answer_due(self.max_ts, self._rows(), effects)
+        self.watch.told(effects.governance)
         self.next_offsets[prepared.topic] = prepared.next_offset
         self._note()
         return effects
@@ -278,6 +279,12 @@ class PartitionPipeline:
         prepared.gold, prepared.refused = self.gold.decode(prepared.batch)
         keys = [answer.key for answer in prepared.gold]
         prepared.missing = list(dict.fromkeys(k for k in keys if k not in self.join.by_key))
+
+    def _obey(self, order: Order) -> None:
+        if isinstance(order, LfSwitch):
+            self.switches.apply(order)
+        else:
+            self.watch.obey(order)
 
     def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
         """Send a refused line to the dead letters."""

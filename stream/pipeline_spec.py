@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from monitoring.signals import DriftRules
+from stream.control import Order
 from stream.decoding.decode import Decoded, Decoder
 from stream.decoding.rejection import Rejected
-from stream.events import LfSwitch
 from stream.failing import FailureRule
 from stream.gold import GoldAnswer
 from stream.join_rules import JoinRules
@@ -84,7 +84,7 @@ class Prepared:
     skipped: int = 0
     decoded: Decoded | None = None
     gold: Sequence[GoldAnswer] = ()
-    orders: Sequence[LfSwitch] = ()
+    orders: Sequence[Order] = ()
     refused: Sequence[Rejected] = ()
     missing: list[bytes] = field(default_factory=list)
     newcomers: dict[str, bytes] = field(default_factory=dict)

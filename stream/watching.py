@@ -8,27 +8,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isnan
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask
+from monitoring.references import Reference
 from monitoring.signals import DriftRules
+from stream.events import ReferenceReset
 from stream.evidence import COLUMNS, Column
 
 if TYPE_CHECKING:
     from stream.effects import LabelBlock
-    from stream.events import Interaction
+    from stream.events import Interaction, ReferenceSet
     from stream.labelling import TaskSpec
+    from stream.records import Outgoing
     from stream.rows import Rows
     from stream.user_state import Example
 
-__all__ = ["DRIFT_CHUNK", "Watch", "pipeline_drift"]
+__all__ = ["DRIFT_CHUNK", "GOVERNANCE_CHUNK", "Watch", "pipeline_drift"]
 
 DRIFT_CHUNK: Final = "share/drift"
+GOVERNANCE_CHUNK: Final = "share/governance"
 
+_CHANGES: Final = 20
 _DELAYS: Final = 1000
 _NO_FEEDBACK: Final = ("impression", "search")
 
@@ -72,6 +79,7 @@ class Watch:
         rules: DriftRules | None = None,
     ) -> None:
         self.drift = pipeline_drift(tasks, event_types, segments, rules or DriftRules())
+        self._changes: deque[Any] = deque(maxlen=_CHANGES)
         self._answer_delays: dict[str, deque[float]] = {
             task.name: deque(maxlen=_DELAYS) for task in tasks
         }
@@ -101,6 +109,32 @@ class Watch:
         opened = example.evidence[Column.OPENED_TS]
         if not isnan(opened):
             self._answer_delays[task].append(max(0.0, ts - opened))
+
+    def obey(self, order: ReferenceReset | ReferenceSet) -> None:
+        """Take references anew, or take recorded ones; what is not watched here is left out."""
+        if isinstance(order, ReferenceReset):
+            with suppress(KeyError):
+                self.drift.reset(order.signal)
+            return
+        self.drift.set_references(
+            Reference(
+                one.signal,
+                one.tag,
+                tuple(one.categories),
+                one.version,
+                one.since,
+                one.values,
+                tuple(one.shares),
+                tuple(one.design_effects),
+                one.freedom,
+            )
+            for one in order.references
+        )
+
+    def told(self, records: Sequence[Outgoing]) -> None:
+        """Remember what the partition told about governance: the latest changes are shown."""
+        for record in records:
+            self._changes.append(msgspec.json.decode(record.value))
 
     def drain_answer_delays(self, task: str) -> list[float]:
         """Return how long after its example's opening each new answer came, in event time.
@@ -135,7 +169,10 @@ class Watch:
 
     def chunks(self) -> dict[str, bytes]:
         """Return the partition's contributions, as the checkpoint holds them."""
-        return {DRIFT_CHUNK: self.drift.to_bytes()}
+        chunks = {DRIFT_CHUNK: self.drift.to_bytes()}
+        if self._changes:
+            chunks[GOVERNANCE_CHUNK] = msgspec.msgpack.encode(list(self._changes))
+        return chunks
 
     def load(self, chunks: Mapping[str, bytes]) -> None:
         """Take contributions up; what an older version did not write stays empty.
@@ -147,3 +184,5 @@ class Watch:
         """
         if DRIFT_CHUNK in chunks:
             self.drift.load(chunks[DRIFT_CHUNK])
+        if GOVERNANCE_CHUNK in chunks:
+            self._changes.extend(msgspec.msgpack.decode(chunks[GOVERNANCE_CHUNK]))

@@ -19,6 +19,7 @@ from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
 from stream.distributed.deployment import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
+from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.items_feed import ItemsFeed
@@ -88,20 +89,26 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
             return "learning"
 
         checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
-        view = MergedView(store, pipeline_spec(settings).tasks)
+        view = MergedView(store, pipeline_spec(settings))
         source = engine_source(settings, engine, store)
         engine.on_step = source.stepped
-        yield (
-            engine,
-            ApiService(
-                settings,
-                EmbeddedSink(log),
-                metrics,
-                checks,
-                status_source=view.read,
-                served=Served(source, engine.catalogue),
-            ),
-        )
+        # Everything else is filled by the partitions themselves: all of them run here.
+        export = MergedExport(view, metrics, whole=False)
+        export.start()
+        try:
+            yield (
+                engine,
+                ApiService(
+                    settings,
+                    EmbeddedSink(log),
+                    metrics,
+                    checks,
+                    status_source=view.read,
+                    served=Served(source, engine.catalogue),
+                ),
+            )
+        finally:
+            export.stop()
     finally:
         store.close()
         log.close()
@@ -164,14 +171,16 @@ async def _serve(settings: Settings) -> int:
     store = open_state(settings)
     try:
         checks: dict[str, Check] = {"store": blocking(store.ping)}
-        view = MergedView(store, pipeline_spec(settings).tasks)
+        view = MergedView(store, pipeline_spec(settings))
         sink = KafkaSink.from_settings(settings)
         source = store_source(settings, store)
         catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
+        metrics = Metrics()
+        export = MergedExport(view, metrics, whole=True)
         service = ApiService(
             settings,
             sink,
-            Metrics(),
+            metrics,
             checks,
             status_source=view.read,
             served=Served(source, catalogue),
@@ -180,6 +189,7 @@ async def _serve(settings: Settings) -> int:
         await service.start()
         await feed.start()
         source.start()
+        export.start()
         out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -193,6 +203,7 @@ async def _serve(settings: Settings) -> int:
         await service.stop()
         await feed.stop()
         await asyncio.to_thread(source.stop)
+        await asyncio.to_thread(export.stop)
         return BUG if failed else 0
     finally:
         store.close()

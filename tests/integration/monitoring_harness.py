@@ -197,12 +197,19 @@ class Shop:
                 # The door refuses what is no event; a producer on Kafka could send it.
                 unreadable = Outgoing(EVENTS, b"nobody", b"{no event")
                 log.append([unreadable, *(_gold(answer) for answer in waiting["gold"])])
+                self._ask(f"visitor{sent % 50}")
                 waiting = {"items": [], "events": [], "gold": []}
                 ahead = sent / RATE - (time.monotonic() - started)
                 if self._stopping.wait(max(0.0, ahead)):
                     return
         finally:
             log.close()
+
+    def _ask(self, user_id: str) -> None:
+        """Ask for recommendations, as the page of a shop does."""
+        url = f"http://{self.address}/v1/recommendations?user_id={user_id}"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            answer.read()
 
     def _post(self, kind: str, lines: list[bytes]) -> None:
         if lines:
