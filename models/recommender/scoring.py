@@ -333,20 +333,31 @@ def top(
 
     With ``mark``, each is remembered as recommended once (catalogue coverage).
     """
-    touched, flags, score, traits = t.touched, t.flags, t.score, t.traits
+    touched, flags, score, traits, likely = t.touched, t.flags, t.score, t.traits, t.likely
     room = best.size
     size = 0
     for k in range(length):
         if items[k] >= 0 and t.chance[k] > 0.0:
             size = _insert(best, scores, size, items[k], t.chance[k])
-    least = scores[room - 1] if size == room else np.float32(0.0)
-    # What its neighbours bring up is mostly better than the popular: these raise the bar first.
-    for x in range(n - 1, FIXED - 1, -1):
+    # What was popular enough last time raises the bar, over which few others get.
+    for y in range(likely.size):
+        x = likely[y]
+        if x > 0 and score[x] > 0.0:
+            size = _insert(best, scores, size, touched[x], score[x])
+    for x in range(FIXED, n):
         s = score[x]
-        if s > 0.0 and s >= least:
-            size = _insert(best, scores, size, touched[x], s)
-            if size == room:
-                least = scores[room - 1]
+        if s > 0.0 and (size < room or s >= scores[room - 1]):
+            c = touched[x]
+            known = False
+            for y in range(size):
+                known |= best[y] == c
+            if not known:
+                size = _insert(best, scores, size, c, s)
+    if length == 0:
+        for y in range(size):
+            likely[y] = t.places[best[y], _PLACE]
+        for y in range(size, room):
+            likely[y] = 0
     share = 1.0
     known = 0
     total = 1.0 / max(t.totals[_COUNT], 1e-300)

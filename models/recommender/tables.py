@@ -122,6 +122,7 @@ class Tables(NamedTuple):
     the front, those popular lately first, and stay there; a place that is not taken holds zeros.
     ``lent`` (expected, came; `AGES`): what new items were given by borrowing, and what came of
     it; ``lending``: from whom they borrow, which follows from the catalogue and is not stored.
+    ``best`` and ``best_scores`` are the top 10, ``likely`` the places of the last one for nobody.
     ``powers`` (3, steps) are the decays of the near and the far expert and of pairs.
     """
 
@@ -158,6 +159,7 @@ class Tables(NamedTuple):
     best_scores: NDArray[np.float32]
     lent: NDArray[np.float64]
     lending: Lending
+    likely: NDArray[np.int32]
 
 
 def _aligned(shape: tuple[int, int], dtype: type[np.generic]) -> NDArray[Any]:
@@ -221,6 +223,7 @@ def allocate(config: Config, capacity: int) -> Tables:
         best_scores=np.zeros(_TOP, np.float32),
         lent=np.zeros((2, AGES)),
         lending=no_lending(),
+        likely=np.zeros(_TOP, np.int32),
     )
 
 
