@@ -11,10 +11,11 @@ from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
 from models.recommender.snapshot import pack, unpack
 from models.recommender.step import StepOutput
-from models.recommender.tables import Flag, Total
+from models.recommender.sums import NO_SUMS, Epochs, Sums
+from models.recommender.tables import Flag
 from models.recommender.update_entry import record_updates
 from models.recommender.update_kernels import NEIGHBOURHOOD
-from models.recommender.updates import NO_ROWS, NO_SUMS, LearnedRows, Sums, Updates
+from models.recommender.updates import NO_ROWS, LearnedRows, Updates
 from models.recommender.world import UNBORN, Contribution, World
 
 __all__ = ["POSITION", "SharedRecommender", "contribution_of"]
@@ -88,9 +89,8 @@ class SharedRecommender:
         self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
     ) -> None:
         """Let items that are new borrow; see `RecommenderCore.set_lenders`."""
-        self.own.set_lenders(items, lenders, alike)
-        if self._view is not self.own:
-            self._view.set_lenders(items, lenders, alike)
+        places = np.append(self._world.places(self), np.int32(-1))
+        self._world.core.set_lenders(places[items], places[lenders], alike)
 
     def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
         """Return the ids of these indexes."""
@@ -163,10 +163,10 @@ class SharedRecommender:
             )
             if np.isnan(self.since):
                 self.since = float(rows.ts[0])
-                self.sums = Sums(self.since, NO_SUMS.values)
+                self.sums = NO_SUMS._replace(epochs=Epochs(self.since, self.since))
             self._log.append(rows)
             self.position += len(rows.item)
-            self.sums = self.sums.plus(Sums.of(core.tables), before, self.own.config.half_life_s)
+            self.sums = self.sums.plus(Sums.of(core.tables), before, self.own.config)
         return out
 
     # ---- others
@@ -203,8 +203,7 @@ class SharedRecommender:
         self._settled = len(self._log)
         self.own.learn_rows(LearnedRows.joined(fresh))
         own, world = self.own.tables, self._world.core.tables
-        epoch = float(own.totals[Total.COUNT_EPOCH])
-        Sums.put(own, self.sums.at(epoch, self.own.config.half_life_s))
+        self.sums.put(own, self.own.config)
         places = self._world.places(self)
         covered = (places >= 0) & (world.flags[places] & np.uint8(Flag.IN_TOP) != 0)
         self.own.mark_covered(np.flatnonzero(covered))

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.snapshot import pack, unpack
-from models.recommender.tables import Tables, Total
+from models.recommender.sums import Epochs, Sums
 
-__all__ = ["NO_ROWS", "NO_SUMS", "LearnedRows", "Sums", "Updates"]
+__all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
-_SUM_ARRAYS = ("lag_hits", "lag_seen", "lag_expected", "evidence", "gains")
 _ROWS = ("item", "kind", "amount", "ts", "size", "near_items", "near_weights")
 
 
@@ -44,47 +43,6 @@ class LearnedRows(NamedTuple):
         with_none = np.append(places, np.int32(-1))
         return self._replace(item=with_none[self.item], near_items=with_none[self.near_items])
 
-
-class Sums(NamedTuple):
-    """What belongs to no item: sums over events, as one run of numbers in units of an epoch."""
-
-    epoch: float
-    values: NDArray[np.float64]
-
-    def at(self, epoch: float, half_life_s: float) -> NDArray[np.float64]:
-        """Return the values in units of another epoch."""
-        if self.epoch == epoch or np.isnan(self.epoch):
-            return self.values
-        factor = float(np.exp2((self.epoch - epoch) / half_life_s))
-        return self.values * factor
-
-    def plus(self, later: Sums, earlier: Sums, half_life_s: float) -> Sums:
-        """Return these and what others grew by between two moments."""
-        grown = later.values
-        if len(earlier.values):
-            grown = grown - earlier.at(later.epoch, half_life_s)
-        epoch = later.epoch if np.isnan(self.epoch) else self.epoch
-        grown = Sums(later.epoch, grown).at(epoch, half_life_s)
-        return Sums(epoch, self.values + grown if len(self.values) else grown)
-
-    @classmethod
-    def of(cls, tables: Tables) -> Self:
-        """Return the sums that tables hold."""
-        arrays = [getattr(tables, name).reshape(-1) for name in _SUM_ARRAYS]
-        return cls(float(tables.totals[Total.COUNT_EPOCH]), np.concatenate(arrays))
-
-    @staticmethod
-    def put(tables: Tables, values: NDArray[np.float64]) -> None:
-        """Replace the sums of tables by values in units of their epoch."""
-        start = 0
-        for name in _SUM_ARRAYS:
-            array = getattr(tables, name)
-            array[...] = values[start : start + array.size].reshape(array.shape)
-            start += array.size
-
-
-NO_SUMS = Sums(float("nan"), np.zeros(0))
-"""Sums of whoever has learned nothing."""
 
 NO_ROWS = LearnedRows(
     np.zeros(0, np.int32),
@@ -132,12 +90,13 @@ class Updates:
             "start": self.start,
             "stop": self.stop,
             "known": self.known,
-            "epoch": self.sums.epoch,
+            "epochs": list(self.sums.epochs),
         }
         arrays: dict[str, NDArray[Any]] = {
             name: getattr(self.rows, name).astype(_TYPES[name], copy=False) for name in _ROWS
         }
-        arrays["sums"] = self.sums.values
+        arrays["sums"] = self.sums.slow
+        arrays["fresh_sums"] = self.sums.fresh
         arrays["lengths"] = np.array([len(name) for name in names], "<u4")
         arrays["ids"] = np.frombuffer(b"".join(names), "u1")
         return pack(head, arrays)
@@ -158,7 +117,7 @@ class Updates:
                 for first, stop in zip([0, *ends], ends, strict=False)
             ],
             LearnedRows(*(arrays[name] for name in _ROWS)),
-            Sums(float(head["epoch"]), arrays["sums"]),
+            Sums(Epochs(*map(float, head["epochs"])), arrays["sums"], arrays["fresh_sums"]),
         )
 
 

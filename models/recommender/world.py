@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
 from models.recommender.guard import hold_gains
-from models.recommender.updates import NO_SUMS, Sums, Updates
+from models.recommender.sums import NO_SUMS, Sums
+from models.recommender.updates import Updates
 
 __all__ = ["UNBORN", "Contribution", "Home", "World"]
 
@@ -149,8 +150,8 @@ class World:
                 followed.places = np.append(followed.places, self.core.item_indexes(one.ids))
                 self.core.learn_rows(one.rows.moved(followed.places))
                 tables = self.core.tables
-                grown_sums = Sums.of(tables).plus(one.sums, followed.sums, self._half_life_s)
-                Sums.put(tables, grown_sums.values)
+                config = self.core.config
+                Sums.of(tables).plus(one.sums, followed.sums, config).put(tables, config)
                 followed.position, followed.sums = one.stop, one.sums
                 grown = True
         if grown:
@@ -167,13 +168,22 @@ class World:
             places = core.item_indexes(part.vocabulary.part(0, len(part.vocabulary)))
             core.merge(part)
             followed[partition] = _Followed(since, position, places, Sums.of(part.tables))
+        _lend_on(self.core, core)
         self.core, self._followed = core, followed
         hold_gains(core.tables)
-
-    @property
-    def _half_life_s(self) -> float:
-        return self.core.config.half_life_s
 
 
 def _same_life(one: float, other: float) -> bool:
     return one == other or bool(np.isnan(one)) or bool(np.isnan(other))
+
+
+def _lend_on(old: RecommenderCore, new: RecommenderCore) -> None:
+    """Let what borrows in the old one borrow in the new one: the catalogue says it only once."""
+    lending = old.tables.lending
+    slots = np.flatnonzero(lending.item >= 0)
+    if len(slots):
+        moved = new.item_indexes(old.vocabulary.part(0, len(old.vocabulary)))
+        places = np.append(moved, np.int32(-1))
+        new.set_lenders(
+            places[lending.item[slots]], places[lending.lender[slots]], lending.alike[slots]
+        )

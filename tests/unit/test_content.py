@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.content import ContentIndex, features
-from models.recommender import HISTORY, Recommender, SharedRecommender
+from models.recommender import HISTORY, Recommender, SharedRecommender, contribution_of
 from models.recommender.borrowing import Borrowing
 from models.recommender.lenders import SLOTS
 
@@ -109,17 +109,18 @@ def test_a_checkpoint_keeps_what_borrowing_is_worth_and_the_catalogue_restores_t
     assert again.recommend("somebody", 6) == model.recommend("somebody", 6)
 
 
-def test_shared_recommenders_lend_in_their_view() -> None:
+def test_shared_recommenders_lend_in_what_they_share() -> None:
     content = described(ContentIndex(), CATALOGUE)
     whole = taught(Recommender())
     shared = SharedRecommender()
     Borrowing(content).catch_up(shared)
-    shared.take_in({1: whole.all_chunks()})
+    shared.world.draw_up({1: contribution_of(whole.all_chunks(), whole.config)})
+    core = shared.world.core
     items = np.full(HISTORY, -1, np.int32)
-    items[0] = shared.item_indexes(["tea"])[0]
+    items[0] = core.item_index("tea")
     weights = np.ones(HISTORY, np.float32)
-    found, _ = shared.recommend_for(items, weights, 1, 5)
-    assert "new pot" in shared.item_ids(found)
+    found, _ = core.recommend_for(items, weights, 1, 5)
+    assert "new pot" in core.item_ids(found)
 
 
 def test_the_newest_items_push_the_oldest_out_of_bounded_room() -> None:
