@@ -72,7 +72,8 @@ def join_rules(settings: Settings) -> JoinRules:
 
 def recommender_config(settings: Settings) -> Config:
     """Return the recommender's sizes and rates: the same wherever contributions are added up."""
-    return Config(max_items=settings.recommender.max_items)
+    recommender = settings.recommender
+    return Config(max_items=recommender.max_items, experts=tuple(recommender.experts))
 
 
 def pipeline_spec(

@@ -168,7 +168,7 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
     for i in range(t.flags.size):
         derive(t, p, i)
         t.dirty[i] = 1
-    relist(t)
+    relist(t, p.lists)
 
 
 @kernel

@@ -40,14 +40,14 @@ def _vacate(t: Tables, at: int) -> None:
 
 
 @kernel
-def relist(t: Tables) -> None:
-    """Give what is listed its places anew."""
+def relist(t: Tables, lists: bool) -> None:
+    """Give what is listed its places anew; none where popular items are no candidates."""
     size = t.listed.shape[1]
     for at in range(FIXED, FIXED + 2 * size):
         if t.touched[at] >= 0:
             t.places[t.touched[at], _PLACE] = 0
         _vacate(t, at)
-    for which in range(2):
+    for which in range(2 if lists else 0):
         for x in range(int(t.totals[_LISTED + which])):
             i = t.listed[which, x]
             if which == 0 or t.flags[i] & _FLAG_FRESH == 0:

@@ -78,7 +78,7 @@ def derive_all(t: Tables, p: Parameters, items: int) -> None:
     """Work out anew what follows from the counts and lists of all items."""
     for i in range(items):
         derive(t, p, i)
-    relist(t)
+    relist(t, p.lists)
 
 
 def _meet(own: float, other: float, half_life: float) -> tuple[float, float, float]:

@@ -25,6 +25,7 @@ _SUM_TOLERANCE: Final = 1e-6
 _MIN_CLASSES: Final = 2
 _MAX_CLASSES: Final = 127
 _MIN_HASH_KEY_LENGTH: Final = 16
+_EXPERTS: Final = ("near", "far", "fresh", "steady")
 
 
 class EventsSettings(Section):
@@ -171,6 +172,22 @@ class RecommenderSettings(Section):
         "relevance", "task", "The probability of this task's last class weighs an engagement."
     )
     max_items: int = key(1_000_000, "items", "Vocabulary; later items are dropped, counted.", ge=1)
+    experts: Names = key(
+        _EXPERTS,
+        "names",
+        "What is mixed beside repeats: co-visitation with the last few items (near), with many "
+        "(far); what is popular lately (fresh), over long (steady). Fewer cost less.",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = sorted(set(self.experts) - set(_EXPERTS))
+        if unknown:
+            raise refused(
+                "experts", f"should be some of {', '.join(_EXPERTS)}; found {', '.join(unknown)}"
+            )
+        return self
 
 
 class PrivacySettings(Section):
