@@ -19,6 +19,7 @@ from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.lf_sources import configured_lfs
 from stream.pipeline import PipelineSpec
+from stream.rewards import Outcome
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 
@@ -67,6 +68,33 @@ def join_rules(settings: Settings) -> JoinRules:
         dedup_horizon_s=settings.events.dedup_horizon_s,
         user_horizon_s=join.user_horizon_s,
         max_examples=join.max_open_examples_per_user,
+        awaited=awaited(settings),
+    )
+
+
+def awaited(settings: Settings) -> frozenset[str] | None:
+    """Return the types of feedback that are outcomes; None if rewards are not awaited."""
+    if not settings.rewards.enabled:
+        return None
+    rewards = settings.rewards.outcomes.values()
+    return frozenset(name for reward in rewards for name in (*reward.events, *reward.undone_by))
+
+
+def outcomes(settings: Settings) -> tuple[Outcome, ...]:
+    """Return what exposures may bring, in the order of the settings."""
+    if not settings.rewards.enabled:
+        return ()
+    return tuple(
+        Outcome(
+            name,
+            reward.events,
+            reward.window_s,
+            undone_by=reward.undone_by,
+            value=reward.value,
+            amount=reward.amount,
+            back_after_s=reward.back_after_s,
+        )
+        for name, reward in settings.rewards.outcomes.items()
     )
 
 
@@ -139,6 +167,7 @@ def pipeline_spec(
         rules=join_rules(settings),
         tasks=tasks,
         recommender=RecommenderSpec(recommender.task, config),
+        outcomes=outcomes(settings),
         n_partitions=partitions if partitions is not None else settings.log.partitions,
         secret=settings.privacy.hash_key.get_secret_value().encode(),
         pseudonymise=settings.privacy.pseudonymise,

@@ -75,6 +75,7 @@ class Snapshot:
         for name, data in pipeline.learning.dirty_chunks().items():
             chunks[RECOMMENDER_CHUNKS + name] = data
         chunks |= pipeline.learning.updates()
+        chunks |= pipeline.rewards.dirty_chunks()
         checkpoint = Checkpoint(
             pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
         )
@@ -171,6 +172,7 @@ class Snapshot:
                 if name.startswith(RECOMMENDER_CHUNKS)
             }
         )
+        pipeline.rewards.load(chunks)
 
     # --- memory ---------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ from stream.settings.learning import (
 )
 from stream.settings.lfs import LfsSettings
 from stream.settings.recommendations import RecommendationsSettings
+from stream.settings.rewards import RewardsSettings
 from stream.settings.setting import Name, key, refused, without_password
 
 __all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     tasks: dict[Name, TaskSettings] = Field(default_factory=lambda: {"relevance": TaskSettings()})
     labels: LabelsSettings = Field(default_factory=LabelsSettings)
     lfs: LfsSettings = Field(default_factory=LfsSettings)
+    rewards: RewardsSettings = Field(default_factory=RewardsSettings)
     recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)
     recommendations: RecommendationsSettings = Field(default_factory=RecommendationsSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
@@ -142,6 +144,9 @@ class Settings(BaseSettings):
         }
         for name, outcome in self.join.outcomes.items():
             named[f"join.outcomes.{name}.opened_by"] = outcome.opened_by
+        for name, reward in self.rewards.outcomes.items():
+            named[f"rewards.outcomes.{name}.events"] = reward.events
+            named[f"rewards.outcomes.{name}.undone_by"] = reward.undone_by
         for setting, types in named.items():
             for unknown in sorted(set(types) - self.event_types):
                 raise refused(

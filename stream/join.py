@@ -104,6 +104,7 @@ class Join:
         self.dirty: dict[bytes, UserState] = {}
         self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
         self._max_examples = rules.max_examples
+        self._awaited = rules.awaited
         self._disorder_s = rules.disorder_s
         self._dedup_horizon_s = rules.dedup_horizon_s
         self._forget_after_s = rules.forget_after_s
@@ -211,6 +212,9 @@ class Join:
             if due < user.due:
                 self._schedule(user, due)
             self._turn(user, name, ts)
+            if self._awaited is not None:
+                opened = (user, example, True, "impression", ts, event.position, user.rate)
+                rows.happened.append(opened)
         elif event.context:
             self._add_context(example, event.context)
         evidence = example.evidence
@@ -246,6 +250,8 @@ class Join:
             example = self._open(user, event, ts, name, deadline, rows)
             if deadline < user.due:
                 self._schedule(user, deadline)
+            if self._awaited is not None:
+                rows.happened.append((user, example, True, event.type, ts, None, user.rate))
             evidence = example.evidence
         else:
             self.counts.matched += 1
@@ -253,6 +259,8 @@ class Join:
             self.delays_s.append(ts - evidence[_C_OPENED])
             if event.context:
                 self._add_context(example, event.context)
+            if self._awaited is not None and event.type in self._awaited:
+                rows.happened.append((user, example, False, event.type, ts, event.value, 0.0))
         if user.previous != example.hash:
             self._turn(user, example.hash, ts)
         evidence[counted] += 1.0

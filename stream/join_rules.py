@@ -53,6 +53,8 @@ class JoinRules:
         Event ids remembered of one person; the oldest is forgotten early, and counted.
     types
         Rule of each type of feedback; `impression` and `search` need none.
+    awaited
+        Types of feedback that are outcomes of an exposure; None: nobody waits for any.
     """
 
     types: Mapping[str, TypeRule]
@@ -64,6 +66,7 @@ class JoinRules:
     user_horizon_s: float = 90 * 86400.0
     max_examples: int = 200
     max_event_ids: int = 65_536
+    awaited: frozenset[str] | None = None
 
     @property
     def forget_after_s(self) -> float:

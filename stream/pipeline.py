@@ -1,7 +1,7 @@
 """The order of the stages, in one file: records of one partition in, effects and state out.
 
-    decode and validate → deduplicate → join → labeling functions → label model → recommender
-    → counts
+    decode and validate → deduplicate → join → labeling functions → label model → late rewards
+    → recommender → counts
 
 Pure: no clock, no network, no unseeded randomness. What comes out depends on the records and on
 their positions, never on how they were fetched: any cut of the same records into batches gives
@@ -44,6 +44,7 @@ from stream.peers import Peers
 from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
+from stream.rewards import Rewards
 from stream.rows import CORRECT, NOTHING, REASONS, REVISED, Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
 from stream.user_state import Example, UserState
@@ -94,6 +95,7 @@ class PartitionPipeline:
             partition=partition,
             watch=self.watch,
         )
+        self.rewards = Rewards(spec.outcomes)
         self.learning = Learning(spec.recommender, self.watch, spec.timer, peers, partition)
         self._snapshot = Snapshot(self)
         self._round = 0
@@ -346,7 +348,9 @@ class PartitionPipeline:
         return kept
 
     def _learn(self, rows: Rows, effects: Effects) -> None:
-        """Label the rows, then let the recommender learn from the probabilities."""
+        """Label the rows, then let the reward heads and the recommender learn."""
+        if rows.happened:
+            self.rewards.step(rows.happened, self.spec.learn)
         if not len(rows):
             return
         touched = rows.touched

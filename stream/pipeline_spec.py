@@ -15,6 +15,7 @@ from stream.join_rules import JoinRules
 from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.records import RecordBatch
+from stream.rewards import Outcome
 
 __all__ = ["PipelineSpec", "Prepared"]
 
@@ -33,6 +34,8 @@ class PipelineSpec:
         Tasks with their classes, priors and labeling functions.
     recommender
         Which task's probability is the weight, and the bounds of the model.
+    outcomes
+        What exposures may bring, late; in the order of their heads.
     n_partitions
         Number of partitions of the events topic.
     secret
@@ -61,6 +64,7 @@ class PipelineSpec:
     rules: JoinRules
     tasks: Sequence[TaskSpec]
     recommender: RecommenderSpec
+    outcomes: Sequence[Outcome] = ()
     n_partitions: int = 1
     secret: bytes = b""
     pseudonymise: bool = False

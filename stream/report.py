@@ -11,6 +11,7 @@ from monitoring.pipeline_drift import drift_report
 from stream.events import EVENTS
 from stream.pipeline import PartitionPipeline
 from stream.quality import LabelQuality
+from stream.rewards import delay_report
 
 __all__ = ["SCHEMA_VERSION", "lf_rows", "report"]
 
@@ -67,7 +68,7 @@ def report(
             "dropped": dict(join.dropped),
             "pending": sum(pipeline.join.pending for pipeline in pipelines),
         },
-        "delay": {"log_loss": None},
+        "delay": delay_report([pipeline.rewards for pipeline in pipelines]),
         "drift": drift_report([pipeline.watch.drift for pipeline in pipelines]),
     }
 

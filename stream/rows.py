@@ -16,6 +16,7 @@ __all__ = [
     "ASSESSED",
     "CORRECT",
     "ENGAGE",
+    "Happened",
     "NEGATIVE",
     "NOTHING",
     "REASONS",
@@ -47,6 +48,14 @@ _WIDTH: Final = 7
 _UNPUBLISHED: Final = -1
 
 
+Happened = tuple[UserState, Example, bool, str, float, float | None, float]
+"""What happened to an exposure that outcomes are awaited of, as the join saw it.
+
+Person, example, whether this is the exposure itself, type of the event, its time, its position
+(exposure) or value (feedback), and how active the person was.
+"""
+
+
 class RowColumns(NamedTuple):
     """Rows as columns, each (n,): slots of example and user, what happened, and when.
 
@@ -74,13 +83,24 @@ class Rows:
     ----------
     touched, users
         Each example and each person once; a row names them by slot.
+    happened
+        Exposures and outcomes in order, for the stage of late rewards.
     """
 
-    __slots__ = ("_columns", "_evidence", "_first_stage", "_table", "touched", "users")
+    __slots__ = (
+        "_columns",
+        "_evidence",
+        "_first_stage",
+        "_table",
+        "happened",
+        "touched",
+        "users",
+    )
 
     def __init__(self, first_stage: int = ASSESSED + 1) -> None:
         self.touched: list[Example] = []
         self.users: list[UserState] = []
+        self.happened: list[Happened] = []
         self._first_stage = first_stage
         self._evidence = blank_row()[:0]
         self._table: list[float] = []

@@ -48,6 +48,8 @@ class Example(msgspec.Struct, array_like=True, gc=False):
         What models remember of it; see `stream.numbers`.
     slot
         Row in the table of the batch at hand; -1 outside of a batch.
+    reward
+        What was predicted of its outcomes and which have arrived; see `models.rewards.records`.
     """
 
     hash: int
@@ -62,6 +64,7 @@ class Example(msgspec.Struct, array_like=True, gc=False):
     context: dict[str, str | bool | int | float]
     policy: str | None = None
     slot: int = -1
+    reward: bytes = b""
 
 
 class _StoredUser(msgspec.Struct, array_like=True):
@@ -77,6 +80,7 @@ class _StoredUser(msgspec.Struct, array_like=True):
     due: float | None
     seen: dict[int, float]
     examples: list[Example]
+    visit: tuple[float, float, bytes] | None = None
 
 
 def _evidence_out(evidence: Evidence) -> bytes:
@@ -122,6 +126,7 @@ class UserState:
         "slot",
         "touched",
         "user_id",
+        "visit",
     )
 
     def __init__(self, user_id: str, key: bytes) -> None:
@@ -137,6 +142,7 @@ class UserState:
         self.seen: dict[int, float] = {}
         self.examples: dict[int, Example] = {}
         self.latest: dict[str, Example] = {}
+        self.visit: tuple[float, float, bytes] | None = None
         self.slot = -1
         self.touched = 0
 
@@ -170,6 +176,7 @@ class UserState:
                 self.due if self.due != _NEVER else None,
                 self.seen,
                 list(self.examples.values()),
+                self.visit,
             )
         )
 
@@ -197,6 +204,7 @@ class UserState:
         user.previous = stored.previous
         user.due = stored.due if stored.due is not None else _NEVER
         user.seen = stored.seen
+        user.visit = stored.visit
         for example in stored.examples:
             missing = len(DEFAULTS) - len(example.evidence)
             if missing < 0:

@@ -4,20 +4,22 @@ from models.rewards.head import (
     ARRIVED,
     EXPOSED,
     FEATURES,
+    HEAD_STATE,
     NO_FEATURE,
     UNDONE,
-    Exposure,
     HeadConfig,
     RewardHead,
 )
+from models.rewards.records import ExposureRecords
 
 __all__ = [
     "ARRIVED",
     "EXPOSED",
     "FEATURES",
+    "HEAD_STATE",
     "NO_FEATURE",
     "UNDONE",
-    "Exposure",
+    "ExposureRecords",
     "HeadConfig",
     "RewardHead",
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -25,9 +25,9 @@ __all__ = [
     "ARRIVED",
     "EXPOSED",
     "FEATURES",
+    "HEAD_STATE",
     "NO_FEATURE",
     "UNDONE",
-    "Exposure",
     "HeadConfig",
     "RewardHead",
 ]
@@ -38,43 +38,14 @@ FEATURES: Final = 6
 NO_FEATURE: Final = 0xFFFFFFFF
 """Stands where an exposure lacks a feature."""
 
+HEAD_STATE: Final = "state"
+"""Chunk of all of a head but its table: curve and score, which is small."""
+
 _FORMAT: Final = 1
 _CHUNK: Final = 512
 _LAST: Final = WIDTH - 1
 _FIT_LEAST: Final = 16
 _FIT_SHARE: Final = 0.05
-_STATE: Final = "state"
-_EXPOSURE: Final = np.dtype(
-    [("features", "<u4", (FEATURES,)), ("p0", "<f4"), ("propensity", "<f4"), ("version", "<u4")]
-)
-
-
-class Exposure(NamedTuple):
-    """What must be remembered of an exposure until its outcome: 36 bytes in the join's state.
-
-    ``features`` are hashes, of which a head takes the low bits; ``p0`` is what was predicted;
-    ``propensity`` is NaN where none was logged; ``version`` counts what the head had learned.
-    """
-
-    features: tuple[int, ...]
-    p0: float
-    propensity: float
-    version: int
-
-    def to_bytes(self) -> bytes:
-        """Return the record, little-endian."""
-        return np.array([tuple(self)], dtype=_EXPOSURE).tobytes()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the exposure that was written."""
-        row = np.frombuffer(data, dtype=_EXPOSURE)[0]
-        return cls(
-            tuple(row["features"].tolist()),
-            float(row["p0"]),
-            float(row["propensity"]),
-            int(row["version"]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +201,7 @@ class RewardHead:
             start = stop
         if learn:
             self.rows += n
-            self._dirty[np.unique(rows[rows >= 0] // _CHUNK)] = True
+            self._dirty[rows[rows >= 0] // _CHUNK] = True
         if not self.config.linear:
             first = out if p0 is None else np.asarray(p0, dtype=np.float64)
             if origin is not None:
@@ -269,7 +240,7 @@ class RewardHead:
 
     def dirty_chunks(self) -> dict[str, bytes]:
         """Return the chunks that changed since the last call: the state, and rows of the table."""
-        chunks = {_STATE: self._state()}
+        chunks = {HEAD_STATE: self._state()}
         for chunk in np.flatnonzero(self._dirty).tolist():
             chunks[f"{chunk}"] = _packed(self.table[chunk * _CHUNK : (chunk + 1) * _CHUNK])
         self._dirty[:] = False
@@ -283,9 +254,9 @@ class RewardHead:
         ValueError
             If they are of a newer format than this program reads.
         """
-        if _STATE not in chunks:
+        if HEAD_STATE not in chunks:
             return
-        stored: list[Any] = msgspec.msgpack.decode(chunks[_STATE])
+        stored: list[Any] = msgspec.msgpack.decode(chunks[HEAD_STATE])
         if stored[0] > _FORMAT:
             raise ValueError(
                 f"a reward head has format {stored[0]}, this program reads up to {_FORMAT}: run "
@@ -297,13 +268,13 @@ class RewardHead:
         self.curve = DelayCurve.from_bytes(stored[4])
         self.score = HeadScore.from_bytes(stored[5])
         for name, data in chunks.items():
-            if name != _STATE:
+            if name != HEAD_STATE:
                 start = int(name) * _CHUNK
                 self.table[start : start + _CHUNK] = _unpacked(data)
 
     def to_bytes(self) -> bytes:
         """Return the whole state as versioned bytes."""
-        chunks = {_STATE: self._state()}
+        chunks = {HEAD_STATE: self._state()}
         for start in range(0, len(self.table), _CHUNK):
             rows = self.table[start : start + _CHUNK]
             if rows.any():

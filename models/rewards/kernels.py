@@ -32,36 +32,47 @@ _PART: Final = _POOL + _POOLS
 _LAST: Final = WIDTH - 1
 _COMMON: Final = 20.0
 """How many outcomes of its own a weight needs to trust its own delays as much as everybody's."""
-_NEAR: Final = 1e-3
+_NEAR: Final = 0.02
+_BUSY: Final = 0.05
+"""Part of the fastest pool's time that may pass before a weight is looked at again."""
 
 
 @numba.njit(inline="always")
 def _decay(x: float) -> float:
-    """Return exp(−x); most steps are so short that three terms are exact to 1e-13."""
-    return 1.0 - x * (1.0 - x * (0.5 - x / 6.0)) if x < _NEAR else exp(-x)
+    """Return exp(−x); most steps are so short that five terms are exact to 3e-11."""
+    if x < _NEAR:
+        return 1.0 - x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - x / 24.0)))
+    return exp(-x)
 
 
 @numba.njit(inline="always")
-def _bring_up(row: NDArray[np.float64], ts: float, rates: NDArray[np.float64], fade: float) -> None:
-    """Let the pools of one weight flow and its past fade, up to ``ts``."""
-    dt = ts - row[_LAST]
-    if dt <= 0.0:
+def _bring_up(
+    table: NDArray[np.float64],
+    at: int,
+    ts: float,
+    rates: NDArray[np.float64],
+    fade: float,
+    least_s: float,
+) -> None:
+    """Let the pools of one weight flow and its past fade up to ``ts``, if that is long enough."""
+    dt = ts - table[at, _LAST]
+    if dt <= least_s:
         return
-    row[_LAST] = ts
+    table[at, _LAST] = ts
     kept = _decay(fade * dt)
-    total = row[_SUM] * kept
-    row[_PRECISION] *= kept
-    for part in range(_PARTS):
-        row[_PART + part] *= kept
+    total = table[at, _SUM] * kept
+    table[at, _PRECISION] *= kept
+    for place in range(_PARTS):
+        table[at, _PART + place] *= kept
     for pool in range(_POOLS):
-        held = row[_POOL + pool]
+        held = table[at, _POOL + pool]
         if held != 0.0:
             rate = rates[pool]
             left = held * _decay(rate * dt)
             # What flows out on the way has faded since it did.
             total -= rate * (held * kept - left) / (rate - fade)
-            row[_POOL + pool] = left
-    row[_SUM] = total
+            table[at, _POOL + pool] = left
+    table[at, _SUM] = total
 
 
 @numba.njit(inline="always")
@@ -120,7 +131,8 @@ def learn_rows(
         (n,) prediction of each row, before it was learned.
     """
     n_features = features.shape[1]
-    looked = np.empty(WIDTH)
+    least_s = _BUSY / rates[0]
+    looked = np.empty((1, WIDTH))
     likely = np.empty(_PARTS)
     weight = np.empty(n_features)
     inverse = np.empty(n_features)
@@ -130,14 +142,16 @@ def learn_rows(
             at = features[row, column]
             if at < 0:
                 continue
-            seen = table[at]
-            if not learn:
+            if learn:
+                _bring_up(table, at, ts[row], rates, fade, least_s)
+                inverse[column] = 1.0 / (table[at, _PRECISION] + prior[column])
+                weight[column] = table[at, _SUM] * inverse[column]
+            else:
                 # Whoever only looks changes nothing.
-                looked[:] = seen
-                seen = looked
-            _bring_up(seen, ts[row], rates, fade)
-            inverse[column] = 1.0 / (seen[_PRECISION] + prior[column])
-            weight[column] = seen[_SUM] * inverse[column]
+                looked[0] = table[at]
+                _bring_up(looked, 0, ts[row], rates, fade, least_s)
+                inverse[column] = 1.0 / (looked[0, _PRECISION] + prior[column])
+                weight[column] = looked[0, _SUM] * inverse[column]
             score += weight[column]
             spread += inverse[column]
         if linear:
@@ -154,27 +168,32 @@ def learn_rows(
             at = features[row, column]
             if at < 0:
                 continue
-            own = table[at]
             # Features of one row share what it tells, by what the others leave open.
             part = 1.0 / (1.0 + bend * (spread - inverse[column]))
             if kind[row] == EXPOSED:
                 told = part * bend
-                own[_PRECISION] += told
-                own[_SUM] += told * weight[column]
-                due = part * chance / (_COMMON + own[_PART : _PART + _PARTS].sum())
-                own[_SUM] -= due * (_COMMON * shares[0] + own[_PART])
-                for pool in range(_POOLS):
-                    own[_POOL + pool] += due * (_COMMON * shares[pool + 1] + own[_PART + pool + 1])
-            elif kind[row] == ARRIVED:
-                own[_SUM] += part
+                own = _COMMON
                 for place in range(_PARTS):
-                    own[_PART + place] += likely[place]
+                    own += table[at, _PART + place]
+                due = part * chance / own
+                table[at, _PRECISION] += told
+                table[at, _SUM] += told * weight[column] - due * (
+                    _COMMON * shares[0] + table[at, _PART]
+                )
+                for pool in range(_POOLS):
+                    table[at, _POOL + pool] += due * (
+                        _COMMON * shares[pool + 1] + table[at, _PART + pool + 1]
+                    )
+            elif kind[row] == ARRIVED:
+                table[at, _SUM] += part
+                for place in range(_PARTS):
+                    table[at, _PART + place] += likely[place]
             elif kind[row] == UNDONE:
-                own[_SUM] -= part
+                table[at, _SUM] -= part
             else:
                 told = part * bend
-                own[_PRECISION] += told
-                own[_SUM] += told * weight[column] + part * (detail[row] - chance)
+                table[at, _PRECISION] += told
+                table[at, _SUM] += told * weight[column] + part * (detail[row] - chance)
 
 
 @numba.njit(cache=True)
@@ -183,4 +202,4 @@ def bring_up(
 ) -> None:
     """Bring every weight up to ``ts``."""
     for at in range(len(table)):
-        _bring_up(table[at], ts, rates, fade)
+        _bring_up(table, at, ts, rates, fade, 0.0)

@@ -34,7 +34,9 @@ class HeadScore:
 
     def observe(self, kind: NDArray[np.int8], p0: NDArray[np.float64]) -> None:
         """Score rows, each (n,): what happened, and what was predicted at the exposure."""
-        p = np.clip(p0, _FLOOR, 1.0 - _FLOOR)
+        # As it is kept with an exposure: in half the digits.
+        kept = p0.astype(np.float32).astype(np.float64)
+        p = np.clip(kept, _FLOOR, 1.0 - _FLOOR)
         negative = -np.log1p(-p)
         exposed, arrived, undone = kind == EXPOSED, kind == ARRIVED, kind == UNDONE
         change = np.where(exposed, negative, 0.0)

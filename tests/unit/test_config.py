@@ -71,7 +71,8 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
         if name.startswith("lfs.") and "*" in name:
             continue  # There are none by default, and one needs several keys at once.
         value: Any = tomllib.loads(text)
-        for part in name.replace("*", "dwell" if "outcomes" in name else "relevance").split("."):
+        known = {"join": "dwell", "rewards": "click"}.get(name.partition(".")[0], "relevance")
+        for part in name.replace("*", known).split("."):
             value = value[part]
         literal = value if isinstance(value, str) else json.dumps(value)
         environment[variable(name.replace("*", "x" if "outcomes" in name else "relevance"))] = (
@@ -82,7 +83,9 @@ def test_every_setting_can_be_given_by_its_variable(tmp_path: Path) -> None:
     assert settings.join.outcomes["x"].window_s == 5_400
     outcomes = {name: one for name, one in settings.join.outcomes.items() if name != "x"}
     join = settings.join.model_copy(update={"outcomes": outcomes})
-    assert settings.model_copy(update={"join": join}) == Settings()
+    late = {name: one for name, one in settings.rewards.outcomes.items() if name != "x"}
+    rewards = settings.rewards.model_copy(update={"outcomes": late})
+    assert settings.model_copy(update={"join": join, "rewards": rewards}) == Settings()
 
 
 def test_settings_cannot_be_changed() -> None:

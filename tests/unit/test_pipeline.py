@@ -290,7 +290,7 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
     user = UserState("u", user_key("u"))
     fields = msgspec.msgpack.decode(user.to_bytes("layout"))
     if change == "columns":
-        fields[-1] = [[1, "i", bytes(8 * 99), 0.0, 0, 0, False, b"", None, {}]]
+        fields[11] = [[1, "i", bytes(8 * 99), 0.0, 0, 0, False, b"", None, {}]]
     else:
         fields[0] = USER_FORMAT + 1
         if change == "format and types":
@@ -312,7 +312,7 @@ def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
     fields[6] = UserState.from_bytes(now, user_key("u"))[0].history
     assert len(fields[6]) == len(EMPTY_HISTORY)
     if older == 1:
-        for example in fields[-1]:
+        for example in fields[11]:
             example[2] = np.frombuffer(example[2], dtype="<f8").tolist()
     user, layout = UserState.from_bytes(msgspec.msgpack.encode(fields), user_key("u"))
     assert user.to_bytes(layout) == now

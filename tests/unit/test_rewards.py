@@ -12,7 +12,7 @@ from models.rewards import (
     FEATURES,
     NO_FEATURE,
     UNDONE,
-    Exposure,
+    ExposureRecords,
     HeadConfig,
     RewardHead,
 )
@@ -218,10 +218,22 @@ def test_a_linear_head_regresses_on_amounts() -> None:
 
 
 def test_what_is_remembered_of_an_exposure_comes_back() -> None:
-    exposure = Exposure((1, 2, 3, NO_FEATURE, 5, 6), 0.25, 0.5, 7)
-    data = exposure.to_bytes()
-    assert len(data) == 36
-    assert Exposure.from_bytes(data) == exposure
+    records = ExposureRecords(["click", "purchase", "retention"])
+    features = np.arange(12, dtype=np.uint32).reshape(2, 6)
+    p0 = np.array([[0.5, 0.25, np.nan], [0.125, np.nan, 1.0]])
+    packed = records.pack(
+        features, p0, np.array([9, 10]), np.array([[0, 1, 2], [0, 0, 0]], dtype=np.uint8)
+    )
+    row = records.unpack(packed[0])
+    assert row is not None
+    assert (row["version"], row["features"].tolist()) == (9, [0, 1, 2, 3, 4, 5])
+    assert row["p0"].tolist()[:2] == [0.5, 0.25]
+    assert row["state"].tolist() == [0, 1, 2]
+    row["state"][0] = 1
+    again = records.unpack(row.tobytes())
+    assert again is not None and again["state"][0] == 1
+    assert ExposureRecords(["click", "purchase", "return"]).unpack(packed[0]) is None
+    assert records.unpack(b"") is None
 
 
 def test_other_configurations_and_newer_formats_are_no_use() -> None:
