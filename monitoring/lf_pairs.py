@@ -145,6 +145,19 @@ class LfPairs:
         """Decayed sums of each pair, (pairs, 5): they add across partitions."""
         return self._sums / self._weight
 
+    def matrix(self, sums: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return the share of conflicts among joint votes of every two functions, (n, n).
+
+        NaN where too few joint votes say anything, and on the diagonal.
+        """
+        known = self.sums if sums is None else sums
+        found = np.full((self.watched, self.watched), np.nan)
+        b, a = np.tril_indices(self.watched, -1)
+        joint = known[:, _JOINT]
+        ratio = np.where(joint >= _LEAST, known[:, _CONFLICT] / np.maximum(joint, 1.0), np.nan)
+        found[a, b] = found[b, a] = ratio
+        return found
+
     def conflicts(self, top: int = WORST, sums: NDArray[np.float64] | None = None) -> list[Pair]:
         """Return the pairs that surely contradict each other most often, worst first.
 

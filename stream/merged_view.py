@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ __all__ = ["MergedView", "segment_rows"]
 
 _CHANGES = 20
 _SIGNALS = 20
+_HEATED = 40
 _COUNTS = f"{SHARED_PREFIX}counts"
 _PREQUENTIAL = f"{SHARED_PREFIX}recommender/prequential"
 
@@ -157,8 +159,8 @@ class MergedView:
                 "recent": {} if recent is None else recent.quality().get("", {}),
             },
             "tasks": {
-                name: self._task(spec, counts)
-                | {"pairs": _pairs([drift.pairs[name] for drift in drifts])}
+                name: self._task(spec, counts, recent)
+                | {"heat": _heat([drift.pairs[name] for drift in drifts])}
                 for name, spec in self._tasks.items()
             },
             "segments": [] if recent is None else segment_rows(recent),
@@ -179,7 +181,7 @@ class MergedView:
     def _lf_names(self) -> dict[str, list[str]]:
         return {name: [lf.name for lf in spec.lfs] for name, spec in self._tasks.items()}
 
-    def _task(self, spec: TaskSpec, counts: StageCounts) -> dict[str, Any]:
+    def _task(self, spec: TaskSpec, counts: StageCounts, recent: Recent | None) -> dict[str, Any]:
         names = [lf.name for lf in spec.lfs]
         counted = counts.task(spec.name, spec.classes, names)
         wanted = spec.layout.lfs
@@ -190,11 +192,17 @@ class MergedView:
                 quality.add(stored.with_lfs(wanted))
         rows = lf_rows(counted, quality, self._estimates(spec))
         functions = []
+        task = None if recent is None else recent.tasks()[spec.name]
         for column, lf in enumerate(spec.lfs):
             row = rows[lf.name]
             del row["seconds"]  # measured by one process, not by the deployment
             described = {"name": lf.name, "version": lf.version, "family": lf.family}
-            functions.append({**described, "votes": counted.votes[column].tolist(), **row})
+            late: dict[str, float | None] = {"disagreement": None, "silence_s": None}
+            if task is not None and recent is not None:
+                late["disagreement"] = task.function(0, column)["disagreement"]
+                if (last := float(task.last[column])) > -np.inf:
+                    late["silence_s"] = recent.max_ts - last
+            functions.append({**described, "votes": counted.votes[column].tolist(), **row, **late})
         return {
             "classes": list(spec.classes),
             "labels": dict(zip(STAGES, counted.labels.sum(axis=1).tolist(), strict=True)),
@@ -232,22 +240,32 @@ def _records(figures: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _pairs(parts: Sequence[LfPairs]) -> list[dict[str, Any]]:
-    """Return the pairs of functions that contradict each other most, worst first."""
+def _heat(parts: Sequence[LfPairs]) -> dict[str, Any]:
+    """Return conflicts of every two functions that meet; the most contradicted ones of very many.
+
+    ``rows`` are ratios in the order of ``names``, None where nothing is known.
+    """
     if not parts:
-        return []
-    sums = np.sum([part.sums for part in parts], axis=0)
-    return [
-        {"a": pair.a, "b": pair.b, "conflict": pair.ratio, "joint": pair.joint}
-        for pair in parts[0].conflicts(sums=sums)
-        if not (is_annotator(pair.a) or is_annotator(pair.b))
-    ]
+        return {"names": [], "rows": []}
+    matrix = parts[0].matrix(np.sum([part.sums for part in parts], axis=0))
+    known = ~np.isnan(matrix)
+    people = [is_annotator(name) for name in parts[0].names[: len(matrix)]]
+    meets = np.flatnonzero(known.any(axis=0) & ~np.array(people, dtype=bool))
+    worst = np.where(known, matrix, -1.0).max(axis=0, initial=-1.0)[meets]
+    shown = np.sort(meets[np.lexsort((meets, -worst))[:_HEATED]])
+    return {
+        "names": [parts[0].names[at] for at in shown.tolist()],
+        "rows": [
+            [None if isnan(value) else value for value in row]
+            for row in matrix[np.ix_(shown, shown)].tolist()
+        ],
+    }
 
 
 def _drift(parts: Sequence[PipelineDrift]) -> dict[str, Any]:
     """Return how the signals stand together, those furthest out first, and what was detected."""
     if not parts:
-        return {"watched": 0, "with_reference": 0, "signals": [], "detections": []}
+        return {"watched": 0, "with_reference": 0, "firing": 0, "signals": [], "detections": []}
     monitors = [part.monitor for part in parts]
     view = DriftView({at: contribution(monitor) for at, monitor in enumerate(monitors)})
     names = monitors[0].signals

@@ -43,7 +43,7 @@ class ProcessMeters:
         self.metrics = metrics
         self.drift = DriftFeed(metrics)
         self._pipelines: dict[int, PartitionPipeline] = {}
-        self._due = 0.0
+        self._merged_at = float("-inf")
         for action in ("lf_enabled", "lf_disabled"):
             metrics.add("lf_changes_total", (action,), 0.0)
         for result in ("read", "refused"):
@@ -88,11 +88,11 @@ class ProcessMeters:
             else:
                 self.metrics.add("lf_changes_total", (action,))
 
-    def update(self, now: float) -> None:
-        """Merge all partitions into the metrics, if that was not done just now."""
-        if now < self._due:
+    def update(self, now: float, least_s: float = _MERGE_EVERY_S) -> None:
+        """Merge all partitions into the metrics, if that was not done ``least_s`` ago."""
+        if now < self._merged_at + least_s:
             return
-        self._due = now + _MERGE_EVERY_S
+        self._merged_at = now
         for partition, pipeline in self._pipelines.items():
             self.drift.put(partition, pipeline.watch.drift)
         self.drift.export()
@@ -195,6 +195,8 @@ class MeteredPipeline:
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""
         self.feed()
+        # What came last before a rest is shown, too.
+        self._meters.update(time.perf_counter(), _FEED_EVERY_S)
         return self.pipeline.cut()
 
     def saved(self) -> None:

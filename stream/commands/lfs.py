@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -12,10 +12,11 @@ from rich.table import Table
 
 from monitoring.lf_analysis import Analysis, LfReport, analyse
 from monitoring.lf_heatmap import heat_map
-from stream.assembly import pipeline_spec
+from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
 from stream.config import load_settings
 from stream.lf_sample import LabelCollector
+from stream.merged_view import MergedView
 from stream.readiness import get_ready
 from stream.replay import Replay
 
@@ -32,12 +33,24 @@ _COLOURS = {"keep": "green", "review": "yellow", "drop": "red"}
 def lfs(
     context: typer.Context,
     name: Annotated[str | None, typer.Option(help="Show only this one, in full.")] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="What the running deployment has counted, and by segment."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """List the labeling functions of every task: name, version, family, what it votes on."""
     if context.invoked_subcommand is not None:
         return
-    spec = pipeline_spec(load_settings(config))
+    settings = load_settings(config)
+    spec = pipeline_spec(settings)
+    if live:
+        store = open_state(settings)
+        try:
+            _show_live(MergedView(store, spec).read())
+        finally:
+            store.close()
+        return
     known = {lf.name for task in spec.tasks for lf in task.lfs}
     if name is not None and name not in known:
         raise Refused(f"--name: found {name!r}, allowed: {', '.join(sorted(known))}")
@@ -111,6 +124,32 @@ def analyse_command(
         _show(one)
         if segments:
             _show_segments(one.lfs)
+
+
+def _show_live(figures: Mapping[str, Any]) -> None:
+    """Print functions, and segments: how well they are served beside the labels behind them."""
+    for name, task in figures["tasks"].items():
+        table = Table(name, "cov.", "overl.", "confl.", "against model", "est.", "gold")
+        for lf in task["lfs"]:
+            cells = ("coverage", "overlap", "conflict", "disagreement", "estimated_accuracy",
+                     "gold_accuracy")  # fmt: skip
+            table.add_row(f"{lf['name']} v{lf['version']}", *(_ratio(lf[cell]) for cell in cells))
+        out.print(table)
+        table = Table("segment", "hit@10", "confidence", "cov.", "confl.", "functions behind it")
+        for row in figures["segments"]:
+            labels = row["tasks"][name]
+            behind = ", ".join(
+                f"{lf['name']} ({_ratio(lf['coverage'])}, elsewhere "
+                f"{_ratio(lf['coverage_elsewhere'])})"
+                for lf in row["functions"]
+            )
+            table.add_row(
+                row["segment"],
+                _ratio(row["hit@10"]),
+                *(_ratio(labels[cell]) for cell in ("confidence", "coverage", "conflict")),
+                behind or "–",
+            )
+        out.print(table)
 
 
 def _show(found: Analysis) -> None:

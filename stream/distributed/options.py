@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stream.config import Settings
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.topics import TopicSpec, topic_plan
-from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, GOVERNANCE
+from stream.events import CONTROL, DECISIONS, EVENTS, GOLD
 
 __all__ = ["WorkerOptions", "worker_options", "worker_topics"]
 
@@ -118,6 +118,5 @@ def worker_options(settings: Settings, connection: KafkaConnection) -> WorkerOpt
 
 
 def worker_topics(settings: Settings) -> list[TopicSpec]:
-    """Return the topics without which a worker cannot run."""
-    optional = {DECISIONS, GOVERNANCE}
-    return [spec for spec in topic_plan(settings) if spec.name not in optional]
+    """Return the topics without which a worker cannot run: all but what only the API writes."""
+    return [spec for spec in topic_plan(settings) if spec.name != DECISIONS]

@@ -9,19 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stream.simulate import World, WorldConfig
+from stream.simulate import SimulatedLF, World, WorldConfig
 from tests.conftest import services_required
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-EVENTS = 3_000
+EVENTS = 6_000
+SIGNAL = "rewards/weight"
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +42,17 @@ def browser() -> str:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("status")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+    environment = kept | {
+        "HEADRACE_LOG__URL": f"sqlite:///{folder / 'headrace.db'}",
+        "HEADRACE_API__PORT": "0",
+        "HEADRACE_CHECKPOINT__INTERVAL_S": "0.3",
+        "HEADRACE_MONITORING__SEGMENTS": '["newcomer", "regular"]',
+        "HEADRACE_MONITORING__FIRST_REFERENCE": "2048",
+        "HEADRACE_LFS__CONTEXT_VOTES": '["sim_lf_0", "sim_lf_1"]',
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "stream.cli", "up"],
-        env=kept
-        | {
-            "HEADRACE_LOG__URL": f"sqlite:///{folder / 'headrace.db'}",
-            "HEADRACE_API__PORT": "0",
-            "HEADRACE_CHECKPOINT__INTERVAL_S": "0.2",
-        },
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -54,7 +60,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[3]
-        for lines in World(WorldConfig(seed=2, events=EVENTS, users=150, items=80)).chunks(1_000):
+        world = WorldConfig(
+            seed=2, events=EVENTS, users=150, items=80,
+            sim_lfs=(SimulatedLF(), SimulatedLF(accuracy=0.7)),
+        )  # fmt: skip
+        for lines in World(world).chunks(1_000):
             request = urllib.request.Request(
                 f"{url}/v1/events", b"\n".join(lines), {"Content-Type": "application/x-ndjson"}
             )
@@ -62,6 +72,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 assert answer.status == 202
         deadline = time.monotonic() + 120
         while status(url)["events"].get("headrace.events") != EVENTS:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        order = ["drift", "reference", "reset", "--signal", SIGNAL, "--why", "a new season"]
+        subprocess.run(
+            [sys.executable, "-m", "stream.cli", *order], env=environment, check=True, timeout=120
+        )
+        while not status(url)["governance"]:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         yield url
@@ -74,9 +91,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.stdout.close()
 
 
-def status(url: str) -> dict[str, dict[str, int]]:
+def status(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{url}/v1/status", timeout=30) as answer:
-        figures: dict[str, dict[str, int]] = json.load(answer)
+        figures: dict[str, Any] = json.load(answer)
         return figures
 
 
@@ -94,6 +111,14 @@ class Text(HTMLParser):
 
 def opened(browser: str, url: str, folder: Path, width: int) -> tuple[list[str], str]:
     """Return the words of the page once its script has run, and what the browser complained of."""
+    dom, complaints = rendered(browser, url, folder, width)
+    page = Text()
+    page.feed(dom)
+    return page.words, complaints
+
+
+def rendered(browser: str, url: str, folder: Path, width: int) -> tuple[str, str]:
+    """Return the document once its script has run, and what the browser complained of."""
     done = subprocess.run(
         [
             browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -102,9 +127,7 @@ def opened(browser: str, url: str, folder: Path, width: int) -> tuple[list[str],
         ],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    page = Text()
-    page.feed(done.stdout)
-    return page.words, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
+    return done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
 
 
 @pytest.mark.parametrize("width", [1200, 360], ids=["desk", "phone"])
@@ -126,6 +149,45 @@ def test_the_page_shows_the_services_own_figures(
     assert matched is not None
     assert figures["feedback joined"] == f"{float(matched[1]):,.0f}"
     assert any(re.fullmatch(r"clicked v\d+", word) for word in words)
+    # Drift, conflicts, segments and changes, each with figures.
+    shown = status(service)
+    assert shown["drift"]["with_reference"] > 20
+    assert any("signals with a reference are away from it" in word for word in words)
+    signal = shown["drift"]["signals"][0]
+    z = re.search(
+        rf'^headrace_drift_zscore{{signal="{re.escape(signal["signal"])}"}} (\S+)',
+        metrics,
+        re.MULTILINE,
+    )
+    assert z is not None
+    assert float(z[1]) == pytest.approx(signal["z"])
+    assert figures[signal["signal"]] == f"{signal['z']:+.1f}"
+    heat = shown["tasks"]["relevance"]["heat"]
+    assert len(heat["names"]) > 1
+    assert any(word.startswith("Conflict heat map") for word in words)
+    assert any(word == f"1 {heat['names'][0]}" for word in words)
+    for row in shown["segments"][1:]:
+        exported = re.search(
+            rf'^headrace_segment_hit_ratio{{segment="{row["segment"]}"}} (\S+)',
+            metrics,
+            re.MULTILINE,
+        )
+        assert exported is not None
+        assert figures[row["segment"]] == f"{float(exported[1]):.3f}"
+    assert figures["reference_reset"] == SIGNAL
+    assert "a new season" in words
+
+
+def test_what_the_page_says_is_there_for_a_screen_reader(browser: str, service: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        dom = rendered(browser, service, Path(folder), 360)[0]
+    for part in ("<main", "<caption", 'scope="col"', 'scope="row"', 'role="status"'):
+        assert part in dom
+    # Whatever scrolls can be reached by keyboard, and has a name.
+    scrolls = re.findall(r'<div class="scroll"[^>]*>', dom)
+    assert len(scrolls) >= 5
+    assert all('tabindex="0"' in box and "aria-label=" in box for box in scrolls)
+    assert len(set(re.findall(r'role="region" aria-label="([^"]+)"', dom))) == len(scrolls)
 
 
 def test_the_page_needs_nothing_from_outside(service: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from monitoring.catalogue import CATALOGUE
+from stream.simulate import Drift
 from tests.conftest import Starter
 from tests.integration.monitoring_harness import (
     ALERTS,
@@ -258,6 +259,72 @@ def test_a_stalled_consumer_pages_within_ninety_seconds(stack: Stack) -> None:
     assert receiver == "pager"
     assert alert["labels"]["deployment"] == DEPLOYMENT
     stack.webhook.wait_for("EventConsumptionStalled", 120.0, since=at, status="resolved")
+
+
+@pytest.mark.parametrize(
+    ("signal", "alertname", "drift"),
+    [
+        ("lf_votes/sim_lf_0", "LFDrift", Drift(at=0.0, kind="lf_flip", lfs=(0,))),
+        ("labels:relevance/class", "LabelShift", Drift(at=0.0, kind="label_shift", amount=2.0)),
+    ],
+    ids=["lf_flip", "label_shift"],
+)
+def test_what_drifts_reaches_the_webhook_within_ten_seconds(
+    stack: Stack, signal: str, alertname: str, drift: Drift
+) -> None:
+    shop, queries = stack.shop, stack.queries
+    matchers = f'{{signal="{signal}"}}'
+    # What is there now is the rule from now on.
+    shop.command("drift", "reference", "reset", "--signal", signal, "--why", "as it is now")
+    wait_until(
+        lambda: queries.query(f"headrace_drift_reference_samples{matchers} == 0"),
+        20.0,
+        lambda: "the reference was not reset",
+    )
+    wait_until(
+        lambda: (
+            queries.query(f"headrace_drift_reference_samples{matchers} >= 2048")
+            and not queries.query(f"signal:headrace_drift_detections:increase5m{matchers} > 0")
+        ),
+        340.0,
+        lambda: f"no calm reference: {shop.sample('drift_zscore', signal=signal)}",
+    )
+    name = "headrace_drift_detections_total"
+    before = shop.sample("drift_detections_total", detector="zscore", signal=signal)
+    shop.change(drift)
+    fired = wait_until(
+        lambda: (
+            shop.sample("drift_detections_total", detector="zscore", signal=signal) > before
+            and time.monotonic()
+        ),
+        120.0,
+        lambda: f"{name}{matchers} did not grow",
+    )
+
+    def told() -> float | None:
+        for at, receiver, alert in stack.webhook.received():
+            if alert["labels"].get("signal") == signal and at >= fired - 1.0:
+                assert alert["labels"]["alertname"] == alertname
+                assert receiver == "learning"
+                return at
+        return None
+
+    at = wait_until(told, 30.0, lambda: f"{alertname} did not come")
+    print(f"{alertname} reached the webhook {at - fired:.1f} s after the detection")
+    assert at - fired <= 10.0
+
+
+def test_a_collapsed_hit_ratio_is_told_within_ninety_seconds(stack: Stack) -> None:
+    stack.queries.shows("deployment_k:headrace_prequential_hit:avg")
+    began = time.monotonic()
+    stack.shop.scrambled.set()
+    try:
+        at, receiver, _ = stack.webhook.wait_for("HitRateDrop", 120.0, since=began)
+    finally:
+        stack.shop.scrambled.clear()
+    print(f"HitRateDrop reached the webhook after {at - began:.1f} s")
+    assert at - began <= 90.0
+    assert receiver == "learning"
 
 
 def test_a_cause_silences_its_consequences_only(

@@ -8,6 +8,15 @@ let paused = false;
 
 const byId = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const signed = (value, digits) => (value < 0 ? "" : "+") + value.toFixed(digits);
+const moment = (ts) =>
+  (ts ? new Date(ts * 1000).toISOString().replace("T", " ").slice(0, 16) : "–");
+const age = (seconds) => {
+  if (seconds === null || seconds === undefined) return "no vote yet";
+  if (seconds < 120) return `${whole.format(seconds)} s`;
+  if (seconds < 7200) return `${whole.format(seconds / 60)} min`;
+  return seconds < 172800 ? `${whole.format(seconds / 3600)} h` : `${whole.format(seconds / 86400)} d`;
+};
 const share = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 
 function element(name, text, attributes = {}) {
@@ -39,8 +48,9 @@ function showFigures(status) {
     "feedback joined": whole.format(status.join.matched),
     "open examples": whole.format(status.join.pending),
     "late corrections": whole.format(status.join.late_corrections),
-    "hit@10": recommender.n ? share(recommender["hit@10"]) : "–",
-    "nDCG@10": recommender.n ? share(recommender["ndcg@10"]) : "–",
+    "hit@10": share(recommender.recent.hit_ratio),
+    "nDCG@10": share(recommender.recent.ndcg),
+    "signals away": whole.format(status.drift.firing),
   };
   byId("figures").replaceChildren(...Object.entries(figures).map(([name, value]) => {
     const pair = element("div");
@@ -55,33 +65,113 @@ function showFigures(status) {
   );
 }
 
-function table(functions) {
-  const columns = [
-    ["labeling function", (f) => `${f.name} v${f.version}`],
-    ["coverage", (f) => share(f.coverage)],
-    ["overlap", (f) => share(f.overlap)],
-    ["conflict", (f) => share(f.conflict)],
-    ["estimated accuracy", (f) => share(f.estimated_accuracy)],
-    ["gold accuracy", (f) => share(f.gold_accuracy)],
-    ["failures", (f) => whole.format(f.failures)],
-  ];
+function grid(caption, columns, rows, name, className) {
   const made = element("table");
+  if (className) made.className = className;
   const head = element("tr");
-  head.append(...columns.map(([name]) => element("th", name, { scope: "col" })));
+  head.append(...columns.map(([title]) => element("th", title, { scope: "col" })));
   const body = element("tbody");
-  body.append(...functions.map((f) => {
+  body.append(...rows.map((one) => {
     const row = element("tr");
-    row.append(...columns.map(([, read], n) =>
-      n ? element("td", read(f)) : element("th", read(f), { scope: "row" })));
+    row.append(...columns.map(([, read], n) => {
+      const value = read(one);
+      if (value instanceof Node) return value;
+      return n ? element("td", value) : element("th", value, { scope: "row" });
+    }));
     return row;
   }));
   const top = element("thead");
   top.append(head);
-  made.append(element("caption", "Votes and how far each function is trusted"), top, body);
+  made.append(element("caption", caption), top, body);
   const box = element("div", undefined,
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labeling functions" });
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": name });
   box.append(made);
   return box;
+}
+
+function table(functions, task) {
+  return grid("Votes and how far each function is trusted", [
+    ["labeling function", (f) => `${f.name} v${f.version}`],
+    ["coverage", (f) => share(f.coverage)],
+    ["overlap", (f) => share(f.overlap)],
+    ["conflict", (f) => share(f.conflict)],
+    ["against the model", (f) => share(f.disagreement)],
+    ["estimated accuracy", (f) => share(f.estimated_accuracy)],
+    ["gold accuracy", (f) => share(f.gold_accuracy)],
+    ["silent for", (f) => age(f.silence_s)],
+    ["failures", (f) => whole.format(f.failures)],
+  ], functions, `Labeling functions of ${task}`);
+}
+
+function heat(map, task) {
+  if (map.names.length < 2) return element("p", "No two functions have met often enough yet.");
+  const cell = (value) => {
+    if (value === null) return element("td", "·");
+    const made = element("td", value.toFixed(2).replace(/^0/, ""), { class: "some" });
+    made.style.setProperty("--share", (0.85 * value).toFixed(2));
+    return made;
+  };
+  const columns = [["function", (row) => row.name],
+    ...map.names.map((name, n) => [String(n + 1), (row) => cell(row.cells[n])])];
+  const rows = map.names.map((name, n) => ({ name: `${n + 1} ${name}`, cells: map.rows[n] }));
+  return grid("Conflict heat map: how often two functions differ where both vote",
+    columns, rows, `Conflict heat map of ${task}`, "heat");
+}
+
+function showDrift(drift) {
+  const told = element("p", drift.with_reference
+    ? `${drift.firing} of ${drift.with_reference} signals with a reference are away from it`
+    : "no signal has a reference yet");
+  if (drift.firing) told.className = "firing";
+  const signals = grid("The signals furthest from their references", [
+    ["signal", (s) => s.signal],
+    ["z", (s) => signed(s.z, 1)],
+    ["share moved by", (s) => share(s.effect)],
+    ["state", (s) => (s.firing ? "away" : "calm")],
+    ["reference of", (s) => moment(s.since)],
+  ], drift.signals, "Drift of signals");
+  const found = grid("Latest detections", [
+    ["signal", (d) => d.signal],
+    ["category", (d) => d.category],
+    ["from", (d) => share(d.reference)],
+    ["to", (d) => share(d.share)],
+    ["event time", (d) => moment(d.ts)],
+  ], drift.detections, "Latest detections");
+  byId("drift").replaceChildren(told, ...(drift.signals.length ? [signals] : []),
+    ...(drift.detections.length ? [found] : []));
+}
+
+function showSegments(segments) {
+  const tasks = segments.length ? Object.keys(segments[0].tasks) : [];
+  const columns = [
+    ["segment", (s) => s.segment],
+    ["hits lately", (s) => share(s["hit@10"])],
+  ];
+  for (const task of tasks) {
+    const of = tasks.length > 1 ? ` of ${task}` : "";
+    columns.push([`confidence${of}`, (s) => share(s.tasks[task].confidence)],
+      [`coverage${of}`, (s) => share(s.tasks[task].coverage)],
+      [`conflict${of}`, (s) => share(s.tasks[task].conflict)]);
+  }
+  columns.push(["functions behind it", (s) => s.functions.map((f) =>
+    `${f.name} (coverage ${share(f.coverage)}, elsewhere ${share(f.coverage_elsewhere)})`)
+    .join("; ") || "–"]);
+  byId("segments").replaceChildren(
+    grid("Lately: recommender quality beside the labels it learns from",
+      columns, segments, "Segments"),
+    ...(segments.length > 1 ? []
+      : [element("p", "Set monitoring.segments to compare groups of people.")]));
+}
+
+function showChanges(changes) {
+  byId("changes").replaceChildren(changes.length
+    ? grid("Latest governance events", [
+      ["what", (c) => c.action],
+      ["subject", (c) => c.subject],
+      ["why", (c) => c.why],
+      ["when", (c) => moment(c.ts)],
+    ], changes, "Governance events")
+    : element("p", "nothing was changed yet"));
 }
 
 function calibration(bins) {
@@ -107,19 +197,31 @@ function showTasks(tasks) {
       ? `gold: ${whole.format(task.gold.n)}, accuracy ${share(task.gold.accuracy)}, ECE ${share(task.gold.ece)}`
       : "no gold yet";
     box.append(element("h3", name), element("p", `${stages.join(", ")}; ${shares.join(", ")}; ${gold}`),
-      table(task.lfs), calibration(task.calibration));
+      table(task.lfs, name), heat(task.heat, name), calibration(task.calibration));
     return box;
   }));
 }
 
 async function refresh() {
   const state = byId("state");
+  // Whoever reads a table by keyboard keeps the place: what is redrawn gets focus and scroll back.
+  const held = document.activeElement && document.activeElement.getAttribute("aria-label");
+  const places = new Map([...document.querySelectorAll(".scroll")].map((box) =>
+    [box.getAttribute("aria-label"), box.scrollLeft]));
   try {
     const answer = await fetch("/v1/status", { cache: "no-store" });
     if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
     const status = await answer.json();
     showFigures(status);
+    showDrift(status.drift);
     showTasks(status.tasks);
+    showSegments(status.segments);
+    showChanges(status.governance);
+    for (const box of document.querySelectorAll(".scroll")) {
+      const name = box.getAttribute("aria-label");
+      box.scrollLeft = places.get(name) || 0;
+      if (name === held) box.focus({ preventScroll: true });
+    }
     state.className = "";
     state.textContent = `live, ${status.partitions} partition${status.partitions === 1 ? "" : "s"}`;
   } catch (error) {
