@@ -143,6 +143,7 @@ _COUNTERS: Final = (
     ("lf_changes_total", "action", 16, "Changes of labeling functions, by action"),
     ("reference_resets_total", "", 1, "Times a drift reference was taken anew"),
     ("checkpoints_total", "result", 16, "Checkpoints, by result"),
+    ("log_trimmed_records_total", "topic", 32, "Records that the embedded log let go of"),
     ("config_reloads_total", "result", 16, "Configuration reloads, by result"),
     ("metrics_overflow_total", "metric", 128, "Samples counted under other: too many label values"),
 )

@@ -158,6 +158,13 @@ def _checkpoints() -> Row:
                 width=8,
             ),
             graph(
+                "Records let go",
+                "Records a second that the embedded log gave up, by age or size.",
+                "ops",
+                Query(_sum_rate("log_trimmed_records_total", "topic"), "{{topic}}"),
+                width=8,
+            ),
+            graph(
                 "Time of a checkpoint",
                 "Time to write a partition's state.",
                 "s",
