@@ -1,74 +1,133 @@
 """From produced to labelled, and to covered by a checkpoint: one worker on real Kafka and Redis.
 
-    python -m bench.latency [--rate 5000] [--seconds 30]
+    python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh]
 
-Each event is a view by one of many people, so each opens an example and gets a provisional label
-at once. Its event time is the moment at which it is handed to the producer; a consumer of the
-labels topic notes when the label arrives. Prints percentiles in milliseconds beside the targets:
-p99 of 50 ms to the label, 300 ms to the checkpoint (checkpoints every 0.25 s).
+Two kinds of traffic, both printed unless one is chosen:
+
+- ``shop``: `headrace simulate`'s default shop with 100,000 users, sent faster than it happened:
+  impressions in sessions, feedback on some of them. Event times are the simulation's. A label is
+  traced to the feedback that asked for it.
+- ``fresh``: the worst case. Each event is a view by one of 50,000 people who is known, but not in
+  memory (a worker keeps 500 of each partition here, instead of 50,000), so each opens an example,
+  gets its label at once, and waits for a load from the store.
+
+An event's clock starts when it is handed to the producer; a consumer of the labels topic notes
+when the label arrives. Prints percentiles in milliseconds beside the targets (p99 of 50 ms to the
+label, 300 ms to the checkpoint, checkpoints every 0.25 s), and what share of a core each process
+had: on few cores, producer, broker and consumer slow the worker down.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
+import os
 import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
-from kafka import KafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from bench.kafka_deployment import PARTITIONS, Fleet, environment, wait_for
 from stream.assembly import open_state
 from stream.config import load_settings
-from stream.distributed.clients import KafkaConnection
-from stream.distributed.publishing import KafkaPublisher
 from stream.events import EVENTS, LABELS
 from stream.partitioning import partition_for
-from stream.records import Outgoing
+from stream.simulate import World, WorldConfig
 from stream.state import StateStore
 from tests.services.kafka import KafkaBroker
 from tests.services.process import OwnedProcess
 from tests.services.redis import RedisServer
 
-USERS = 50_000
-ITEMS = 5_000
+FRESH_USERS = 50_000
+FRESH_ITEMS = 5_000
+FRESH_CACHE = 500
 STEP_S = 0.005
+COVERAGE_STEP_S = 0.02
 WARM_UP_S = 5.0
 LABEL_TARGET_MS = 50.0
 CHECKPOINT_TARGET_MS = 300.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+Asked = tuple[str, float]
+"""Whose feedback asks for a label, and its event time."""
 
 
-def watch_arrivals(bootstrap: str, ready: Event, stop: Event, target: str) -> None:
-    """Note when each label arrives; the label's time is when its event was produced.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An event to send; ``asks`` names the provisional label that it causes, if any."""
 
-    Runs in a process of its own, so that it does not wait for whoever produces.
-    """
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=5
+    partition: int
+    value: bytes
+    asks: Asked | None
+
+
+def fresh(count: int) -> Iterator[Line]:
+    """Yield views, each by somebody who was not seen for as long as possible."""
+    rng = np.random.default_rng(1)
+    users = np.concatenate([rng.permutation(FRESH_USERS) for _ in range(count // FRESH_USERS + 1)])[
+        :count
+    ]
+    began = time.time()
+    line = '{"event_id":"e%d","type":"view","ts":%.6f,"user_id":"u%d","item_id":"i%d"}'
+    for number, user in enumerate(users.tolist()):
+        # Nobody views an item twice: a second view would join the first one's example.
+        item = (user * 7 + number // FRESH_USERS * 13) % FRESH_ITEMS
+        ts = began + number / 1e4
+        value = (line % (number, ts, user, item)).encode()
+        yield Line(partition_for(b"u%d" % user, PARTITIONS), value, (f"u{user}", round(ts, 6)))
+
+
+def shop(count: int) -> Iterator[Line]:
+    """Yield the events of a simulated shop, in the order of their arrival."""
+    world = World(WorldConfig(users=100_000, items=20_000, events=count))
+    for part in world.slices():
+        for value in part.events:
+            event = orjson.loads(value)
+            asks = None
+            if event["type"] not in {"impression", "search"}:
+                asks = (event["user_id"], event["ts"])
+            yield Line(partition_for(event["user_id"].encode(), PARTITIONS), value, asks)
+
+
+async def _watch(bootstrap: str, ready: Event, stop: Event) -> list[tuple[str, float, float]]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=100
     )
+    await consumer.start()
     parts = [TopicPartition(LABELS, number) for number in range(PARTITIONS)]
     consumer.assign(parts)
-    consumer.seek_to_end(*parts)
-    for part in parts:
-        consumer.position(part)
+    await consumer.seek_to_end(*parts)
     ready.set()
-    arrived: list[tuple[float, float]] = []
+    batches: list[tuple[float, list[bytes]]] = []
     while not stop.is_set():
-        for batch in consumer.poll(timeout_ms=5, max_records=5_000).values():
-            now = time.time()
-            for record in batch:
-                ts = orjson.loads(record.value)["ts"]
-                arrived.append((ts, now - ts))
-    consumer.close()
-    np.save(target, np.array(arrived))
+        for records in (await consumer.getmany(timeout_ms=50)).values():
+            batches.append((time.time(), [record.value for record in records]))
+    await consumer.stop()
+    arrived = []
+    for now, values in batches:
+        for label in map(orjson.loads, values):
+            if label["stage"] == "provisional":
+                arrived.append((label["user_id"], label["ts"], now))
+    return arrived
+
+
+def watch_arrivals(bootstrap: str, ready: Event, stop: Event, answer: Any) -> None:
+    """Note when each label arrives, in a process of its own."""
+    gc.disable()
+    answer.send(asyncio.run(_watch(bootstrap, ready, stop)))
 
 
 class Coverage(threading.Thread):
@@ -88,7 +147,7 @@ class Coverage(threading.Thread):
                 offset = offsets.get(EVENTS, 0)
                 if not self.seen[number] or self.seen[number][-1][0] != offset:
                     self.seen[number].append((offset, now))
-            time.sleep(0.01)
+            time.sleep(COVERAGE_STEP_S)
 
     def covered_at(self, partition: int, offsets: list[int]) -> list[float]:
         """Return when each offset lay below a checkpoint's next offset; NaN if never."""
@@ -97,54 +156,61 @@ class Coverage(threading.Thread):
         return [times[int(i)] for i in np.searchsorted(bounds, offsets, side="right")]
 
 
-async def produce(
-    bootstrap: str, rate: float, seconds: float, prefix: str
-) -> tuple[dict[int, list[float]], int]:
-    """Produce views at a rate; return when each record of each partition was produced."""
-    homes = [partition_for(f"u{n}".encode(), PARTITIONS) for n in range(USERS)]
-    produced: dict[int, list[float]] = {n: [] for n in range(PARTITIONS)}
-    name = prefix.encode()
-    publisher = KafkaPublisher(KafkaConnection((bootstrap,)))
-    await publisher.start()
-    began, sent, waiting = time.monotonic(), 0, []
-    # Nobody views an item twice: a second view would join the first one's example.
-    n = int(rate * seconds)
-    rng = np.random.default_rng(1)
-    users = np.concatenate([rng.permutation(USERS) for _ in range(n // USERS + 1)])[:n]
-    items = (users * 7 + np.arange(n) // USERS * 13) % ITEMS
-    while sent < len(users):
-        due = min(len(users), int((time.monotonic() - began) * rate))
+async def produce(bootstrap: str, rate: float, lines: list[Line]) -> list[float]:
+    """Send the lines at a rate, each to its partition; return when each was handed over."""
+    # Dearer than nothing, cheaper than `send` for each record: the machine is the worker's, too.
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_batch_size=1 << 20
+    )
+    await producer.start()
+    began, sent = time.monotonic(), 0
+    handed: list[float] = []
+    while sent < len(lines):
+        due = min(len(lines), int((time.monotonic() - began) * rate))
         if due > sent:
-            records = []
             now = time.time()
-            for number in range(sent, due):
-                user = int(users[number])
-                line = (
-                    b'{"event_id":"%s%d","type":"view","ts":%.6f,"user_id":"u%d","item_id":"%s%d"}'
-                )
-                value = line % (name, number, now, user, name, items[number])
-                records.append(Outgoing(EVENTS, None, value, homes[user]))
-                produced[homes[user]].append(now)
-            waiting += await publisher.send(records)
-            waiting = [future for future in waiting if not future.done()]
+            builders: dict[int, BatchBuilder] = {}
+            for line in lines[sent:due]:
+                builder = builders.get(line.partition)
+                if builder is None:
+                    builder = builders[line.partition] = producer.create_batch()
+                builder.append(key=None, value=line.value, timestamp=None)
+            for partition, builder in builders.items():
+                await producer.send_batch(builder, EVENTS, partition=partition)
+            handed += [now] * (due - sent)
             sent = due
         await asyncio.sleep(STEP_S)
-    await asyncio.gather(*waiting)
-    await publisher.stop()
-    return produced, sent
+    await producer.flush()
+    await producer.stop()
+    return handed
 
 
-def main() -> int:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=float, default=5_000.0, help="events a second")
-    parser.add_argument("--seconds", type=float, default=30.0)
-    args = parser.parse_args()
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+@contextmanager
+def shares_of(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
+    """Fill in, at the end, what share of a core each process had meanwhile."""
+    shares: dict[str, float] = {}
+    began = time.monotonic()
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    yield shares
+    elapsed_s = time.monotonic() - began
+    shares |= {name: (cpu_seconds(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
+
+
+def measure(kind: str, rate: float, seconds: float) -> None:
+    """Run one kind of traffic through a deployment of its own, and print."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
         broker = stack.enter_context(KafkaBroker())
         redis = stack.enter_context(RedisServer())
         variables = environment(broker.bootstrap, redis.url)
+        if kind == "fresh":
+            variables["HEADRACE_WORKER__CACHED_USERS"] = str(FRESH_CACHE)
         with OwnedProcess(
             [sys.executable, "-m", "stream.cli", "topics"],
             output=folder / "topics.log",
@@ -156,35 +222,71 @@ def main() -> int:
         stack.callback(store.close)
         fleet = Fleet(variables, folder)
         stack.callback(fleet.close)
-        fleet.start()
-        first, n_first = asyncio.run(produce(broker.bootstrap, 500.0, 1.0, "first"))
-        wait_for(lambda: covered(store) >= n_first, 120, "the worker works")
+        worker = fleet.start()
+        count = int(rate * seconds)
+        n_first = FRESH_USERS if kind == "fresh" else 500
+        lines = list(fresh(n_first + count) if kind == "fresh" else shop(n_first + count))
+        first, lines = lines[:n_first], lines[n_first:]
+        asyncio.run(produce(broker.bootstrap, rate, first))
+        wait_for(lambda: covered(store) >= len(first), 120, "the worker works")
         spawn = multiprocessing.get_context("spawn")
         ready, stop = spawn.Event(), spawn.Event()
-        target = str(folder / "arrived.npy")
+        answer, told = spawn.Pipe(duplex=False)
         arrivals = spawn.Process(
-            target=watch_arrivals, args=(broker.bootstrap, ready, stop, target), daemon=True
+            target=watch_arrivals, args=(broker.bootstrap, ready, stop, told), daemon=True
         )
         arrivals.start()
         ready.wait(60)
         coverage = Coverage(store)
         coverage.start()
-        produced, sent = asyncio.run(produce(broker.bootstrap, args.rate, args.seconds, "e"))
-        wait_for(lambda: covered(store) >= n_first + sent, 60, "every event is covered")
+        pids = {"worker": worker.pid, "generator": os.getpid(), "consumer": arrivals.pid or 0}
+        for service in (broker, redis):
+            if isinstance(service.runner, OwnedProcess):
+                pids[service.name] = service.runner.pid
+        print(f"--- {kind}: {', '.join(f'{name} {pid}' for name, pid in pids.items())}", flush=True)
+        gc.collect()
+        gc.disable()
+        with shares_of(pids) as shares:
+            handed = asyncio.run(produce(broker.bootstrap, rate, lines))
+        gc.enable()
+        wait_for(lambda: covered(store) >= len(first) + count, 60, "every event is covered")
         time.sleep(0.5)
         coverage.running = False
         stop.set()
+        arrived = answer.recv()
         arrivals.join(60)
-        at, latency = np.load(target).T
-    began = min(times[0] for times in produced.values() if times)
-    show("provisional label", latency[at > began + WARM_UP_S] * 1e3, LABEL_TARGET_MS)
+    report(lines, first, handed, arrived, coverage)
+    used = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    print(f"cores in use: {used} (of {os.cpu_count()})", flush=True)
+
+
+def report(
+    lines: list[Line],
+    first: list[Line],
+    handed: list[float],
+    arrived: list[tuple[str, float, float]],
+    coverage: Coverage,
+) -> None:
+    """Print percentiles of both waits, the warm-up left out."""
+    steady = handed[0] + WARM_UP_S
+    asked = {
+        line.asks: when for line, when in zip(lines, handed, strict=True) if line.asks is not None
+    }
     waits = []
-    for partition, times in produced.items():
-        base = len(first[partition])
+    for user_id, ts, now in arrived:
+        when = asked.get((user_id, ts))
+        if when is not None and when > steady:
+            waits.append((now - when) * 1e3)
+    show("provisional label", waits, LABEL_TARGET_MS)
+    waits = []
+    for partition in range(PARTITIONS):
+        times = [
+            when for line, when in zip(lines, handed, strict=True) if line.partition == partition
+        ]
+        base = sum(line.partition == partition for line in first)
         saved = coverage.covered_at(partition, list(range(base, base + len(times))))
-        waits += [(s - t) * 1e3 for s, t in zip(saved, times, strict=True) if t > began + WARM_UP_S]
-    show("covered by a checkpoint", np.array(waits), CHECKPOINT_TARGET_MS)
-    return 0
+        waits += [(s - t) * 1e3 for s, t in zip(saved, times, strict=True) if t > steady]
+    show("covered by a checkpoint", waits, CHECKPOINT_TARGET_MS)
 
 
 def covered(store: StateStore) -> int:
@@ -192,15 +294,25 @@ def covered(store: StateStore) -> int:
     return sum(offsets.get(EVENTS, 0) for offsets in store.partitions().values())
 
 
-def show(
-    what: str, latency_ms: np.ndarray[tuple[int], np.dtype[np.float64]], target: float
-) -> None:
+def show(what: str, waits_ms: list[float], target: float) -> None:
     """Print percentiles."""
-    p50, p90, p99 = np.nanpercentile(latency_ms, [50, 90, 99])
+    p50, p90, p99 = np.nanpercentile(np.array(waits_ms), [50, 90, 99])
     print(
-        f"{what:26} n {len(latency_ms):7,}  p50 {p50:7.1f}  p90 {p90:7.1f}  p99 {p99:7.1f} ms  "
+        f"{what:24} n {len(waits_ms):7,}  p50 {p50:7.1f}  p90 {p90:7.1f}  p99 {p99:7.1f} ms  "
         f"(target p99 {target:.0f} ms: {'reached' if p99 <= target else 'NOT reached'})"
     )
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=5_000.0, help="events a second")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--users", choices=("shop", "fresh"), action="append")
+    args = parser.parse_args()
+    for kind in args.users or ("shop", "fresh"):
+        measure(kind, args.rate, args.seconds)
+    return 0
 
 
 if __name__ == "__main__":
