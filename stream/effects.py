@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -18,33 +19,25 @@ from stream.user_state import Example, UserState
 __all__ = ["Effects", "LabelBlock"]
 
 
-class _Vote(msgspec.Struct, gc=False):
-    """One vote of a label; encodes twice as fast as a dictionary does."""
-
-    lf: str
-    version: int
-    vote: str
-    weight: float
-
-
-class _Label(msgspec.Struct, gc=False):
-    """A label on its way out."""
-
-    example_id: str
-    task: str
-    stage: str
-    revision: int
-    ts: float
-    user_id: str
-    item_id: str
-    probabilities: dict[str, float]
-    confidence: float
-    votes: list[_Vote]
-    model_version: str
-    reason: str
-
-
 _encode = msgspec.json.Encoder().encode
+
+
+_JUDGEMENTS = 8_192
+"""So many texts of one task's judgements are kept for labels to come."""
+
+
+@lru_cache(maxsize=65_536)
+def _text(value: str) -> str:
+    """Return a string as JSON has it; names of items and people come again and again."""
+    return _encode(value).decode()
+
+
+@lru_cache(maxsize=64)
+def _judgements(
+    classes: tuple[str, ...], lfs: tuple[tuple[str, int], ...], model_id: str
+) -> dict[bytes, str]:
+    """Return the texts known of these functions' judgements, by votes, weights and outcome."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,46 +99,78 @@ class LabelBlock:
 
         A label goes to the partition of the same number as its events: both are the user's.
         """
-        classes, task = self.classes, self.task
-        best = self.proba.argmax(axis=1).tolist()
-        proba = np.round(self.proba, 6).tolist()
-        users = [self.users[slot].user_id for slot in self.user.tolist()]
-        items = [self.examples[slot].item_id for slot in self.example.tolist()]
+        keys = [(user.user_id.encode(), _text(user.user_id)) for user in self.users]
+        users = [keys[slot] for slot in self.user.tolist()]
+        examples = self.examples
+        items = [_text(examples[slot].item_id) for slot in self.example.tolist()]
         stage, revision, ts = self.stage.tolist(), self.revision.tolist(), self.ts.tolist()
-        blocks, reason = self.blocks.tolist(), self.reason.tolist()
-        votes, ends = self._votes()
-        begin = 0
-        for row, example_id in enumerate(self.example_ids()):
-            user_id, chances, end = users[row], proba[row], ends[row]
-            label = _Label(
-                example_id,
-                task,
-                STAGES[stage[row]],
-                revision[row],
-                ts[row],
-                user_id,
-                items[row],
-                dict(zip(classes, chances, strict=True)),
-                chances[best[row]],
-                votes[begin:end],
-                f"{self.model_id}-{blocks[row]}",
-                REASONS[reason[row]],
+        reason = self.reason.tolist()
+        stages = [f'","task":{_text(self.task)},"stage":"{name}","revision":' for name in STAGES]
+        reasons = [f',"reason":{_text(why)}}}' for why in REASONS]
+        partition = self.partition
+        rows = zip(
+            self.example_ids(),
+            users,
+            items,
+            stage,
+            revision,
+            ts,
+            self._judged(),
+            reason,
+            strict=True,
+        )
+        for example_id, (key, user_id), item_id, at, number, when, judged, why in rows:
+            value = (
+                f'{{"example_id":"{example_id}{stages[at]}{number},"ts":{when!r},"user_id":'
+                f'{user_id},"item_id":{item_id},{judged}{reasons[why]}'
             )
-            begin = end
-            yield Outgoing(LABELS, user_id.encode(), _encode(label), self.partition)
+            yield Outgoing(LABELS, key, value.encode(), partition)
 
-    def _votes(self) -> tuple[list[_Vote], list[int]]:
-        """Return all votes, row after row, and where each row's end."""
-        voted = self.votes >= 0
-        rows, columns = np.nonzero(voted)
-        said = self.votes[rows, columns].tolist()
-        weights = np.round(self.weights[rows, columns], 6).tolist()
-        lfs, classes = self.lfs, self.classes
-        votes = [
-            _Vote(*lfs[column], classes[vote], weight)
-            for column, vote, weight in zip(columns.tolist(), said, weights, strict=True)
-        ]
-        return votes, voted.sum(axis=1).cumsum().tolist()
+    def _judged(self) -> list[str]:
+        """Return what each row's label says about its classes, and who voted how.
+
+        Rows with the same votes are judged alike until the model has learned another block: a few
+        hundred texts serve thousands of labels.
+        """
+        n = len(self)
+        alike = np.concatenate(
+            [
+                np.ascontiguousarray(self.votes).view(np.uint8).reshape(n, -1),
+                np.ascontiguousarray(self.weights).view(np.uint8).reshape(n, -1),
+                np.ascontiguousarray(self.proba).view(np.uint8).reshape(n, -1),
+                np.ascontiguousarray(self.blocks).view(np.uint8).reshape(n, -1),
+            ],
+            axis=1,
+        )
+        data, size = alike.tobytes(), alike.shape[1]
+        known = _judgements(tuple(self.classes), tuple(self.lfs), self.model_id)
+        if len(known) > _JUDGEMENTS:
+            known.clear()
+        found = []
+        for row in range(n):
+            key = data[row * size : (row + 1) * size]
+            text = known.get(key)
+            if text is None:
+                text = known[key] = self._judgement(row)
+            found.append(text)
+        return found
+
+    def _judgement(self, row: int) -> str:
+        chances = [round(chance, 6) for chance in self.proba[row].tolist()]
+        probabilities = ",".join(
+            f"{_text(name)}:{chance!r}" for name, chance in zip(self.classes, chances, strict=True)
+        )
+        said, weights = self.votes[row].tolist(), self.weights[row].tolist()
+        votes = ",".join(
+            f'{{"lf":{_text(lf)},"version":{version},"vote":{_text(self.classes[vote])},'
+            f'"weight":{round(weight, 6)!r}}}'
+            for (lf, version), vote, weight in zip(self.lfs, said, weights, strict=True)
+            if vote >= 0
+        )
+        return (
+            f'"probabilities":{{{probabilities}}},"confidence":{max(chances)!r},"votes":[{votes}],'
+            f'"model_version":"{self.model_id}-{int(self.blocks[row])}"'
+        )
 
 
 @dataclass(slots=True)
