@@ -1,40 +1,19 @@
-"""Deliver records to a Faust agent as micro-batches of one partition.
+"""Micro-batches of one partition: made of what was fetched, joined, cut into slices.
 
-Faust hands a stream one record at a time, which costs 65 µs each. A consumer scheduler is asked
-in which order fetched records are delivered; ours answers with whole batches that look, to Faust,
-like single records whose value is a `RecordBatch`.
+Faust hands a stream one record at a time, which costs 65 µs each; our consumer hands over batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from faust.serializers.schemas import Schema
-from faust.transport.utils import DefaultSchedulingStrategy
-from faust.types import TP, AppT, EventT, Message
+from faust.types import TP
 
 from stream.records import RecordBatch
 
-__all__ = ["BatchRecord", "BatchScheduler", "BatchSchema", "Pacer", "part_of", "to_batch"]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """A batch in the shape of one aiokafka record."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    value: RecordBatch
-    key: None = None
-    headers: tuple[()] = ()
-    checksum: None = None
-    serialized_key_size: int = 0
-    serialized_value_size: int = 0
+__all__ = ["Pacer", "joined", "part_of", "to_batch", "to_batches"]
 
 
 def to_batch(topic: str, partition: int, records: Sequence[Any]) -> RecordBatch:
@@ -49,41 +28,12 @@ def to_batch(topic: str, partition: int, records: Sequence[Any]) -> RecordBatch:
     )
 
 
-class BatchScheduler(DefaultSchedulingStrategy):
-    """Deliver everything that was fetched of a partition at once.
+def to_batches(fetched: Mapping[TP, Sequence[Any]]) -> list[RecordBatch]:
+    """Return what a fetch brought, as one batch for each partition that has records.
 
     Order: by topic name, then partition; so events come before gold.
     """
-
-    def iterate(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, BatchRecord]]:
-        """Yield one batch for each partition that has records."""
-        for tp in sorted(records):
-            fetched = records[tp]
-            if fetched:
-                yield (
-                    tp,
-                    BatchRecord(
-                        topic=tp.topic,
-                        partition=tp.partition,
-                        offset=fetched[0].offset,
-                        timestamp=fetched[-1].timestamp,
-                        timestamp_type=fetched[-1].timestamp_type,
-                        value=to_batch(tp.topic, tp.partition, fetched),
-                    ),
-                )
-
-
-class BatchSchema(Schema):  # type: ignore[type-arg]  # generic only in Faust's stub part
-    """Hand the batch over as it is: decoding belongs to the pipeline."""
-
-    def compile(self, app: AppT, **kwargs: Any) -> Any:
-        """Return the function that makes an event of a message."""
-        create_event = app.create_event
-
-        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
-            return create_event(None, message.value, {}, message)
-
-        return decode
+    return [to_batch(tp.topic, tp.partition, fetched[tp]) for tp in sorted(fetched) if fetched[tp]]
 
 
 class Pacer:
@@ -125,6 +75,21 @@ class Pacer:
                 start, size = index + 1, 0
         if start < len(batch):
             yield part_of(batch, start, len(batch)), size
+
+
+def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """Return batches of one partition, which follow each other, as one."""
+    if len(batches) == 1:
+        return batches[0]
+    keys = [batch.keys for batch in batches if batch.keys is not None]
+    return RecordBatch(
+        topic=batches[0].topic,
+        partition=batches[0].partition,
+        offsets=list(chain.from_iterable(batch.offsets for batch in batches)),
+        values=list(chain.from_iterable(batch.values for batch in batches)),
+        times=list(chain.from_iterable(batch.times for batch in batches)),
+        keys=list(chain.from_iterable(keys)) if len(keys) == len(batches) else None,
+    )
 
 
 def part_of(batch: RecordBatch, start: int, stop: int) -> RecordBatch:

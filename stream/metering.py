@@ -127,15 +127,24 @@ class MeteredPipeline:
     ----------
     meters
         Shared by all partitions of a process; of this partition alone unless given.
+    tell_at_cut
+        Bring the metrics up to date at each cut. A worker, which may cut more often than anybody
+        reads them, calls `tell` itself when a partition has come to rest.
     """
 
     def __init__(
-        self, pipeline: PartitionPipeline, metrics: Metrics, meters: ProcessMeters | None = None
+        self,
+        pipeline: PartitionPipeline,
+        metrics: Metrics,
+        meters: ProcessMeters | None = None,
+        *,
+        tell_at_cut: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self._metrics = metrics
         self._meters = meters or ProcessMeters(metrics)
         self._feed = CountsFeed(metrics)
+        self._tell_at_cut = tell_at_cut
         self._feed_at = 0.0
         self._answers = (0, 0)
         self._learning_s = 0.0
@@ -192,11 +201,15 @@ class MeteredPipeline:
         learned = sum(task.gold for task in counts.tasks.values())
         return learned, sum(task.quality.unmatched for task in tasks.values())
 
+    def tell(self) -> None:
+        """Bring the metrics up to date; what came last before a rest is shown, too."""
+        self.feed()
+        self._meters.update(time.perf_counter(), _FEED_EVERY_S)
+
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""
-        self.feed()
-        # What came last before a rest is shown, too.
-        self._meters.update(time.perf_counter(), _FEED_EVERY_S)
+        if self._tell_at_cut:
+            self.tell()
         return self.pipeline.cut()
 
     def saved(self) -> None:

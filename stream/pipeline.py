@@ -268,7 +268,9 @@ class PartitionPipeline:
             prepared.newcomers[user_id] = user_key(user_id, spec.secret)
         reached = max((event.ts for event in events), default=self.max_ts)
         reached = max([reached, *(tick.ts for tick in decoded.ticks)])
-        wanted = dict.fromkeys(prepared.newcomers.values())
+        # Whoever was ever saved has a timer; the others are not in the store.
+        known = self.join.timers.due
+        wanted = dict.fromkeys(key for key in prepared.newcomers.values() if key in known)
         for key in (*self.join.due_by(reached), *self.gold.keys_before(reached)):
             user = self.join.by_key.get(key)
             if user is None:

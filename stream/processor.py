@@ -73,6 +73,10 @@ class Processor(Protocol[P]):
         """Return the record that tells this partition that time has passed, if any is due."""
         ...
 
+    def tell(self) -> None:
+        """Bring the metrics up to date, where there are any."""
+        ...
+
     def close(self) -> None:
         """Learn that the partition has moved away."""
         ...

@@ -16,7 +16,6 @@ from faust.types import TP, StreamT
 from mode.supervisors import CrashingSupervisor
 
 from monitoring.metrics import Metrics
-from stream.batching import BatchScheduler, BatchSchema
 from stream.distributed.applying import Applier
 from stream.distributed.broadcast import BroadcastReader
 from stream.distributed.commit_order import Checkpointer
@@ -26,6 +25,7 @@ from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.ownership import Ownership
 from stream.distributed.publishing import KafkaPublisher, Publisher
 from stream.distributed.store_calls import StoreCalls
+from stream.distributed.turns import Turn
 from stream.processor import ProcessorFactory
 from stream.records import RecordBatch
 from stream.state import StateStore
@@ -35,6 +35,9 @@ __all__ = ["Worker"]
 # Faust resumes the flow without seeking if a seek takes longer than this; claims end well before.
 SEEK_TIMEOUT_S = 600.0
 COMMIT_S = 2.0
+EXCHANGE_S = 1.0
+"""Contributions of other partitions are taken in no more often: reading and merging all of them
+costs as much however little has changed."""
 
 
 class _Boot(BootStrategy):
@@ -89,13 +92,18 @@ class Worker:
         self.publisher = publisher or KafkaPublisher(
             options.kafka, compression=options.compression, timeout_s=options.publish_timeout_s
         )
-        self.checkpointer = Checkpointer(self.store, self.publisher, self._commit, self.metrics)
+        turn = Turn()
+        self.checkpointer = Checkpointer(
+            self.store, self.publisher, self._commit, self.metrics, turn
+        )
         self._wake = asyncio.Event()
         self.applier = Applier(
             self.checkpointer,
+            turn,
             slice_s=options.slice_s,
             checkpoint_records=options.checkpoint_records,
-            wake_checkpoint=self._wake.set,
+            wake_checkpoint=self._save_soon,
+            run=self._run,
         )
         self.broadcast = BroadcastReader(options, whole or {}, self.applier.apply)
         self.ownership = Ownership(
@@ -120,6 +128,7 @@ class Worker:
         await self.publisher.start()
         await self.broadcast.start()
         self._run(self._save_regularly())
+        self._run(self._exchange_regularly())
         self._run(self._commit_regularly())
         await self.app.start()
         self._run(self.broadcast.follow(self.ownership.live))
@@ -156,8 +165,6 @@ class Worker:
         app = _App(
             options.group,
             **options.kafka.for_faust(),
-            ConsumerScheduler=BatchScheduler,
-            stream_buffer_maxsize=8,
             stream_wait_empty=False,
             topic_allow_declare=False,
             topic_disable_leader=True,
@@ -181,33 +188,38 @@ class Worker:
         consumer.fetch_wait_s = options.fetch_wait_s
         consumer.linger_s = options.linger_s
         app.on_partitions_revoked.connect(self._on_revoked)
+        consumer.deliver = self._deliver
+        consumer.deliver_now = self._deliver_now
         # acks=False: Faust acknowledges nothing; it would acknowledge an event that killed it.
-        topic = app.topic(*options.partitioned_topics, acks=False, schema=BatchSchema())
-        app.agent(topic, supervisor_strategy=CrashingSupervisor)(self.consume)
+        topic = app.topic(*options.partitioned_topics, acks=False)
+        app.agent(topic, supervisor_strategy=CrashingSupervisor)(self.subscribe)
         return app
 
-    async def consume(self, batches: StreamT[RecordBatch]) -> None:
-        """Hand what Faust delivers to its partition; the agent of the app."""
-        try:
-            async for batch in batches:
-                await self._deliver(batch)
-        except Exception as error:
-            self.fail(error)
-            raise
+    async def subscribe(self, events: StreamT[bytes]) -> None:
+        """Be the agent for which Faust reads the topics; our consumer delivers to `_deliver`."""
+        async for _ in events:
+            raise RuntimeError("a record was delivered beside its batch")
 
     async def _deliver(self, batch: RecordBatch) -> None:
+        """Hand what was fetched to its partition, as soon as there is room."""
+        owned = self.ownership.owned.get(batch.partition)
+        if owned is not None:
+            await owned.inbox.room()
+            self._deliver_now(batch)
+
+    def _deliver_now(self, batch: RecordBatch) -> None:
         owned = self.ownership.owned.get(batch.partition)
         # What was fetched before a rebalance may arrive after it, for a partition that has moved.
         if owned is not None and owned.live:
             if not owned.working:
                 owned.working = True
                 self._run(self._work(owned))
-            await owned.inbox.put(batch)
+            owned.inbox.put(batch)
 
     async def _work(self, owned: OwnedPartition) -> None:
         """Apply a partition's batches; while one waits for the store, another computes."""
         while owned.live:
-            batch = await owned.inbox.get()
+            batch = await owned.inbox.take()
             if batch is not None and await self.ownership.continues(
                 self.consumer, owned, batch.topic, batch.offsets[0]
             ):
@@ -233,18 +245,36 @@ class Worker:
     async def _save_regularly(self) -> None:
         interval_s = self.options.checkpoint_interval_s
         clock = asyncio.get_running_loop().time
-        due = clock() + interval_s
         while True:
-            try:
+            now, live = clock(), self.ownership.live()
+            due = now + interval_s
+            for place, owned in enumerate(live):
+                if owned.save_at is None:
+                    # Each at a moment of its own: cuts in a row would hold everything up.
+                    owned.save_at = now + interval_s * (place + 1) / len(live)
+                elif owned.save_at <= now and not owned.saving:
+                    owned.save_at = max(owned.save_at + interval_s, now + interval_s / 2)
+                    self._run(self._save(owned))
+                elif owned.save_at <= now:
+                    owned.save_at = now + interval_s / len(live)
+                due = min(due, owned.save_at)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
             self._wake.clear()
-            due = clock() + interval_s
-            for refused in await self.checkpointer.save(self.ownership.live()):
-                if refused.live:
-                    await self.ownership.reclaim(self.consumer, refused)
+
+    def _save_soon(self, owned: OwnedPartition) -> None:
+        owned.save_at = 0.0
+        self._wake.set()
+
+    async def _save(self, owned: OwnedPartition) -> None:
+        for refused in await self.checkpointer.save([owned]):
+            if refused.live:
+                await self.ownership.reclaim(self.consumer, refused)
+
+    async def _exchange_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(max(EXCHANGE_S, self.options.checkpoint_interval_s))
             await self.checkpointer.refresh_shared(self.ownership.live())
 
     async def _commit_regularly(self) -> None:

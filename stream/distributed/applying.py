@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from stream.batching import Pacer
 from stream.distributed.commit_order import Checkpointer
 from stream.distributed.owned_partition import OwnedPartition
+from stream.distributed.turns import Turn
+from stream.processor import Prepared
 from stream.records import RecordBatch
 
 __all__ = ["Applier"]
+
+OUTBOX_RECORDS = 20_000
+"""So many effects may wait for the brokers while processing goes on."""
 
 
 class Applier:
@@ -21,11 +27,16 @@ class Applier:
     ----------
     checkpointer
         Loads users, and takes effects.
+    turn
+        Waited for before something is computed: fetches, heartbeats and acknowledgements come in
+        between, however many partitions are ready.
     slice_s
         How long a slice may block the loop, by this thread's own clock: neighbours on the
         machine must not shrink slices.
     checkpoint_records, wake_checkpoint
-        What is called when a partition has so many unsaved records.
+        What is called with a partition that has so many unsaved records.
+    run
+        Runs something beside the application of records; the worker stops if it fails.
 
     Attributes
     ----------
@@ -36,15 +47,19 @@ class Applier:
     def __init__(
         self,
         checkpointer: Checkpointer,
+        turn: Turn,
         *,
         slice_s: float,
         checkpoint_records: int,
-        wake_checkpoint: Callable[[], None],
+        wake_checkpoint: Callable[[OwnedPartition], None],
+        run: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._checkpointer = checkpointer
         self._pacer = Pacer(slice_s)
         self._checkpoint_records = checkpoint_records
         self._wake_checkpoint = wake_checkpoint
+        self._run = run
+        self._turn = turn
         self.records = 0
         self.busy_s = 0.0
 
@@ -64,20 +79,37 @@ class Applier:
             self.busy_s += elapsed_s
             self.records += len(part)
             if owned.unsaved_records >= self._checkpoint_records:
-                self._wake_checkpoint()
-            await self._checkpointer.publish(owned)
+                self._wake_checkpoint(owned)
+            if len(owned.outbox) > OUTBOX_RECORDS:
+                await self._checkpointer.publish(owned)
+            elif owned.outbox and not owned.publishing.locked():
+                # Whoever publishes at present takes along what is added meanwhile.
+                self._run(self._checkpointer.publish(owned))
             await asyncio.sleep(0)
 
     async def _apply_slice(self, owned: OwnedPartition, part: RecordBatch) -> float:
         clock = time.thread_time
+        await self._turn.come()
         began = clock()
         prepared = owned.processor.prepare(part)
         elapsed_s = clock() - began
         missing = prepared.missing
-        loaded = await self._checkpointer.load(owned, missing) if missing else {}
-        if not owned.live:
-            return elapsed_s
-        began = clock()
+        loaded: dict[bytes, bytes] = {}
+        if missing:
+            loaded = await self._checkpointer.load(owned, missing)
+            await self._turn.come()
+        if owned.live:
+            elapsed_s += self._process(owned, part, prepared, loaded)
+        return elapsed_s
+
+    def _process(
+        self,
+        owned: OwnedPartition,
+        part: RecordBatch,
+        prepared: Prepared,
+        loaded: Mapping[bytes, bytes],
+    ) -> float:
+        began = time.thread_time()
         effects = owned.processor.process(prepared, loaded)
         owned.outbox += effects.outgoing()
         if part.topic in owned.positions:
@@ -87,4 +119,4 @@ class Applier:
             owned.reached[part.topic] = part.times[-1]
         owned.unsaved_records += len(part)
         owned.moved_at = time.monotonic()
-        return elapsed_s + clock() - began
+        return time.thread_time() - began

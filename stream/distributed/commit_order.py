@@ -14,6 +14,7 @@ from monitoring.metrics import Metrics
 from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.publishing import Publisher
 from stream.distributed.store_calls import StoreCalls, WorkerStop
+from stream.distributed.turns import Turn
 from stream.state import PEER_PREFIX, SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
 
 __all__ = ["Checkpointer"]
@@ -34,6 +35,8 @@ class Checkpointer:
         Commits offsets to Kafka; False when the group is rebalancing.
     metrics
         Where checkpoints are told.
+    turn
+        Waited for before something is computed.
     leave_s
         How long giving partitions up may take in all.
     """
@@ -44,6 +47,7 @@ class Checkpointer:
         publisher: Publisher,
         commit: Callable[[Mapping[TP, int]], Awaitable[bool]],
         metrics: Metrics,
+        turn: Turn,
         *,
         leave_s: float = 5.0,
     ) -> None:
@@ -51,17 +55,19 @@ class Checkpointer:
         self._publisher = publisher
         self._commit = commit
         self._metrics = metrics
+        self._turn = turn
         self._leave_s = leave_s
         self._chunks: dict[tuple[int, str], SharedChunk] = {}
 
     async def load(self, owned: OwnedPartition, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the stored state of users. Whoever waits to be saved is still in memory."""
-        return await self._store.call(self._store.port.load_users, owned.partition, keys)
+        return await self._store.load_users(owned.partition, keys)
 
     async def publish(self, owned: OwnedPartition) -> None:
         """Hand over the partition's effects, in order; acknowledgements are awaited by a save."""
         async with owned.publishing:
-            if owned.outbox:
+            # What was added meanwhile goes, too: nobody else may come for it.
+            while owned.outbox:
                 records, owned.outbox = owned.outbox, []
                 try:
                     owned.acks += await self._publisher.send(records)
@@ -86,6 +92,7 @@ class Checkpointer:
         cuts: list[tuple[OwnedPartition, Checkpoint]] = []
         for owned in partitions:
             async with owned.lock:
+                await self._turn.come()
                 if owned.unsaved_records and not owned.saving and not owned.broken:
                     checkpoint = owned.processor.cut()  # 1
                     owned.unsaved_records = 0
@@ -96,6 +103,10 @@ class Checkpointer:
         await self._acknowledged(owned for owned, _ in cuts)
         refused = []
         for owned, checkpoint in cuts:
+            if owned.broken:
+                # Somebody else's `publish` has failed meanwhile, and stops the worker.
+                owned.saving = False
+                continue
             began = time.perf_counter()
             try:
                 await self._store.call(self._store.port.save, checkpoint, owned.epoch)  # 3
@@ -172,10 +183,21 @@ class Checkpointer:
         self, partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]
     ) -> None:
         for owned in partitions:
-            wanted = await _take_in(owned, chunks)
+            wanted = await self._take_in_one(owned, chunks)
             if wanted is not None:
                 # It missed some of what others told since, or has just begun.
-                await _take_in(owned, await self._store.call(self._store.port.shared, wanted, {}))
+                missed = await self._store.call(self._store.port.shared, wanted, {})
+                await self._take_in_one(owned, missed)
+
+    async def _take_in_one(
+        self, owned: OwnedPartition, chunks: Sequence[SharedChunk]
+    ) -> str | None:
+        others = [chunk for chunk in chunks if chunk.partition != owned.partition]
+        if not others:
+            return None
+        async with owned.lock:
+            await self._turn.come()
+            return owned.processor.take_in(others)
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
         self._metrics.add("checkpoints_total", ("saved",))
@@ -192,14 +214,6 @@ class Checkpointer:
                 await asyncio.gather(*acks)
             except Exception as error:
                 raise WorkerStop(_unpublished(error)) from error
-
-
-async def _take_in(owned: OwnedPartition, chunks: Sequence[SharedChunk]) -> str | None:
-    others = [chunk for chunk in chunks if chunk.partition != owned.partition]
-    if not others:
-        return None
-    async with owned.lock:
-        return owned.processor.take_in(others)
 
 
 def _unpublished(error: Exception) -> str:

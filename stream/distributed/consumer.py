@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, Message
 
+from stream.batching import to_batches
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.ownership import Ownership
+from stream.records import RecordBatch
 
 __all__ = ["CheckpointedConsumer", "CheckpointedTransport"]
-
-
-class _Unfiltered(dict[TP, int | None]):
-    """Faust's note of what it delivered last, by which it drops what comes again: keep none.
-
-    Faust writes the note after a delivery and before a seek, from two threads. A seek back that
-    falls into a delivery leaves the higher offset behind, and all that is read again below it is
-    dropped without a word: for ever, if nothing beyond it follows.
-    What comes twice is skipped by the processor, what comes too early by `Ownership.continues`.
-    """
-
-    def __getitem__(self, tp: TP) -> None:
-        return None
-
-    def __setitem__(self, tp: TP, offset: int | None) -> None:
-        pass
 
 
 class CheckpointedConsumer(driver.Consumer):
@@ -37,16 +23,20 @@ class CheckpointedConsumer(driver.Consumer):
 
     #: A fetch of fewer records than this says that there is no backlog.
     THIN_RECORDS = 256
+    #: So many thin fetches may wait to be handed over.
+    UNDER_WAY = 4
 
     connection: KafkaConnection
     ownership: Ownership
+    deliver: Callable[[RecordBatch], Awaitable[None]]
+    deliver_now: Callable[[RecordBatch], None]
     fetch_wait_s: float = 0.01
     linger_s: float = 0.0
-    _thin: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._read_offset = _Unfiltered()
+        #: How many thin fetches the thread has handed over that were not delivered yet.
+        self.under_way = 0
         #: Offset behind the last record that was fetched, by partition.
         self.fetched: dict[TP, int] = {}
 
@@ -67,18 +57,50 @@ class CheckpointedConsumer(driver.Consumer):
         """Commit these offsets; False when the group is rebalancing."""
         return bool(await self._commit(offsets))
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        if self._thin and self.linger_s:
-            # Little came last time: let some more arrive, or each record costs a fetch.
-            await asyncio.sleep(self.linger_s)
-        records = await super()._getmany(active_partitions, timeout)
-        count = 0
-        for tp, batch in records.items():
-            count += len(batch)
-            if batch:
-                self.fetched[tp] = batch[-1].offset + 1
-        self._thin = 0 < count < self.THIN_RECORDS
-        return records
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        """Fetch, and deliver everything at once; Faust is left with nothing to deliver.
+
+        Its own delivery takes each record through several turns of the event loop, and notes the
+        highest offset to drop what comes again below it: a seek back that falls into a delivery
+        would leave the partition standing. What comes twice is skipped by the processor, what
+        comes too early by `Ownership.continues`.
+        """
+        records, active = await self._wait_next_records(timeout)
+        if records is not None and not self.should_stop:
+            if not self.flow_active:
+                # What was fetched after the flow was stopped is read again.
+                await self.perform_seek()
+                return
+            for batch in self.batches(records, active):
+                await self.deliver(batch)
+        nothing: tuple[tuple[TP, Message], ...] = ()
+        for item in nothing:
+            yield item
+
+    def hand_over(
+        self, fetches: Sequence[Mapping[TP, Sequence[Any]]], active: set[TP] | None
+    ) -> None:
+        """Deliver thin fetches without waiting for room; asked for by the consumer's thread.
+
+        What comes after the flow was stopped belongs to partitions that are given up, or comes
+        too early once they are read on.
+        """
+        self.under_way -= 1
+        for records in fetches:
+            for batch in self.batches(records, active):
+                self.deliver_now(batch)
+
+    def batches(
+        self, records: Mapping[TP, Sequence[Any]], active: set[TP] | None
+    ) -> list[RecordBatch]:
+        """Return what is to be delivered of a fetch."""
+        batches = []
+        for batch in to_batches(records):
+            tp = TP(batch.topic, batch.partition)
+            if active is None or tp in active:
+                self.fetched[tp] = batch.offsets[-1] + 1
+                batches.append(batch)
+        return batches
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -107,6 +129,40 @@ class _Thread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
         )
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        """Hand thin fetches over from here, again and again; return the first that is not thin.
+
+        A fetch that the event loop asks for takes several of its turns, and what arrives
+        meanwhile waits for the next.
+        """
+        mine = cast(CheckpointedConsumer, self.consumer)
+        fetch = super()._fetch_records
+        ends = self.thread_loop.time() + (timeout or 0.0)
+        while True:
+            records = await fetch(consumer, active_partitions, timeout, max_records)
+            count = sum(map(len, records.values()))
+            if (
+                not 0 < count < mine.THIN_RECORDS
+                or not mine.flow_active
+                or mine.under_way >= mine.UNDER_WAY
+                or self.thread_loop.time() > ends
+            ):
+                return records
+            fetches = [records]
+            if mine.linger_s:
+                # Let some more arrive, or each record costs a batch. What was taken just now has
+                # lain here since the last fetch; what came in meanwhile is on its way.
+                await asyncio.sleep(mine.linger_s)
+                fetches.append(await fetch(consumer, active_partitions, 0, max_records))
+            mine.under_way += 1
+            self.parent_loop.call_soon_threadsafe(mine.hand_over, fetches, active_partitions)
 
     async def committed_offsets(self) -> dict[TP, int | None]:
         """Return what the group has committed of each assigned partition."""

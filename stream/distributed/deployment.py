@@ -56,7 +56,7 @@ def run_worker(settings: Settings) -> int:
 
     def make_processor(partition: int) -> MeteredPipeline:
         pipeline = PartitionPipeline(spec, partition, items=catalogue, peers=peers)
-        return MeteredPipeline(pipeline, metrics, meters)
+        return MeteredPipeline(pipeline, metrics, meters, tell_at_cut=False)
 
     try:
         return serve(

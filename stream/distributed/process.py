@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,9 @@ REFUSED = 2
 """Something outside must change first; the message says what."""
 
 STOP_S = 15.0
+SWITCH_S = 0.0005
+"""A thread that computes gives way after this time. The consumer's and the store's threads have
+microseconds of work for each answer of theirs, and would wait 5 ms for their turn each time."""
 JOIN_S = 5.0
 
 
@@ -54,6 +58,7 @@ def serve(
             options, store, make_processor, whole=whole, publisher=publisher, metrics=metrics
         )
 
+    sys.setswitchinterval(SWITCH_S)
     code = asyncio.run(_serve(options, make_worker))
     for thread in threading.enumerate():
         if isinstance(thread, WorkerThread):

@@ -84,15 +84,20 @@ class KafkaPublisher:
         producer = self._started()
         grouped: defaultdict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for record in records:
-            grouped[record.topic, await self._partition(producer, record)].append(record)
+            partition = record.partition
+            if partition is None:
+                partition = await self._partition(producer, record)
+            grouped[record.topic, partition].append(record)
         futures = []
         for (topic, partition), group in grouped.items():
             builder = producer.create_batch()
-            for record in group:
-                if builder.append(key=record.key, value=record.value, timestamp=None) is None:
+            append = builder.append
+            for _, key, value, _ in group:
+                if append(key=key, value=value, timestamp=None) is None:
                     futures.append(await producer.send_batch(builder, topic, partition=partition))
                     builder = producer.create_batch()
-                    builder.append(key=record.key, value=record.value, timestamp=None)
+                    append = builder.append
+                    append(key=key, value=value, timestamp=None)
             futures.append(await producer.send_batch(builder, topic, partition=partition))
         return futures
 
@@ -103,8 +108,6 @@ class KafkaPublisher:
             await producer.stop()
 
     async def _partition(self, producer: AIOKafkaProducer, record: Outgoing) -> int:
-        if record.partition is not None:
-            return record.partition
         count = self._partitions.get(record.topic)
         if count is None:
             count = len(await producer.partitions_for(record.topic))

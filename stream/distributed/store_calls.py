@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -27,7 +27,9 @@ class WorkerStop(Exception):
 
 
 class StoreCalls:
-    """Run store calls one after another in a thread of their own, so that heartbeats live on.
+    """Run store calls in threads of their own, so that heartbeats live on.
+
+    Loads do not wait for saves, nor saves for loads: whoever is loaded is in no save under way.
 
     Parameters
     ----------
@@ -41,6 +43,11 @@ class StoreCalls:
         self.port = port
         self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._loads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-load")
+
+    async def load_users(self, partition: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the stored users among ``keys``; raises as `call` does."""
+        return await self._call(self._loads, lambda: self.port.load_users(partition, keys))
 
     async def call(self, function: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Return the call's result; repeat it while the store is away.
@@ -52,12 +59,15 @@ class StoreCalls:
         WorkerStop
             The store was away for too long, or was written by a newer version.
         """
+        return await self._call(self._thread, lambda: function(*args, **kwargs))
+
+    async def _call(self, thread: ThreadPoolExecutor, function: Callable[[], R]) -> R:
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._patience_s
         warned = False
         while True:
             try:
-                return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+                return await loop.run_in_executor(thread, function)
             except DECISIONS:
                 raise
             except NewerSchema as error:
@@ -74,5 +84,6 @@ class StoreCalls:
                 await asyncio.sleep(RETRY_S)
 
     def close(self) -> None:
-        """Let the running call end, and drop those that wait."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let running calls end, and drop those that wait."""
+        for thread in (self._thread, self._loads):
+            thread.shutdown(wait=False, cancel_futures=True)

@@ -133,6 +133,9 @@ class CountingProcessor:
         for key in list(self.users)[:-CACHE_USERS]:
             del self.users[key]
 
+    def tell(self) -> None:
+        """Nothing: it has no metrics."""
+
     def take_in(self, chunks: Sequence[SharedChunk]) -> None:
         for chunk in chunks:
             assert chunk.partition != self.partition

@@ -12,10 +12,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from faust.types import TP, Message
+from faust.types import TP
 
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
@@ -61,10 +61,11 @@ class CrashingStore(RedisStore):
 class SilentConsumer(CheckpointedConsumer):
     """A consumer that fetches, and delivers nothing."""
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
-        async for delivery in super().getmany(timeout):
-            if self.should_stop:
-                yield delivery
+    def batches(
+        self, records: Mapping[TP, Sequence[Any]], active: set[TP] | None
+    ) -> list[RecordBatch]:
+        super().batches(records, active)
+        return []
 
 
 class CrashingPublisher(KafkaPublisher):

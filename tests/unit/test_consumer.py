@@ -1,77 +1,147 @@
-"""Faust's consumer as the worker uses it: what is read again is delivered again."""
+"""Our extension of Faust's consumer: whole batches, delivered again when they are read again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import faust
-from faust.types import TP, Message
+from faust.types import TP
 from mode import Service
 
 from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
+from stream.distributed.owned_partition import Inbox
+from stream.records import RecordBatch
 
 PLACE = TP("events", 5)
+OTHER = TP("events", 6)
 
 
-def message(offset: int) -> Message:
-    return Message(
-        topic=PLACE.topic,
-        partition=PLACE.partition,
-        offset=offset,
-        timestamp=0.0,
-        timestamp_type=0,
-        headers={},
-        key=None,
-        value=b"{}",
-        checksum=None,
-    )
+@dataclass
+class Record:
+    """A record as aiokafka gives it."""
+
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes = b"{}"
 
 
 class Fetched(CheckpointedConsumer):
-    """Delivers batches that begin at these offsets, then ends."""
+    """Delivers these fetches, then ends."""
 
-    offsets: tuple[int, ...] = (1284, 679)
+    fetches: Sequence[Mapping[TP, list[Record]]] = ()
+    active: set[TP] | None = None
+    #: Where Faust's own thread seeks to during the first delivery.
+    seek_to: int | None = None
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
-        for offset in self.offsets:
-            yield PLACE, message(offset)
-        self._stopped.set()
+    async def _wait_next_records(self, timeout: float) -> Any:
+        if not self.fetches:
+            self._stopped.set()
+            return None, None
+        first, *self.fetches = self.fetches
+        return first, self.active
 
-    def note_seek(self, offset: int) -> None:
-        """Do what Faust's own thread does to its note when it seeks."""
-        self._read_offset[PLACE] = offset
+    async def drain(self) -> list[tuple[int, list[int]]]:
+        delivered: list[tuple[int, list[int]]] = []
 
-    async def drain(self) -> None:
+        async def deliver(batch: RecordBatch) -> None:
+            delivered.append((batch.partition, list(batch.offsets)))
+            if self.seek_to is not None:
+                self._read_offset[PLACE], self.seek_to = self.seek_to, None
+
+        self.deliver = deliver
         try:
             await self._drain_messages(Service())
         finally:
             cast(Any, self._thread).thread_loop.close()
+        return delivered
 
 
-def test_a_seek_back_during_a_delivery_hides_nothing_that_is_read_again() -> None:
-    delivered = []
+def drained(**settings: Any) -> list[tuple[int, list[int]]]:
+    async def ignore(*args: Any) -> None:
+        pass
 
-    async def run() -> None:
-        app = faust.App("seek-back", broker="kafka://127.0.0.1:1", store="memory://")
+    async def fail(message: object) -> None:
+        raise AssertionError(f"Faust delivered {message}")
+
+    async def run() -> list[tuple[int, list[int]]]:
+        app = faust.App("batches", broker="kafka://127.0.0.1:1", store="memory://")
         app.transport = CheckpointedTransport(app.conf.broker_consumer, app)
-
-        async def deliver(received: Message) -> None:
-            delivered.append(received.offset)
-            if received.offset == 1284:
-                consumer.note_seek(679)
-
-        async def ignore(*args: Any) -> None:
-            pass
-
         consumer = Fetched(
             app.transport,
-            callback=deliver,
+            callback=fail,
             on_partitions_revoked=ignore,
             on_partitions_assigned=ignore,
         )
-        await consumer.drain()
+        vars(consumer).update(settings)
+        return await consumer.drain()
 
-    asyncio.run(run())
-    assert delivered == [1284, 679]
+    return asyncio.run(run())
+
+
+def test_a_fetch_is_delivered_as_one_batch_for_each_partition() -> None:
+    fetch = {OTHER: [Record(3)], PLACE: [Record(7), Record(8)]}
+    assert drained(fetches=[fetch]) == [(5, [7, 8]), (6, [3])]
+
+
+def test_a_seek_back_during_a_delivery_hides_nothing_that_is_read_again() -> None:
+    fetches = [{PLACE: [Record(1284)]}, {PLACE: [Record(679)]}]
+    assert drained(fetches=fetches, seek_to=679) == [(5, [1284]), (5, [679])]
+
+
+def test_what_was_fetched_of_a_partition_that_has_moved_is_not_delivered() -> None:
+    assert drained(fetches=[{OTHER: [Record(1)], PLACE: [Record(2)]}], active={OTHER}) == [(6, [1])]
+
+
+def batch(topic: str, *offsets: int) -> RecordBatch:
+    return RecordBatch(topic, 5, offsets, [b""] * len(offsets), [0.0] * len(offsets))
+
+
+def test_what_waits_of_one_topic_is_taken_as_one_batch_up_to_a_gap() -> None:
+    async def run() -> list[tuple[str, list[int]]]:
+        inbox = Inbox()
+        for waiting in (
+            batch("events", 1, 2),
+            batch("events", 3),
+            batch("gold", 4),
+            batch("events", 4),
+            batch("events", 6),
+            batch("events", 2, 3),
+        ):
+            inbox.put(waiting)
+        taken = []
+        for _ in range(5):
+            found = await inbox.take()
+            assert found is not None
+            taken.append((found.topic, list(found.offsets)))
+        return taken
+
+    assert asyncio.run(run()) == [
+        ("events", [1, 2, 3]),
+        ("gold", [4]),
+        ("events", [4]),
+        ("events", [6]),
+        ("events", [2, 3]),
+    ]
+
+
+def test_a_full_inbox_has_room_again_once_something_was_taken_or_it_was_closed() -> None:
+    async def run() -> tuple[bool, bool, RecordBatch | None]:
+        inbox = Inbox(limit=2)
+        inbox.put(batch("events", 1, 2))
+        waiting = asyncio.ensure_future(inbox.room())
+        await asyncio.sleep(0)
+        full = not waiting.done()
+        await inbox.take()
+        await waiting
+        inbox.put(batch("events", 3, 4))
+        waiting = asyncio.ensure_future(inbox.room())
+        inbox.close()
+        await waiting
+        inbox.put(batch("events", 5))
+        return full, waiting.done(), await inbox.take()
+
+    assert asyncio.run(run()) == (True, True, None)
