@@ -22,6 +22,7 @@ from stream.metering import MeteredPipeline, ProcessMeters
 from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
+from stream.retention import Retention
 from stream.runner import PartitionRunner
 from stream.serving.catalogue import ServedCatalogue
 from stream.state import Epoch, StateStore
@@ -31,6 +32,7 @@ __all__ = ["EmbeddedEngine", "open_embedded"]
 _INPUTS: Final = (CONTROL, GOLD, EVENTS)
 _MAX_RECORDS: Final = 2_000
 _WAIT_S: Final = 0.2
+_TRIM_EVERY_S: Final = 10.0
 
 
 def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
@@ -118,6 +120,9 @@ class EmbeddedEngine:
             _Partition(number, spec, store, owner, metrics, meters, self.catalogue, peers)
             for number in range(settings.log.partitions)
         ]
+        # Shown from the start: a rate is known before anything was let go.
+        metrics.add("log_trimmed_records_total", (EVENTS,), 0.0)
+        self._retention = Retention(log, settings.log.retention_s, settings.log.retention_bytes)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -162,6 +167,7 @@ class EmbeddedEngine:
     def _loop(self) -> None:
         interval_s = self._settings.checkpoint.interval_s
         save_at = time.monotonic() + interval_s
+        trim_at = save_at
         while not self._stopping.is_set():
             self._read_items()
             busy = False
@@ -172,6 +178,9 @@ class EmbeddedEngine:
             if now >= save_at:
                 self._save()
                 save_at = time.monotonic() + interval_s
+                if now >= trim_at:
+                    self._trim()
+                    trim_at = now + _TRIM_EVERY_S
             if not busy:
                 self._tick(now)
                 self.log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
@@ -227,6 +236,12 @@ class EmbeddedEngine:
         self._known |= {(chunk.partition, chunk.name): chunk.version for chunk in chunks}
         for partition in self._partitions:
             partition.metered.take_in(chunks)
+
+    def _trim(self) -> None:
+        """Let the log go of what is old; after a save, whose offsets bound it."""
+        saved = {partition.number: partition.saved_offsets for partition in self._partitions}
+        for topic, records in self._retention.trim(saved).items():
+            self.metrics.add("log_trimmed_records_total", (topic,), records)
 
     def _report_lag(self) -> None:
         for topic in (EVENTS, GOLD):

@@ -262,6 +262,21 @@ class EmbeddedLog:
                     values.append(value)
         return RecordBatch(topic, partition, offsets, values, times, keys)
 
+    def topics(self) -> list[str]:
+        """Return the topics that hold records, or did."""
+        with self._file.read() as connection:
+            rows = connection.execute("SELECT DISTINCT topic FROM log_streams ORDER BY topic")
+            return [topic for (topic,) in rows.fetchall()]
+
+    def used_bytes(self) -> int:
+        """Return how much of the file is in use; the rest waits to be written again."""
+        with self._file.read() as connection:
+            pages, free, size = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
+
     def begin_offsets(self, topic: str) -> dict[int, int]:
         """Return the first offset that is still there, for every partition of the topic."""
         return self._offsets(topic, 0)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from stream.state import NewerSchema
 
-__all__ = ["SqliteFile", "explain"]
+__all__ = ["SqliteFile", "explain", "sqlite_path"]
 
+_SQLITE = "sqlite:///"
 _RETRY_FIRST_S = 0.0005
 _RETRY_LAST_S = 0.005
 _CACHE_KIB = 16_384
@@ -45,6 +46,29 @@ def explain(error: sqlite3.Error, path: Path) -> str:
         sqlite3.SQLITE_NOTADB: "it is not an SQLite database: point the URL at another file",
     }
     return f"{path}: {remedies.get(code, 'SQLite refused')} ({error})"
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
+
+    Raises
+    ------
+    ValueError
+        It is another kind of URL, or names no file.
+
+    Examples
+    --------
+    >>> sqlite_path("sqlite:///.headrace/headrace.db").as_posix()
+    '.headrace/headrace.db'
+    >>> sqlite_path("sqlite:////var/lib/headrace.db").as_posix()
+    '/var/lib/headrace.db'
+    """
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path or path.endswith("/"):
+        raise ValueError(
+            "an SQLite URL is sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        )
+    return Path(path)
 
 
 class SqliteFile:

@@ -107,6 +107,7 @@ def worker_options(settings: Settings, connection: KafkaConnection) -> WorkerOpt
         commit_interval_s=kafka.commit_interval_s,
         slice_s=worker.slice_s,
         linger_s=worker.linger_s,
+        fetch_wait_s=worker.fetch_wait_s,
         tick_idle_s=settings.ticks.idle_s if settings.ticks.enabled else None,
         stall_s=worker.stall_s,
         store_patience_s=worker.store_patience_s,

@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 
 from stream.settings.durations import Duration
 from stream.settings.setting import DAY_S, Listed, Name, Section, key, refused, without_password
+from stream.sqlite_file import sqlite_path
 
 __all__ = [
     "ROLES",
@@ -50,6 +51,19 @@ class LogSettings(Section):
         le=1_024,
     )
 
+    retention_s: Duration = key(
+        35 * DAY_S,
+        "seconds",
+        "How long the embedded log keeps what was applied and saved; 0: for ever. On Kafka: "
+        "kafka.retention_s.",
+    )
+    retention_bytes: int = key(
+        0,
+        "bytes",
+        "While more of the embedded log's file is in use, its oldest records go; 0: no bound.",
+        ge=0,
+    )
+
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:
         if not _LOG_URL.fullmatch(self.url):
@@ -68,7 +82,7 @@ class LogSettings(Section):
     @property
     def path(self) -> Path:
         """The SQLite file of an embedded log."""
-        return _sqlite_path(self.url)
+        return sqlite_path(self.url)
 
 
 class StoreSettings(Section):
@@ -111,14 +125,7 @@ class StoreSettings(Section):
     @property
     def path(self) -> Path:
         """The SQLite file of an embedded store."""
-        return _sqlite_path(self.url)
-
-
-def _sqlite_path(url: str) -> Path:
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite":
-        raise ValueError(f"not an SQLite URL: {scheme}")
-    return Path(path)
+        return sqlite_path(self.url)
 
 
 class TokenSettings(Section):
@@ -183,6 +190,9 @@ class WorkerSettings(Section):
         0.015, "seconds", "How long processing may block heartbeats and acknowledgements.", gt=0
     )
     linger_s: Duration = key(0.005, "seconds", "Pause between fetches when traffic is thin.")
+    fetch_wait_s: Duration = key(
+        0.01, "seconds", "How long a broker may hold a fetch back when it has nothing new."
+    )
     stall_s: Duration = key(
         60.0,
         "seconds",

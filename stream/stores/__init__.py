@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from pathlib import Path
 
+from stream.sqlite_file import sqlite_path
 from stream.state import StateStore, StoreError
 from stream.stores.memory import MemoryStore
 from stream.stores.redis_access import RedisAccess
 from stream.stores.sqlite import SqliteStore
 
-__all__ = ["MemoryStore", "RedisAccess", "SqliteStore", "open_store", "sqlite_path"]
+__all__ = ["MemoryStore", "RedisAccess", "SqliteStore", "open_store"]
 
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_SQLITE = "sqlite:///"
-
-
-def sqlite_path(url: str) -> Path:
-    """Return the file of ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
-
-    Raises
-    ------
-    ValueError
-        It is another kind of URL, or names no file.
-
-    Examples
-    --------
-    >>> sqlite_path("sqlite:///.headrace/headrace.db").as_posix()
-    '.headrace/headrace.db'
-    >>> sqlite_path("sqlite:////var/lib/headrace.db").as_posix()
-    '/var/lib/headrace.db'
-    """
-    path = url.removeprefix(_SQLITE)
-    if path == url or not path or path.endswith("/"):
-        raise ValueError(
-            "an SQLite URL is sqlite:///relative/path.db or sqlite:////absolute/path.db"
-        )
-    return Path(path)
 
 
 def open_store(
