@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from models.content import ContentIndex
 from stream.decoding.decode import MAX_LINE_BYTES
 from stream.decoding.records import RecordDecoder
 from stream.decoding.rejection import Rejected
@@ -21,11 +22,13 @@ _EMPTY: Final[Mapping[str, Any]] = {}
 class Catalogue:
     """Items by id; the last entry of an item counts.
 
-    *State* — one entry an item, as the items topic holds after compaction.
+    *State* — one entry an item, as the items topic holds after compaction, and which items are
+    alike (``content``).
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._items: dict[str, Mapping[str, Any]] = {}
+        self.content = ContentIndex()
         self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
     def __len__(self) -> int:
@@ -54,6 +57,7 @@ class Catalogue:
             entry = item.model_dump(exclude_none=True)
             before = self._items.get(item.item_id)
             self._items[item.item_id] = entry
+            self.content.add(item.item_id, entry)
             self._changed(item.item_id, before, entry)
         while position <= len(decoded.records):
             self._forget(key.decode("utf-8", "replace"))

@@ -301,7 +301,9 @@ class _Partition:
         peers: Peers | None,
     ) -> None:
         self.number = number
-        pipeline = PartitionPipeline(spec, number, items=catalogue, peers=peers)
+        pipeline = PartitionPipeline(
+            spec, number, items=catalogue, peers=peers, content=catalogue.content
+        )
         self.metered = MeteredPipeline(pipeline, metrics, meters)
         self.runner = PartitionRunner(self.metered, store, number, owner)
         self.saved_offsets = dict(self.metered.next_offsets)

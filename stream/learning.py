@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.content import ContentIndex
 from models.recommender import Config, PrequentialMetrics, Recommender, SharedRecommender
+from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from stream.histories import pack, unpack
 from stream.peers import Peers, update_chunk
@@ -43,6 +45,8 @@ class Learning:
         The recommenders of the other partitions; None where there is one partition only.
     partition
         Its number.
+    content
+        Which items are alike by their catalogue entries: lets new ones borrow.
 
     Attributes
     ----------
@@ -57,6 +61,7 @@ class Learning:
         timer: Callable[[], float] | None = None,
         peers: Peers | None = None,
         partition: int = 0,
+        content: ContentIndex | None = None,
     ) -> None:
         self.spec = spec
         self.model: Recommender | SharedRecommender = (
@@ -66,6 +71,10 @@ class Learning:
         )
         self._peers = peers
         self._told = 0
+        self._borrowing: Borrowing | None = None
+        if content is not None:
+            make = peers.borrowing if peers is not None else Borrowing
+            self._borrowing = make(content, spec.config.max_items // 2)
         self.metrics = PrequentialMetrics()
         self._watch = watch
         self._timer = timer
@@ -79,6 +88,8 @@ class Learning:
         chosen = (columns.kind >= 0).nonzero()[0]
         if not len(chosen):
             return
+        if self._borrowing is not None:
+            self._borrowing.catch_up(self.model.predicting)
         touched, users = rows.touched, rows.users
         example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
         if len(chosen) < len(rows):
@@ -155,6 +166,16 @@ class Learning:
         """Return this partition's contribution, as it is now; it goes on changing."""
         model = self.model
         return model if isinstance(model, RecommenderCore) else model.contribution().core
+
+    @property
+    def predicting(self) -> RecommenderCore:
+        """Return what predictions come from, as it is now; it goes on changing."""
+        return self.model.predicting
+
+    @property
+    def places(self) -> NDArray[np.int32] | None:
+        """Return the index there of each item of this partition; None: the same as here."""
+        return self.model.places if isinstance(self.model, SharedRecommender) else None
 
     def updates(self) -> dict[str, bytes]:
         """Return what was learned since the last call, as the chunk that other partitions read."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from models.content import ContentIndex
 from models.recommender import Config, Updates, World, contribution_of
+from models.recommender.borrowing import Borrowing
 from stream.state import PEER_PREFIX, SharedChunk
 
 __all__ = ["RECOMMENDER_CHUNKS", "UPDATE_SLOTS", "Peers", "update_chunk"]
@@ -39,7 +41,14 @@ class Peers:
         self.world = World(config)
         self.everybody = everybody
         self._config = config
+        self._borrowing: Borrowing | None = None
         self._seen: dict[tuple[int, str], int] = {}
+
+    def borrowing(self, content: ContentIndex, most: int) -> Borrowing:
+        """Return what keeps the shared recommender's lenders in step with the catalogue."""
+        if self._borrowing is None:
+            self._borrowing = Borrowing(content, most)
+        return self._borrowing
 
     def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
         """Learn what others learned; return the prefix of chunks that are needed whole, if any.

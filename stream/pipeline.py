@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from lfs.crowd import answer_key
+from models.content import ContentIndex
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
 from stream.control import Order, Switches
@@ -73,6 +74,7 @@ class PartitionPipeline:
         *,
         items: Callable[[str], Mapping[str, object]] | None = None,
         peers: Peers | None = None,
+        content: ContentIndex | None = None,
     ) -> None:
         if peers is None and spec.n_partitions > 1:
             peers = Peers(spec.recommender.config)
@@ -96,7 +98,9 @@ class PartitionPipeline:
             watch=self.watch,
         )
         self.rewards = Rewards(spec.outcomes)
-        self.learning = Learning(spec.recommender, self.watch, spec.timer, peers, partition)
+        self.learning = Learning(
+            spec.recommender, self.watch, spec.timer, peers, partition, content
+        )
         self._snapshot = Snapshot(self)
         self._round = 0
 

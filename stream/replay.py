@@ -91,7 +91,13 @@ class Replay:
         several = self.spec.n_partitions > 1
         self._peers = Peers(self.spec.recommender.config, everybody=True) if several else None
         self.pipelines = [
-            PartitionPipeline(self.spec, number, items=self.catalogue, peers=self._peers)
+            PartitionPipeline(
+                self.spec,
+                number,
+                items=self.catalogue,
+                peers=self._peers,
+                content=self.catalogue.content,
+            )
             for number in numbers
         ]
         self._runners = [

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
-from numpy.typing import NDArray
 
 from models.content import ContentIndex
+from models.recommender.core import RecommenderCore
 from models.recommender.lenders import SLOTS
 from models.recommender.vocabulary import UNKNOWN
 
-__all__ = ["Borrower", "Borrowing"]
-
-
-class Borrower(Protocol):
-    """A recommender, as far as lenders concern it."""
-
-    def item_indexes(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
-        """Return the items' indexes, admitting new ones in order; -1 where there is no room."""
-        ...
-
-    def set_lenders(
-        self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
-    ) -> None:
-        """Let items that are new borrow from those that are like them."""
-        ...
+__all__ = ["Borrowing"]
 
 
 class Borrowing:
@@ -36,20 +19,28 @@ class Borrowing:
     ----------
     content
         Filled by whoever reads the catalogue.
+    most
+        Items admitted to the recommender's vocabulary before anybody chose them; a long catalogue
+        must leave room for what people do choose.
     """
 
-    def __init__(self, content: ContentIndex) -> None:
+    def __init__(self, content: ContentIndex, most: int = 500_000) -> None:
         self._content = content
+        self._most = most
+        self._model: RecommenderCore | None = None
         self._seen = 0
         self._places = np.zeros(0, np.int32)
 
-    def catch_up(self, model: Borrower) -> None:
+    def catch_up(self, model: RecommenderCore) -> None:
         """Admit the items that were announced, and tell what became like what, since last time."""
         content = self._content
+        if not model.lends or model is not self._model:
+            # Another one, or one that was loaded anew.
+            self._model, self._seen, self._places = model, 0, np.zeros(0, np.int32)
         now = content.clock
         if now == self._seen:
             return
-        fresh = content.ids[len(self._places) : len(content)]
+        fresh = content.ids[len(self._places) : min(len(content), self._most)]
         if fresh:
             self._places = np.concatenate([self._places, model.item_indexes(fresh)])
         n = len(self._places)

@@ -112,6 +112,11 @@ class RecommenderCore:
             capacity *= 2
         self._tables = grown(self._tables, self.config, min(capacity, self._capacity_limit()))
 
+    @property
+    def lends(self) -> bool:
+        """Whether lenders were ever set since the tables were made or loaded."""
+        return len(self._tables.lending.item) > 0
+
     def set_lenders(
         self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
     ) -> None:

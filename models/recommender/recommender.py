@@ -71,6 +71,11 @@ class Recommender(RecommenderCore):
         self.histories = Histories(max_users)
 
     @property
+    def predicting(self) -> RecommenderCore:
+        """Return what predictions come from: itself."""
+        return self
+
+    @property
     def forgotten_users(self) -> int:
         """Histories given up because there were too many users."""
         return self.histories.dropped

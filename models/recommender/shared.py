@@ -71,6 +71,18 @@ class SharedRecommender:
         return self._world
 
     @property
+    def predicting(self) -> RecommenderCore:
+        """Return what predictions come from, as of now."""
+        self._world.get_ready()
+        return self._world.core
+
+    @property
+    def places(self) -> NDArray[np.int32]:
+        """Return the index of each item here in what predictions come from."""
+        self._world.get_ready()
+        return self._world.places(self)
+
+    @property
     def n_items(self) -> int:
         """Items that anybody engaged with, as far as it is known here."""
         return self._world.core.n_items
@@ -84,13 +96,6 @@ class SharedRecommender:
         """Return the items' indexes, admitting new ones in order; -1 where there is no room."""
         self._world.get_ready()
         return self.own.item_indexes(item_ids)
-
-    def set_lenders(
-        self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
-    ) -> None:
-        """Let items that are new borrow; see `RecommenderCore.set_lenders`."""
-        places = np.append(self._world.places(self), np.int32(-1))
-        self._world.core.set_lenders(places[items], places[lenders], alike)
 
     def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
         """Return the ids of these indexes."""

@@ -173,10 +173,10 @@ async def _serve(settings: Settings) -> int:
         checks: dict[str, Check] = {"store": blocking(store.ping)}
         view = MergedView(store, pipeline_spec(settings))
         sink = KafkaSink.from_settings(settings)
-        source = store_source(settings, store)
         catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
         metrics = Metrics()
         export = MergedExport(view, metrics, whole=True)
+        source = store_source(settings, store, catalogue.content)
         service = ApiService(
             settings,
             sink,

@@ -55,7 +55,9 @@ def run_worker(settings: Settings) -> int:
     catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
 
     def make_processor(partition: int) -> MeteredPipeline:
-        pipeline = PartitionPipeline(spec, partition, items=catalogue, peers=peers)
+        pipeline = PartitionPipeline(
+            spec, partition, items=catalogue, peers=peers, content=catalogue.content
+        )
         return MeteredPipeline(pipeline, metrics, meters, tell_at_cut=False)
 
     try:

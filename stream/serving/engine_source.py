@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from models.recommender import Config
 from stream.partitioning import partition_for
 from stream.pipeline import PartitionPipeline
-from stream.serving.model import Person, ServedModel, merged
+from stream.serving.model import Person, ServedModel
 from stream.serving.sources import StoreSource, person_of
 
 __all__ = ["EngineSource"]
@@ -27,8 +26,6 @@ class EngineSource:
     ----------
     pipelines
         The partitions' pipelines.
-    config
-        The deployment's, of the recommender.
     store
         Reads people whom the pipelines hold no longer.
     refresh_s
@@ -40,13 +37,11 @@ class EngineSource:
     def __init__(
         self,
         pipelines: Mapping[int, PartitionPipeline],
-        config: Config,
         store: StoreSource,
         refresh_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipelines = dict(pipelines)
-        self._config = config
         self._store = store
         self._refresh_s = refresh_s
         self._clock = clock
@@ -68,9 +63,15 @@ class EngineSource:
         if not self._changed or began < self._due:
             return
         self._changed = False
-        parts = {number: p.learning.core for number, p in self._pipelines.items()}
+        learned_by = {number: p.learning for number, p in self._pipelines.items()}
+        core = next(iter(learned_by.values())).predicting
+        places = {number: one.places for number, one in learned_by.items()}
         self._copies += 1
-        self._model = merged(parts, self._config, f"{len(parts)}.{self._copies}")
+        self._model = ServedModel(
+            core.copy_learned(share_vocabulary=True),
+            {number: place for number, place in places.items() if place is not None},
+            f"{len(places)}.{self._copies}",
+        )
         now = self._clock()
         self._due = now + max(self._refresh_s, _REST * (now - began))
 

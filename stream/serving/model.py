@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.content import ContentIndex
 from models.recommender import HISTORY, Config
+from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from models.recommender.vocabulary import UNKNOWN
 
@@ -81,17 +83,30 @@ class ServedModel:
         return shorter, weights, len(kept)
 
 
-def merged(parts: Mapping[int, RecommenderCore], config: Config, version: str) -> ServedModel:
+def merged(
+    parts: Mapping[int, RecommenderCore],
+    config: Config,
+    version: str,
+    content: ContentIndex | None = None,
+) -> ServedModel:
     """Return the sum of the partitions' contributions; they stay as they are, and may go on.
+
+    With ``content``, items that are new borrow from items like them; where a single part borrows
+    already, so does its copy.
 
     *Complexity* — a copy for one partition; about 1 µs an item and partition for several.
     """
+    places = {}
     if len(parts) == 1:
         (only,) = parts.values()
-        return ServedModel(only.copy_learned(share_vocabulary=True), {}, version)
-    core = RecommenderCore(config)
-    places = {}
-    for partition, part in sorted(parts.items()):
-        places[partition] = core.item_indexes(part.vocabulary.part(0, len(part.vocabulary)))
-        core.merge(part)
+        if content is None:
+            return ServedModel(only.copy_learned(share_vocabulary=True), {}, version)
+        core = only.copy_learned()
+    else:
+        core = RecommenderCore(config)
+        for partition, part in sorted(parts.items()):
+            places[partition] = core.item_indexes(part.vocabulary.part(0, len(part.vocabulary)))
+            core.merge(part)
+    if content is not None:
+        Borrowing(content, config.max_items // 2).catch_up(core)
     return ServedModel(core, places, version)

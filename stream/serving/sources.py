@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-import numpy as np
-
-from models.recommender import HISTORY, Config
+from models.content import ContentIndex
+from models.recommender import Config, unpack_histories
 from models.recommender.core import RecommenderCore
 from models.recommender.snapshot import SnapshotError
 from stream.checkpointing import RECOMMENDER_CHUNKS
@@ -62,14 +61,9 @@ class Served(NamedTuple):
 
 def person_of(user: UserState, partition: int) -> Person:
     """Return what serving needs of a person's state."""
-    half = 4 * HISTORY
-    return Person(
-        partition,
-        np.frombuffer(user.history, "<i4", HISTORY),
-        np.frombuffer(user.history, "<f4", HISTORY, half),
-        user.history_length,
-        user.segment,
-    )
+    # Read once: the learning thread may be about to replace it.
+    items, weights, length = unpack_histories([user.packed_history])
+    return Person(partition, items[0], weights[0], int(length[0]), user.segment)
 
 
 class StoreSource:
@@ -88,17 +82,26 @@ class StoreSource:
         Keys the hash under which a person's state is kept.
     refresh_s
         How often to look for something new.
+    content
+        Lets new items borrow from items like them.
 
     *State* — a copy of every partition's contribution, and their sum.
     """
 
     def __init__(
-        self, store: StateStore, config: Config, secret: bytes, refresh_s: float = 1.0
+        self,
+        store: StateStore,
+        config: Config,
+        secret: bytes,
+        refresh_s: float = 1.0,
+        content: ContentIndex | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._secret = secret
         self._refresh_s = refresh_s
+        self._content = content
+        self._content_at = 0
         self._parts: dict[int, RecommenderCore] = {}
         self._known: dict[tuple[int, str], int] = {}
         self._model: ServedModel | None = None
@@ -137,8 +140,10 @@ class StoreSource:
     def refresh(self) -> bool:
         """Read what changed, and serve it from now on; tell whether anything had."""
         chunks = self._store.shared(RECOMMENDER_CHUNKS, self._known)
-        if not chunks:
+        now = self._content.clock if self._content is not None else 0
+        if not chunks and (now == self._content_at or not self._parts):
             return False
+        self._content_at = now
         changed: dict[int, dict[str, bytes]] = {}
         for chunk in chunks:
             name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
@@ -155,8 +160,9 @@ class StoreSource:
                 return self.refresh()
             self._parts[partition] = part
         self._known |= {(chunk.partition, chunk.name): chunk.version for chunk in chunks}
-        version = max(chunk.version for chunk in chunks)
-        self._model = merged(self._parts, self._config, f"{len(self._parts)}.{version}")
+        version = max(self._known.values())
+        name = f"{len(self._parts)}.{version}"
+        self._model = merged(self._parts, self._config, name, self._content)
         return True
 
     def _follow(self) -> None:

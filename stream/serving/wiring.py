@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.content import ContentIndex
 from stream.assembly import recommender_config
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
@@ -12,13 +13,16 @@ from stream.state import StateStore
 __all__ = ["engine_source", "store_source"]
 
 
-def store_source(settings: Settings, store: StateStore) -> StoreSource:
+def store_source(
+    settings: Settings, store: StateStore, content: ContentIndex | None = None
+) -> StoreSource:
     """Return what follows the checkpoints of a deployment."""
     return StoreSource(
         store,
         recommender_config(settings),
         settings.privacy.hash_key.get_secret_value().encode(),
         settings.recommendations.refresh_s,
+        content,
     )
 
 
@@ -26,7 +30,6 @@ def engine_source(settings: Settings, engine: EmbeddedEngine, store: StateStore)
     """Return what follows the learning thread; the engine is to call its `stepped`."""
     return EngineSource(
         {pipeline.partition: pipeline for pipeline in engine.pipelines},
-        recommender_config(settings),
         store_source(settings, store),
         settings.recommendations.refresh_s,
     )

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from models.content import ContentIndex, features
-from models.recommender import HISTORY, Recommender, SharedRecommender, contribution_of
+from models.recommender import HISTORY, Recommender, SharedRecommender
 from models.recommender.borrowing import Borrowing
 from models.recommender.lenders import SLOTS
+from models.recommender.world import Contribution
 
 
 def described(index: ContentIndex, names: dict[str, str]) -> ContentIndex:
@@ -109,18 +110,21 @@ def test_a_checkpoint_keeps_what_borrowing_is_worth_and_the_catalogue_restores_t
     assert again.recommend("somebody", 6) == model.recommend("somebody", 6)
 
 
-def test_shared_recommenders_lend_in_what_they_share() -> None:
+def test_shared_recommenders_lend_in_what_they_predict_from() -> None:
     content = described(ContentIndex(), CATALOGUE)
-    whole = taught(Recommender())
     shared = SharedRecommender()
-    Borrowing(content).catch_up(shared)
-    shared.world.draw_up({1: contribution_of(whole.all_chunks(), whole.config)})
-    core = shared.world.core
+    borrowing = Borrowing(content)
+    borrowing.catch_up(shared.predicting)
+    # Whoever missed something draws the world up anew: the lenders must be told again.
+    shared.world.draw_up({1: Contribution(taught(Recommender()), 1e9, 60)})
+    borrowing.catch_up(shared.predicting)
+    core = shared.predicting
     items = np.full(HISTORY, -1, np.int32)
-    items[0] = core.item_index("tea")
+    items[0] = core.item_indexes(["tea"])[0]
     weights = np.ones(HISTORY, np.float32)
     found, _ = core.recommend_for(items, weights, 1, 5)
     assert "new pot" in core.item_ids(found)
+    assert len(shared.own.vocabulary) == 0
 
 
 def test_the_newest_items_push_the_oldest_out_of_bounded_room() -> None:
