@@ -134,7 +134,12 @@ class Checkpoints:
             f'{{"config":{self._config_text},"dropped":{vocabulary.dropped},'
             f'"items":{len(vocabulary)},"last_ts":{json.dumps(last_ts)}}}'
         )
-        return pack_text(head, {name: getattr(t, name) for name in GLOBAL_ARRAYS})
+        arrays = {name: getattr(t, name) for name in GLOBAL_ARRAYS}
+        # Lags that no history reached yet hold zeros.
+        used = np.flatnonzero(t.lag_seen.any(axis=0) | t.lag_hits.any(axis=0))
+        lags = int(used[-1]) + 1 if len(used) else 0
+        arrays.update({name: arrays[name][..., :lags] for name in _LAGS})
+        return pack_text(head, arrays)
 
     # ---- in
 

@@ -348,10 +348,10 @@ def top(
         s = score[x]
         if s > 0.0 and (size < room or s >= scores[room - 1]):
             c = touched[x]
-            known = False
+            there = False
             for y in range(size):
-                known |= best[y] == c
-            if not known:
+                there |= best[y] == c
+            if not there:
                 size = _insert(best, scores, size, c, s)
     if length == 0:
         for y in range(size):

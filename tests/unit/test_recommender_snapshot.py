@@ -124,3 +124,10 @@ def test_a_store_of_the_first_version_is_written_anew_and_tidied() -> None:
     restored = Recommender(model.config)
     restored.load_chunks({name: data for name, data in stored.items() if data is not None})
     assert restored.all_chunks() == model.all_chunks()
+
+
+def test_what_belongs_to_no_item_is_small_where_histories_are_short() -> None:
+    assert len(small().all_chunks()["meta"]) < 3_000
+    model = Recommender()
+    model.learn_many(["a"] * 150, [f"i{x}" for x in range(150)])
+    assert Recommender.from_bytes(model.to_bytes()).to_bytes() == model.to_bytes()
