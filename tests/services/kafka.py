@@ -83,6 +83,9 @@ class KafkaBroker(Service):
         Broker settings that add to or replace those of `broker_config`.
     heap_mb
         Java heap, when the broker runs from jars.
+    listeners
+        More listeners by name, with their protocol (SASL_SSL, …); ``addresses`` holds where each
+        listens, ``config`` what it needs.
 
     Raises
     ------
@@ -92,21 +95,31 @@ class KafkaBroker(Service):
 
     name = "kafka"
 
-    def __init__(self, config: Mapping[str, str] | None = None, heap_mb: int = 512) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, str] | None = None,
+        heap_mb: int = 512,
+        listeners: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
-        self._leases = [PortLease(), PortLease()]
-        port, controller_port = (lease.port for lease in self._leases)
+        listeners = listeners or {}
+        self._leases = [PortLease() for _ in range(2 + len(listeners))]
+        port, controller_port, *others = (lease.port for lease in self._leases)
         self.bootstrap = f"127.0.0.1:{port}"
+        more = dict(zip(listeners, others, strict=True))
+        self.addresses = {name: f"127.0.0.1:{number}" for name, number in more.items()}
         try:
             if docker_answers():
-                settings = broker_config(port, controller_port, host="") | dict(config or {})
+                settings = broker_config(port, controller_port, host="")
+                settings = _listening(settings, listeners, more, "") | dict(config or {})
                 self.runner = OwnedContainer(
                     f"apache/kafka:{KAFKA_VERSION}",
-                    ports={port: port},
+                    ports={number: number for number in (port, *others)},
                     env={"CLUSTER_ID": CLUSTER_ID} | _as_environment(settings),
                 )
             else:
-                settings = broker_config(port, controller_port) | dict(config or {})
+                settings = broker_config(port, controller_port)
+                settings = _listening(settings, listeners, more, "127.0.0.1") | dict(config or {})
                 self.runner = self._from_jars(settings, heap_mb)
         except BaseException:
             self.close()
@@ -181,6 +194,18 @@ def broker_answers(bootstrap: str) -> bool:
             return bool(admin.describe_cluster()["brokers"])
     except (KafkaError, OSError):
         return False
+
+
+def _listening(
+    settings: dict[str, str], protocols: Mapping[str, str], ports: Mapping[str, int], host: str
+) -> dict[str, str]:
+    """Add listeners to a broker's settings."""
+    more = {"listeners": "", "advertised.listeners": "", "listener.security.protocol.map": ""}
+    for name, port in ports.items():
+        more["listeners"] += f",{name}://{host}:{port}"
+        more["advertised.listeners"] += f",{name}://127.0.0.1:{port}"
+        more["listener.security.protocol.map"] += f",{name}:{protocols[name]}"
+    return settings | {key: settings[key] + value for key, value in more.items()}
 
 
 def _format_storage(java: list[str | Path], properties: Path) -> None:

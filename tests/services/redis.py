@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -19,6 +20,11 @@ AOF = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
 class RedisServer(Service):
     """Run a Redis that a test may stop, kill and restart.
 
+    Parameters
+    ----------
+    arguments
+        More of the command line; only for a local `redis-server`, which sees this machine's files.
+
     Raises
     ------
     ServiceUnavailable
@@ -28,13 +34,13 @@ class RedisServer(Service):
     name = "redis"
     start_timeout_s = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         super().__init__()
         self._lease = PortLease()
         port = self._lease.port
         self.url = f"redis://127.0.0.1:{port}/0"
         try:
-            if docker_answers():
+            if not arguments and docker_answers():
                 self.runner = OwnedContainer(
                     DOCKER_IMAGE, ports={6379: port}, command=["redis-server", *AOF]
                 )
@@ -44,7 +50,7 @@ class RedisServer(Service):
                     raise ServiceUnavailable("Redis needs Docker or redis-server: neither is here")
                 self.runner = OwnedProcess(
                     [binary, "--bind", "127.0.0.1", "--port", str(port)]
-                    + ["--dir", str(self.folder), *AOF],
+                    + ["--dir", str(self.folder), *AOF, *arguments],
                     output=self.folder / "output.log",
                     cwd=self.folder,
                 )
