@@ -183,6 +183,7 @@ _GAUGES: Final = (
     # join
     ("join_pending", "partition", 256, "Examples that wait for feedback or for their windows"),
     ("join_oldest_pending_seconds", "partition", 256, "Age of the oldest of them, event time"),
+    ("outcomes_to_come_ratio", "partition outcome", 1024, "Late outcomes that are still to come"),
     ("watermark_delay_seconds", "partition", 256, "How far event time lies behind the clock"),
     # recommender
     ("prequential_hit_ratio", "k", 8, "Recent hit rate, each predicted before it is learned"),

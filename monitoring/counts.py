@@ -7,7 +7,7 @@ adds them up for its report, and a test compares them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -224,11 +224,15 @@ class PartitionGauges:
         Age of the oldest of them at the watermark; 0 without any.
     watermark
         Event time up to which the partition is complete; None before the first event.
+    to_come
+        Of each late outcome of the last window's exposures, the share still to come, as of the
+        last checkpoint; no part of it.
     """
 
     pending: int = 0
     oldest_pending_s: float = 0.0
     watermark: float | None = None
+    to_come: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

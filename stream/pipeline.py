@@ -435,4 +435,5 @@ class PartitionPipeline:
         counts.partitions[self.partition] = PartitionGauges(
             pending=join.pending,
             watermark=join.watermark if join.max_ts > float("-inf") else None,
+            to_come=self.rewards.share_to_come,
         )

@@ -81,6 +81,9 @@ class Rewards:
     ----------
     late
         Outcomes by name that came after their window: counted, not learned.
+    share_to_come
+        Of each outcome of the last window's exposures, the share still to come, as of the last
+        checkpoint.
     seen
         Exposures so far; the number of an exposure is the version of what predicted it.
 
@@ -98,6 +101,7 @@ class Rewards:
         }
         self.late = dict.fromkeys(self.heads, 0)
         self.seen = 0
+        self.share_to_come: dict[str, float] = {}
         self._visits = next((n for n, o in enumerate(outcomes) if o.back_after_s > 0.0), NONE)
         self._visit_record = ExposureRecords(["visit"])
         self._by_event: dict[str, list[tuple[int, int]]] = {}
@@ -164,6 +168,7 @@ class Rewards:
         """
         if not self.outcomes:
             return {}
+        self.share_to_come = {n: head.curve.share_to_come() for n, head in self.heads.items()}
         chunks: dict[str, bytes] = {}
         states: dict[str, bytes] = {}
         for name, head in self._all_heads().items():
@@ -202,10 +207,6 @@ class Rewards:
                 parts.setdefault(head, {})[part] = data
         for name, known in self._all_heads().items():
             known.load_chunks(parts.get(name, {}))
-
-    def to_come(self) -> dict[str, float]:
-        """Return, of each outcome of the last window's exposures, the share still to come."""
-        return {name: head.curve.share_to_come() for name, head in self.heads.items()}
 
     def _all_heads(self) -> dict[str, RewardHead]:
         amounts = {f"{name}/{_AMOUNT}": head for name, head in self.amounts.items()}
@@ -318,6 +319,8 @@ class Rewards:
         for number, outcome in enumerate(self.outcomes):
             head, came = self.heads[outcome.name], arrivals[number]
             if number == self._visits:
+                if not visits and not came:
+                    continue
                 mine = np.array([row for row, _ in visits], dtype=np.int64)
                 said = run_head(head, mine, fresh, came, learn)
                 none = np.zeros((len(mine), 1), np.uint8)

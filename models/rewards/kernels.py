@@ -33,6 +33,7 @@ _LAST: Final = WIDTH - 1
 _COMMON: Final = 20.0
 """How many outcomes of its own a weight needs to trust its own delays as much as everybody's."""
 _NEAR: Final = 0.02
+_EMPTY: Final = 30.0
 _BUSY: Final = 0.05
 """Part of the fastest pool's time that may pass before a weight is looked at again."""
 
@@ -68,7 +69,8 @@ def _bring_up(
         held = table[at, _POOL + pool]
         if held != 0.0:
             rate = rates[pool]
-            left = held * _decay(rate * dt)
+            # An empty pool costs nothing, and no number so small that it is slow to reckon with.
+            left = held * _decay(rate * dt) if rate * dt < _EMPTY else 0.0
             # What flows out on the way has faded since it did.
             total -= rate * (held * kept - left) / (rate - fade)
             table[at, _POOL + pool] = left

@@ -38,14 +38,14 @@ class HeadScore:
         kept = p0.astype(np.float32).astype(np.float64)
         p = np.clip(kept, _FLOOR, 1.0 - _FLOOR)
         negative = -np.log1p(-p)
-        exposed, arrived, undone = kind == EXPOSED, kind == ARRIVED, kind == UNDONE
-        change = np.where(exposed, negative, 0.0)
-        switch = -np.log(p) - negative
-        change += np.where(arrived, switch, 0.0) - np.where(undone, switch, 0.0)
-        self.n += int(exposed.sum())
-        self.positives += int(arrived.sum()) - int(undone.sum())
-        self._loss += int(np.rint(change * _GRID).sum())
-        self._predicted += int(np.rint(np.where(exposed, p, 0.0) * _GRID).sum())
+        self._loss += int(np.rint(negative[kind == EXPOSED] * _GRID).sum())
+        self._predicted += int(np.rint(p[kind == EXPOSED] * _GRID).sum())
+        self.n += int(np.count_nonzero(kind == EXPOSED))
+        for told, sign in ((kind == ARRIVED, 1), (kind == UNDONE, -1)):
+            if told.any():
+                switch = -np.log(p[told]) - negative[told]
+                self._loss += sign * int(np.rint(switch * _GRID).sum())
+                self.positives += sign * int(np.count_nonzero(told))
 
     @property
     def log_loss(self) -> float | None:

@@ -9,6 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
+from monitoring.feed import CountsFeed, feed
+from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.config import Settings, SettingsError, load_settings
 from stream.events import EVENTS
@@ -244,7 +246,14 @@ def test_the_report_shows_what_is_still_to_come() -> None:
     assert 0.0 < click["log_loss"] < 0.8
     assert 0.0 <= click["share_to_come"] < 0.3
     assert delay["log_loss"] > 0.0
-    assert partition.rewards.to_come()["click"] == click["share_to_come"]
+    partition.runner.checkpoint()
+    partition.run(shown(T + 400 * 600))
+    metrics, growing = Metrics(process=False), CountsFeed(Metrics(process=False))
+    feed(metrics, partition.pipeline.counts)
+    told = metrics.value("outcomes_to_come_ratio", ("0", "click"))
+    assert told == pytest.approx(click["share_to_come"])
+    growing.update(0, partition.pipeline.counts)
+    growing.end(0)
 
 
 def test_nothing_is_learned_when_learning_is_off() -> None:
