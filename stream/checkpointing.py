@@ -23,6 +23,7 @@ __all__ = ["RECOMMENDER_CHUNKS", "Snapshot"]
 
 _CLOCK: Final = "own/clock"
 _GOLD: Final = "own/gold"
+_DECISIONS: Final = "own/decisions"
 _SWITCHES: Final = "own/switches"
 _LAYOUT: Final = "own/layout/"
 _MODEL: Final = "own/labels/"
@@ -95,6 +96,7 @@ class Snapshot:
                 (_FORMAT, join.max_ts, join.pending, join.duplicates, join.too_late)
             ),
             _GOLD: pipeline.gold.to_bytes(),
+            _DECISIONS: pipeline.decisions.to_bytes(),
             _SWITCHES: pipeline.switches.to_bytes(),
         }
         for name, task in pipeline.labelling.tasks.items():
@@ -144,6 +146,8 @@ class Snapshot:
             _, join.max_ts, join.pending, join.duplicates, join.too_late = stored
         if _GOLD in chunks:
             pipeline.gold.load(chunks[_GOLD])
+        if _DECISIONS in chunks:
+            pipeline.decisions.load(chunks[_DECISIONS])
         if _SWITCHES in chunks:
             pipeline.switches.load(chunks[_SWITCHES])
         tasks = pipeline.labelling.tasks

@@ -17,7 +17,7 @@ from stream.assembly import open_state, pipeline_spec
 from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError
 from stream.embedded_log import EmbeddedLog
-from stream.events import CONTROL, EVENTS, GOLD, ITEMS
+from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
 from stream.metering import MeteredPipeline, ProcessMeters
 from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec
@@ -29,7 +29,7 @@ from stream.state import Epoch, StateStore
 
 __all__ = ["EmbeddedEngine", "open_embedded"]
 
-_INPUTS: Final = (CONTROL, GOLD, EVENTS)
+_INPUTS: Final = (CONTROL, GOLD, DECISIONS, EVENTS)
 _MAX_RECORDS: Final = 2_000
 _WAIT_S: Final = 0.2
 _TRIM_EVERY_S: Final = 10.0
@@ -149,7 +149,7 @@ class EmbeddedEngine:
         """Return whether everything in the log has been applied and saved."""
         return all(
             partition.saved_offsets.get(topic, 0) >= end
-            for topic in (EVENTS, GOLD)
+            for topic in (EVENTS, GOLD, DECISIONS)
             for number, end in self.log.end_offsets(topic).items()
             for partition in (self._partitions[number],)
         )
@@ -244,7 +244,7 @@ class EmbeddedEngine:
             self.metrics.add("log_trimmed_records_total", (topic,), records)
 
     def _report_lag(self) -> None:
-        for topic in (EVENTS, GOLD):
+        for topic in (EVENTS, GOLD, DECISIONS):
             oldest_s = 0.0
             for number, end in self.log.end_offsets(topic).items():
                 applied = self._partitions[number].metered.next_offsets.get(topic, 0)

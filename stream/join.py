@@ -7,17 +7,17 @@ which the models then label and learn from. See DESIGN §4, *Examples and labels
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from math import isnan
-from typing import Final, NamedTuple
+from typing import Final
 
 from monitoring.counts import JoinCounts
-from stream.decoding.fields import MAX_CONTEXT_KEYS
+from stream.decisions import Decided
 from stream.events import Interaction
-from stream.evidence import COUNT_COLUMN, SUM_COLUMN, Column, blank_row
+from stream.evidence import Column, blank_row
 from stream.ids import event_hashes, exposure_hash
-from stream.join_rules import JoinRules, TypeRule
+from stream.join_rules import Feedback, JoinRules, TypeRule, feedback
+from stream.keeping import Context, add_context, believe, forget, forget_events, show, turn
 from stream.rows import ASSESSED, CORRECT, ENGAGE, NEGATIVE, NOTHING, REASONS, REVISED, Rows
 from stream.timers import NEVER, Timers
 from stream.user_state import FINAL, OPENED, PROVISIONAL, Example, UserState
@@ -37,34 +37,10 @@ _C_PROPENSITY: Final = int(Column.PROPENSITY)
 _C_OPENED: Final = int(Column.OPENED_TS)
 _C_FIRST: Final = int(Column.FIRST_FEEDBACK_TS)
 _C_LAST: Final = int(Column.LAST_TS)
-_C_AWAY: Final = int(Column.AWAY_S)
 _C_REPEATS: Final = int(Column.REPEATS)
 _C_RATE: Final = int(Column.USER_RATE)
 _C_CLOSED: Final = int(Column.CLOSED)
-_NO_COLUMN: Final = -1
-_NO_CONTEXT: Final[dict[str, str | bool | int | float]] = {}
-
-
-class _Feedback(NamedTuple):
-    """What an event of one type does: its columns of the evidence, and its rule unpacked."""
-
-    counted: int
-    summed: int
-    window_s: float
-    starts: bool
-    positive: bool
-    negative: bool
-
-
-def _feedback(name: str, rule: TypeRule) -> _Feedback:
-    return _Feedback(
-        int(COUNT_COLUMN.get(name, Column.OTHERS)),
-        int(SUM_COLUMN.get(name, _NO_COLUMN)),
-        rule.window_s,
-        rule.starts,
-        rule.positive,
-        rule.negative,
-    )
+_NO_CONTEXT: Final[Context] = {}
 
 
 class Join:
@@ -102,7 +78,7 @@ class Join:
         self.ignored: list[Interaction] = []
         self.gone: set[bytes] = set()
         self.dirty: dict[bytes, UserState] = {}
-        self._feedback = {name: _feedback(name, rule) for name, rule in rules.types.items()}
+        self._feedback = {name: feedback(name, rule) for name, rule in rules.types.items()}
         self._max_examples = rules.max_examples
         self._awaited = rules.awaited
         self._disorder_s = rules.disorder_s
@@ -136,7 +112,7 @@ class Join:
     def apply(self, events: Sequence[Interaction], rows: Rows) -> None:
         """Apply events in order: nothing of one that was seen before, or comes too late."""
         resident, timers, dirty = self.resident, self.timers, self.dirty
-        disorder_s, feedback = self._disorder_s, self._feedback
+        disorder_s, rules = self._disorder_s, self._feedback
         max_ts = self.max_ts
         names = event_hashes([event.event_id for event in events])
         for event, name in zip(events, names, strict=True):
@@ -163,7 +139,10 @@ class Join:
             dirty[user.key] = user
             seen[name] = ts
             if not len(seen) % _LOOK_EVERY:
-                self._forget_events(seen)
+                oldest = max_ts - self._dedup_horizon_s
+                dropped = forget_events(seen, oldest, self.rules.max_event_ids, _LOOK_EVERY)
+                if dropped:
+                    self.counts.dropped["event_ids"] += dropped
             if event.segment is not None:
                 user.segment = event.segment
             rate, since_s = user.rate, ts - user.last_ts
@@ -172,29 +151,30 @@ class Join:
                 user.last_ts = ts
             user.rate = rate + 1.0
             kind = event.type
-            does = feedback.get(kind)
+            does = rules.get(kind)
             if does is not None:
                 self._answer(user, event, ts, name, does, rows)
             elif kind == "impression":
                 self._expose(user, event, ts, name, rows)
             elif kind == "search":
-                self._turn(user, None, ts)
+                turn(user, None, ts)
             else:
                 self._answer(user, event, ts, name, _UNKNOWN, rows)
             if user.due == NEVER:
                 self._schedule(user, user.last_ts + self._forget_after_s)
 
-    # --- one event ------------------------------------------------------------------------
+    def decide(self, user: UserState, decision: Decided) -> None:
+        """Believe what a decision says of exposures, those that are yet to come included."""
+        self.dirty[user.key] = user
+        rules = self.rules
+        oldest = decision.ts - rules.longest_window_s
+        dropped = believe(user, decision, oldest, rules.max_examples)
+        if dropped:
+            self.counts.dropped["decisions"] += dropped
+        if user.due == NEVER:
+            self._schedule(user, decision.ts + self._forget_after_s)
 
-    def _forget_events(self, seen: dict[int, float]) -> None:
-        """Forget the oldest event ids: at least as fast as they come, at most twice as fast."""
-        oldest = self.max_ts - self._dedup_horizon_s
-        for name in list(islice(seen, 2 * _LOOK_EVERY)):
-            if seen[name] >= oldest:
-                if len(seen) <= self.rules.max_event_ids:
-                    break
-                self.counts.dropped["event_ids"] += 1
-            del seen[name]
+    # --- one event ------------------------------------------------------------------------
 
     def _expose(
         self, user: UserState, event: Interaction, ts: float, name: int, rows: Rows
@@ -203,6 +183,7 @@ class Join:
         if request_id:
             name = exposure_hash(request_id, event.item_id)
         example = user.examples.get(name)
+        new = example is None
         if example is None:
             rules = self.rules
             due = deadline = ts + rules.exposure_window_s
@@ -211,20 +192,25 @@ class Join:
                 due = min(due, ts + rules.early_after_s)
             if due < user.due:
                 self._schedule(user, due)
-            self._turn(user, name, ts)
-            if self._awaited is not None:
-                opened = (user, example, True, "impression", ts, event.position, user.rate)
-                rows.happened.append(opened)
+            turn(user, name, ts)
         elif event.context:
             self._add_context(example, event.context)
         evidence = example.evidence
         evidence[_C_IMPRESSIONS] += 1.0
-        if event.position is not None:
-            evidence[_C_POSITION] = event.position
-        if event.propensity is not None:
-            evidence[_C_PROPENSITY] = event.propensity
-        if event.policy is not None:
-            example.policy = event.policy
+        position, shown = event.position, user.decided.get(name)
+        if shown is not None:
+            show(example, shown)
+            position = shown.position
+        else:
+            if position is not None:
+                evidence[_C_POSITION] = position
+            if event.propensity is not None:
+                evidence[_C_PROPENSITY] = event.propensity
+            if event.policy is not None:
+                example.policy = event.policy
+        if new and self._awaited is not None:
+            opened = (user, example, True, "impression", ts, position, user.rate)
+            rows.happened.append(opened)
 
     def _answer(
         self,
@@ -232,7 +218,7 @@ class Join:
         event: Interaction,
         ts: float,
         name: int,
-        does: _Feedback,
+        does: Feedback,
         rows: Rows,
     ) -> None:
         counted, summed, window_s, starts, positive, negative = does
@@ -250,6 +236,8 @@ class Join:
             example = self._open(user, event, ts, name, deadline, rows)
             if deadline < user.due:
                 self._schedule(user, deadline)
+            if name in user.decided:
+                show(example, user.decided[name])
             if self._awaited is not None:
                 rows.happened.append((user, example, True, event.type, ts, None, user.rate))
             evidence = example.evidence
@@ -257,12 +245,17 @@ class Join:
             self.counts.matched += 1
             evidence = example.evidence
             self.delays_s.append(ts - evidence[_C_OPENED])
+            if evidence[counted] > 0.0 and (
+                event.value is None
+                or (event.type == "rating" and event.value == evidence[_C_RATING])
+            ):
+                self.counts.duplicate_rewards += 1
             if event.context:
                 self._add_context(example, event.context)
             if self._awaited is not None and event.type in self._awaited:
                 rows.happened.append((user, example, False, event.type, ts, event.value, 0.0))
         if user.previous != example.hash:
-            self._turn(user, example.hash, ts)
+            turn(user, example.hash, ts)
         evidence[counted] += 1.0
         value = event.value
         if value is not None:
@@ -297,7 +290,7 @@ class Join:
         if example is None or example.stage < FINAL or example.deadline > self.watermark:
             return example
         # Past correction, though nobody had reason to forget it yet.
-        self._forget(user, [example])
+        forget(user, [example])
         return None
 
     def _open(
@@ -313,35 +306,19 @@ class Join:
         if before is not None:
             evidence[_C_REPEATS] = before.evidence[_C_REPEATS] + (1.0 if before.engaged else 0.0)
         context = event.context or _NO_CONTEXT  # never changed in place: the event's own will do
+        # A request may name an exposure that was known before; an event id names one only once.
+        revision = user.next_revision if event.request_id else 0
         example = Example(
-            name, item_id, evidence, deadline, OPENED, 0, False, b"", user.segment, context
+            name, item_id, evidence, deadline, OPENED, revision, False, b"", user.segment, context
         )
         examples[name] = latest[item_id] = example
         self.pending += 1
         return example
 
-    def _add_context(
-        self, example: Example, context: Mapping[str, str | bool | int | float]
-    ) -> None:
-        """Add what a later event says; of more keys than one event may have, the first stay."""
-        merged = {**example.context, **context}
-        excess = len(merged) - MAX_CONTEXT_KEYS
-        if excess > 0:
+    def _add_context(self, example: Example, context: Context) -> None:
+        excess = add_context(example, context)
+        if excess:
             self.counts.dropped["context_keys"] += excess
-            merged = dict(islice(merged.items(), MAX_CONTEXT_KEYS))
-        example.context = merged
-
-    def _turn(self, user: UserState, now: int | None, ts: float) -> None:
-        """Note on the previous example how soon the person turned to something else."""
-        previous, user.previous = user.previous, now
-        if previous is None or previous == now:
-            return
-        example = user.examples.get(previous)
-        if example is not None:
-            evidence = example.evidence
-            last = evidence[_C_LAST]
-            if ts >= last and isnan(evidence[_C_AWAY]):
-                evidence[_C_AWAY] = ts - last
 
     def _make_room(self, user: UserState, ts: float, rows: Rows) -> None:
         oldest = next(iter(user.examples.values()))
@@ -350,7 +327,7 @@ class Join:
             self._close(user, oldest, ts, _BOUND, rows)
         else:
             self.counts.dropped["closed_examples"] += 1
-        self._forget(user, [oldest])
+        forget(user, [oldest])
 
     # --- timers ---------------------------------------------------------------------------
 
@@ -389,7 +366,7 @@ class Join:
             if deadline <= watermark:
                 forgotten.append(example)
         if forgotten:
-            self._forget(user, forgotten)
+            forget(user, forgotten)
         due = open_due
         if due == NEVER:
             due = closed_until
@@ -414,21 +391,6 @@ class Join:
             task = NEGATIVE if evidence[_C_IMPRESSIONS] > 0 else NOTHING
         rows.add(user, example, FINAL, reason, task, ts)
 
-    def _forget(self, user: UserState, forgotten: Sequence[Example]) -> None:
-        examples, latest = user.examples, user.latest
-        for example in forgotten:
-            del examples[example.hash]
-        if not examples:
-            latest.clear()
-            return
-        gone = {example.item_id for example in forgotten if latest.get(example.item_id) is example}
-        for item_id in gone:
-            del latest[item_id]
-        # What is latest follows from what is kept: it must be the same after a restart.
-        for example in examples.values():
-            if example.item_id in gone:
-                latest[example.item_id] = example
-
     def _drop(self, user: UserState) -> None:
         """Forget a person; a blank takes their place, so that nobody asks the store for the old."""
         self.timers.drop(user.key)
@@ -439,4 +401,4 @@ class Join:
         self.bring_in(blank)
 
 
-_UNKNOWN: Final = _feedback("", TypeRule(window_s=0.0))
+_UNKNOWN: Final = feedback("", TypeRule(window_s=0.0))

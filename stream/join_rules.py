@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-__all__ = ["JoinRules", "TypeRule"]
+from stream.evidence import COUNT_COLUMN, SUM_COLUMN, Column
+
+__all__ = ["Feedback", "JoinRules", "TypeRule", "feedback"]
+
+_NO_COLUMN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,26 @@ class JoinRules:
         """Return the longest time for which any example stays open."""
         windows = [rule.window_s for rule in self.types.values()]
         return max([self.exposure_window_s, *windows])
+
+
+class Feedback(NamedTuple):
+    """What an event of one type does: its columns of the evidence, and its rule unpacked."""
+
+    counted: int
+    summed: int
+    window_s: float
+    starts: bool
+    positive: bool
+    negative: bool
+
+
+def feedback(name: str, rule: TypeRule) -> Feedback:
+    """Return what events of a type do by a rule; without a column of its own, `OTHERS` counts."""
+    return Feedback(
+        int(COUNT_COLUMN.get(name, Column.OTHERS)),
+        int(SUM_COLUMN.get(name, _NO_COLUMN)),
+        rule.window_s,
+        rule.starts,
+        rule.positive,
+        rule.negative,
+    )

@@ -21,7 +21,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from lfs.crowd import answer_key
@@ -29,16 +28,18 @@ from models.content import ContentIndex
 from monitoring.counts import PartitionGauges, StageCounts
 from stream.checkpointing import Snapshot
 from stream.control import Order, Switches
-from stream.decoding.decode import Decoded, TickAt
+from stream.decisions import DecisionQueue
+from stream.decoding.decode import Decoded
 from stream.decoding.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.effects import Effects
-from stream.events import CONTROL, DEAD_LETTER, EVENTS, GOLD, Event, Gold, LfSwitch
+from stream.events import CONTROL, DEAD_LETTER, DECISIONS, EVENTS, GOLD, Event, Gold, LfSwitch
 from stream.failing import order_record
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
 from stream.join import Join
 from stream.labelling import Labelling
 from stream.learning import Learning
+from stream.misplaced import send_on, turn_away
 from stream.numbers import Layout
 from stream.partitioning import partition_for
 from stream.peers import Peers
@@ -84,6 +85,7 @@ class PartitionPipeline:
         self.counts = StageCounts()
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
+        self.decisions = DecisionQueue()
         self.switches = Switches(spec.disabled, spec.failures)
         self.watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
         self.layout = Layout([task.layout for task in spec.tasks])
@@ -164,6 +166,8 @@ class PartitionPipeline:
             self._prepare_events(prepared)
         elif batch.topic == GOLD:
             self._prepare_gold(prepared)
+        elif batch.topic == DECISIONS:
+            self._prepare_decisions(prepared)
         elif batch.topic == CONTROL:
             prepared.orders, prepared.refused = self.switches.decode(batch)
         else:
@@ -188,6 +192,11 @@ class PartitionPipeline:
         for answer in prepared.gold:
             self.gold.push(answer)
         self.counts.consumed[GOLD] += len(prepared.gold)
+        for decision in prepared.decisions:
+            self.decisions.push(decision)
+        self.counts.consumed[DECISIONS] += len(prepared.decisions)
+        self.counts.misplaced += len(prepared.elsewhere)
+        effects.misplaced += [send_on(each, self._pseudonym) for each in prepared.elsewhere]
         for order in prepared.orders:
             self._obey(order)
             if self.partition == 0:
@@ -196,6 +205,7 @@ class PartitionPipeline:
         self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
+        self._decide_due(self.max_ts)
         self._answer_due(self.max_ts, self._rows(), effects)
         self.watch.told(effects.governance)
         self.next_offsets[prepared.topic] = prepared.next_offset
@@ -259,7 +269,7 @@ class PartitionPipeline:
             if user is not None:
                 user.touched = self._round
                 continue
-            if spec.pseudonymise and pseudonym(user_id, spec.secret) != user_id:
+            if spec.pseudonymise and self._pseudonym(user_id) != user_id:
                 # Published anew under the pseudonym before anybody owns it.
                 prepared.misplaced.add(user_id)
                 continue
@@ -275,7 +285,11 @@ class PartitionPipeline:
         # Whoever was ever saved has a timer; the others are not in the store.
         known = self.join.timers.due
         wanted = dict.fromkeys(key for key in prepared.newcomers.values() if key in known)
-        for key in (*self.join.due_by(reached), *self.gold.keys_before(reached)):
+        for key in (
+            *self.join.due_by(reached),
+            *self.gold.keys_before(reached),
+            *self.decisions.keys_before(reached),
+        ):
             user = self.join.by_key.get(key)
             if user is None:
                 wanted[key] = None
@@ -294,6 +308,26 @@ class PartitionPipeline:
         else:
             self.watch.obey(order)
 
+    def _prepare_decisions(self, prepared: Prepared) -> None:
+        prepared.decisions, prepared.elsewhere, prepared.refused = self.decisions.decode(
+            prepared.batch, self._owner
+        )
+        keys = [decision.key for decision in prepared.decisions]
+        prepared.missing = list(dict.fromkeys(k for k in keys if k not in self.join.by_key))
+
+    def _owner(self, user_id: str) -> tuple[str, bytes] | None:
+        """Return under which id and key somebody is kept; None: in another partition."""
+        spec, user_id = self.spec, self._pseudonym(user_id)
+        if spec.n_partitions > 1:
+            if partition_for(user_id.encode(), spec.n_partitions) != self.partition:
+                return None
+        return user_id, user_key(user_id, spec.secret)
+
+    def _pseudonym(self, user_id: str) -> str:
+        """Return the id that somebody has in here."""
+        spec = self.spec
+        return pseudonym(user_id, spec.secret) if spec.pseudonymise else user_id
+
     def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
         """Send a refused line to the dead letters."""
         name = rejected.field.partition(".")[0]
@@ -306,52 +340,35 @@ class PartitionPipeline:
 
     def _apply_events(self, prepared: Prepared, decoded: Decoded, effects: Effects) -> None:
         if prepared.misplaced:
-            decoded = self._turn_away(decoded, prepared.misplaced, effects)
+            decoded, sent = turn_away(decoded, prepared.misplaced, self._pseudonym)
+            self.counts.misplaced += len(sent)
+            effects.misplaced += sent
         events = decoded.events
-        join, gold, rows = self.join, self.gold, self._rows()
+        join, gold, decisions, rows = self.join, self.gold, self.decisions, self._rows()
         apply = join.apply
         before = join.duplicates + join.too_late
         start = 0
         for tick in [*decoded.ticks, None]:
             stop = tick.position if tick is not None else len(events)
-            if len(gold):
+            if len(gold) or len(decisions):
                 for at in range(start, stop):
-                    if events[at].ts > gold.first_ts:
+                    ts = events[at].ts
+                    if ts > gold.first_ts or ts > decisions.first_ts:
                         apply(events[start:at], rows)
                         start = at
-                        rows = self._answer_due(events[at].ts, rows, effects)
+                        self._decide_due(ts)
+                        if ts > gold.first_ts:
+                            rows = self._answer_due(ts, rows, effects)
             apply(events[start:stop], rows)
             start = stop
             if tick is not None:
+                self._decide_due(tick.ts)
                 rows = self._answer_due(tick.ts, rows, effects)
                 join.advance(tick.ts, rows)
         self.counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
         self.watch.events(events, join.ignored)
         join.ignored.clear()
         self._learn(rows, effects)
-
-    def _turn_away(self, decoded: Decoded, misplaced: set[str], effects: Effects) -> Decoded:
-        """Send events of users of other partitions to where they belong; return the rest."""
-        kept = Decoded()
-        ticks = iter([*decoded.ticks, TickAt(len(decoded.events) + 1, 0.0, 0)])
-        tick = next(ticks)
-        for index, event in enumerate(decoded.events):
-            while tick.position <= index:
-                kept.ticks.append(tick._replace(position=len(kept.events)))
-                tick = next(ticks)
-            if event.user_id not in misplaced:
-                kept.events.append(event)
-                continue
-            self.counts.misplaced += 1
-            owner = event.user_id
-            if self.spec.pseudonymise:
-                owner = pseudonym(owner, self.spec.secret)
-            line = msgspec.json.encode(msgspec.structs.replace(event, user_id=owner))
-            effects.misplaced.append(Outgoing(EVENTS, owner.encode(), line))
-        while tick.position <= len(decoded.events):
-            kept.ticks.append(tick._replace(position=len(kept.events)))
-            tick = next(ticks)
-        return kept
 
     def _learn(self, rows: Rows, effects: Effects) -> None:
         """Label the rows, then let the reward heads and the recommender learn."""
@@ -372,6 +389,16 @@ class PartitionPipeline:
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers
         rows.release()
+
+    def _decide_due(self, ts: float) -> None:
+        """Believe the decisions that were made before ``ts``."""
+        for decision in self.decisions.pop_before(ts):
+            user = self.join.by_key.get(decision.key)
+            if user is None:
+                user = UserState(decision.user_id, decision.key)
+                user.touched = self._round
+                self.join.bring_in(user)
+            self.join.decide(user, decision)
 
     def _answer_due(self, ts: float, rows: Rows, effects: Effects) -> Rows:
         """Apply the gold answers that lie before ``ts``, each on the labels as they stand."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from monitoring.signals import DriftRules
 from stream.control import Order
+from stream.decisions import Decided
 from stream.decoding.decode import Decoded, Decoder
 from stream.decoding.rejection import Rejected
+from stream.events import Decision
 from stream.failing import FailureRule
 from stream.gold import GoldAnswer
 from stream.join_rules import JoinRules
@@ -88,6 +90,8 @@ class Prepared:
     skipped: int = 0
     decoded: Decoded | None = None
     gold: Sequence[GoldAnswer] = ()
+    decisions: Sequence[Decided] = ()
+    elsewhere: Sequence[Decision] = ()
     orders: Sequence[Order] = ()
     refused: Sequence[Rejected] = ()
     missing: list[bytes] = field(default_factory=list)

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from stream.events import CONTROL, EVENTS, GOLD, ITEMS
+from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
 
 __all__ = ["KEPT_WHOLE", "Retention"]
 
 KEPT_WHOLE: Final = frozenset({CONTROL, ITEMS})
 """Topics of which the last word counts, however old: they are read from their beginning."""
 
-_APPLIED: Final = frozenset({EVENTS, GOLD})
+_APPLIED: Final = frozenset({EVENTS, GOLD, DECISIONS})
 _EIGHTH: Final = 8
 _MAX_RECORDS: Final = 100_000
 

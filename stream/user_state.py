@@ -12,7 +12,7 @@ import msgspec
 from models.recommender import HISTORY
 from stream.evidence import DEFAULTS, Evidence
 
-__all__ = ["EMPTY_HISTORY", "FINAL", "OPENED", "PROVISIONAL", "Example", "UserState"]
+__all__ = ["EMPTY_HISTORY", "FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState"]
 
 OPENED: Final = 0
 PROVISIONAL: Final = 1
@@ -22,8 +22,9 @@ EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
 """No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
 _HALF: Final = len(EMPTY_HISTORY) // 2
 
-USER_FORMAT: Final = 3
-"""1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed."""
+USER_FORMAT: Final = 4
+"""1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed;
+4: what was decided, and where revisions go on."""
 _NEVER: Final = float("inf")
 
 
@@ -67,6 +68,15 @@ class Example(msgspec.Struct, array_like=True, gc=False):
     reward: bytes = b""
 
 
+class Shown(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a decision says of an exposure; ``ts`` is the decision's."""
+
+    ts: float
+    position: int
+    propensity: float
+    policy: str
+
+
 class _StoredUser(msgspec.Struct, array_like=True):
     format: int
     layout: str
@@ -81,6 +91,8 @@ class _StoredUser(msgspec.Struct, array_like=True):
     seen: dict[int, float]
     examples: list[Example]
     visit: tuple[float, float, bytes] | None = None
+    next_revision: int = 0
+    decided: dict[int, Shown] = {}
 
 
 def _evidence_out(evidence: Evidence) -> bytes:
@@ -102,22 +114,29 @@ _decoder: Final = msgspec.msgpack.Decoder(_StoredUser, dec_hook=_evidence_in)
 class UserState:
     """One person, as long as a partition's cache holds them.
 
-    *State* — ``examples`` and ``latest`` are bounded by the join's rules, ``seen`` by its
-    deduplication horizon, the history by `HISTORY`.
+    *State* — ``examples``, ``latest`` and ``decided`` are bounded by the join's rules,
+    ``seen`` by its deduplication horizon, the history by `HISTORY`.
 
     Attributes
     ----------
     packed_history, history_length
         Items and weights that are there, newest first: int32, then float32.
+    next_revision
+        No example that was forgotten has had it. One that a request names may be opened again
+        after that, under the same id: its revisions go on from here.
+    decided
+        What decisions say of exposures, by the second half of the example's id.
     """
 
     __slots__ = (
+        "decided",
         "due",
         "examples",
         "history_length",
         "key",
         "last_ts",
         "latest",
+        "next_revision",
         "packed_history",
         "previous",
         "rate",
@@ -143,6 +162,8 @@ class UserState:
         self.examples: dict[int, Example] = {}
         self.latest: dict[str, Example] = {}
         self.visit: tuple[float, float, bytes] | None = None
+        self.next_revision = 0
+        self.decided: dict[int, Shown] = {}
         self.slot = -1
         self.touched = 0
 
@@ -177,6 +198,8 @@ class UserState:
                 self.seen,
                 list(self.examples.values()),
                 self.visit,
+                self.next_revision,
+                self.decided,
             )
         )
 
@@ -205,6 +228,8 @@ class UserState:
         user.due = stored.due if stored.due is not None else _NEVER
         user.seen = stored.seen
         user.visit = stored.visit
+        user.next_revision = stored.next_revision
+        user.decided = stored.decided
         for example in stored.examples:
             missing = len(DEFAULTS) - len(example.evidence)
             if missing < 0:

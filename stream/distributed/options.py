@@ -64,7 +64,7 @@ class WorkerOptions:
     kafka: KafkaConnection
     group: str = "headrace"
     instance_id: str | None = None
-    partitioned_topics: tuple[str, ...] = (EVENTS, GOLD)
+    partitioned_topics: tuple[str, ...] = (EVENTS, GOLD, DECISIONS)
     broadcast_topics: tuple[str, ...] = (CONTROL,)
     session_timeout_s: float = 10.0
     heartbeat_s: float = 1.0
@@ -119,5 +119,5 @@ def worker_options(settings: Settings, connection: KafkaConnection) -> WorkerOpt
 
 
 def worker_topics(settings: Settings) -> list[TopicSpec]:
-    """Return the topics without which a worker cannot run: all but what only the API writes."""
-    return [spec for spec in topic_plan(settings) if spec.name != DECISIONS]
+    """Return the topics without which a worker cannot run: all that there are."""
+    return topic_plan(settings)

@@ -54,6 +54,27 @@ def random_lines(seed: int, n: int, *, users: int = 12, items: int = 20) -> list
     return lines
 
 
+def decision_lines(seed: int, events: list[bytes], share: float) -> list[bytes]:
+    """Return decisions that a share of the impressions followed, made shortly before."""
+    rng = random.Random(seed)
+    decisions = []
+    for event in map(orjson.loads, events):
+        if event["type"] == "impression" and rng.random() < share:
+            place = {"item_id": event["item_id"], "position": 1, "propensity": 0.125}
+            decisions.append(
+                orjson.dumps(
+                    {
+                        "request_id": event["request_id"],
+                        "user_id": event["user_id"],
+                        "ts": event["ts"] - rng.random(),
+                        "policy": f"p{rng.randrange(3)}",
+                        "items": [place],
+                    }
+                )
+            )
+    return decisions
+
+
 def gold_lines(seed: int, events: list[bytes], n: int) -> list[bytes]:
     """Return answers about exposures of these events, given up to a day later."""
     rng = random.Random(seed)

@@ -13,13 +13,13 @@ from models import Recommender
 from stream.assembly import pipeline_spec
 from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.config import Settings
-from stream.events import EVENTS, GOLD
+from stream.events import DECISIONS, EVENTS, GOLD
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import Outgoing, RecordBatch
 from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
-from tests.replay.streams import DAY_S, START_TS, gold_lines, random_lines
+from tests.replay.streams import DAY_S, START_TS, decision_lines, gold_lines, random_lines
 
 NOW = START_TS + 1000 * DAY_S
 EPOCH = Epoch(1, "one")
@@ -121,6 +121,18 @@ def test_forgotten_people_stay_forgotten_however_the_stream_is_cut_and_saved(see
         parts = [*answers, *batches(lines, cuts)]
         assert run(tight, parts, save_every=save_every) == whole
     assert run(tight, parts, restart=True) == whole
+
+
+def test_decisions_are_believed_however_the_stream_is_cut_and_saved() -> None:
+    lines = random_lines(3, 400, users=20)
+    decisions = batches(decision_lines(3, lines, 0.5), [], DECISIONS)
+    whole = run(small_spec(), [*decisions, *batches(lines, [])])
+    assert whole != run(small_spec(), batches(lines, []))
+    rng = random.Random(3)
+    tight = small_spec(worker={"cached_users": 4})
+    for save_every, restart in ((5, False), (1, True)):
+        parts = [*decisions, *batches(lines, rng.sample(range(1, len(lines)), 15))]
+        assert run(tight, parts, save_every=save_every, restart=restart) == whole
 
 
 def test_a_crash_before_the_checkpoint_repeats_the_same_effects() -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.decisions import Decided
 from stream.decoding.fields import MAX_CONTEXT_KEYS
 from stream.events import Interaction
 from stream.evidence import Column
-from stream.ids import user_key
+from stream.ids import exposure_hash, user_key
 from stream.join import Join, JoinRules, TypeRule
 from stream.rows import REASONS, Rows
 from stream.user_state import Example, UserState
@@ -293,3 +294,73 @@ def test_whatever_arrives_the_books_balance(events: list[tuple[Any, ...]]) -> No
     world.advance(1000 * DAY_S)
     assert world.join.pending == 0
     assert not len(world.join.timers)
+
+
+def test_an_exposure_that_a_request_names_again_goes_on_with_its_revisions() -> None:
+    """Whoever keeps the last revision of a label must not keep that of the first time."""
+    world = World()
+    revisions: list[int] = []
+    for start in (0.0, 100 * 3600.0, 200 * 3600.0):
+        for rows in (
+            world.event("impression", start, request_id="r"),
+            world.event("click", start + 5.0, request_id="r"),
+            world.advance(start + 90 * 3600.0),
+        ):
+            if len(rows):
+                revisions += [r for r in rows.columns.revision.tolist() if r >= 0]
+        assert not world.examples()
+    assert len(revisions) >= 3
+    assert revisions == sorted(set(revisions))
+
+
+def decision(ts: float, propensity: float, policy: str, request: str = "r") -> Decided:
+    return Decided(
+        ts, 0, 1, user_key("u"), "u", policy, ((exposure_hash(request, "i"), 2, propensity),)
+    )
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the impression", "after it"])
+@pytest.mark.parametrize("opened_by", ["impression", "click"])
+def test_a_decision_is_believed_over_what_the_client_echoes(late: bool, opened_by: str) -> None:
+    world = World()
+    world.event("search", 0.0)
+    user = world.join.resident["u"]
+    if not late:
+        world.join.decide(user, decision(1.0, 0.25, "softmax"))
+    echo = {"position": 9, "propensity": 1.0, "policy": "x"} if opened_by == "impression" else {}
+    world.event(opened_by, 2.0, request_id="r", **echo)
+    if late:
+        world.join.decide(user, decision(1.0, 0.25, "softmax"))
+    world.event("impression", 3.0, request_id="r", position=8, propensity=0.9, policy="y")
+    [example] = world.examples()
+    assert example.evidence[Column.POSITION] == 2.0
+    assert example.evidence[Column.PROPENSITY] == 0.25
+    assert example.policy == "softmax"
+
+
+def test_decisions_are_kept_for_as_long_as_an_exposure_and_no_more_than_examples() -> None:
+    world = World(rules(max_examples=3))
+    world.event("search", 0.0)
+    user = world.join.resident["u"]
+    for number in range(10):
+        world.join.decide(user, decision(float(number), 0.5, "p", f"r{number}"))
+    assert [shown.ts for shown in user.decided.values()] == [7.0, 8.0, 9.0]
+    assert world.join.counts.dropped["decisions"] == 7
+    world.join.decide(user, decision(30 * 86_400.0 + 10.0, 0.5, "p", "new"))
+    assert len(user.decided) == 1
+
+
+def test_feedback_that_says_nothing_new_is_counted() -> None:
+    world = World()
+    world.event("impression", 0.0, request_id="r")
+    for kind, value in [
+        ("click", None),
+        ("click", None),
+        ("rating", 4.0),
+        ("rating", 4.0),
+        ("rating", 5.0),
+        ("dwell", 3.0),
+        ("dwell", 4.0),
+    ]:
+        world.event(kind, 1.0, request_id="r", value=value)
+    assert world.join.counts.duplicate_rewards == 2

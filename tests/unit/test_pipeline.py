@@ -13,8 +13,9 @@ import pytest
 
 from stream.assembly import pipeline_spec
 from stream.config import Settings
-from stream.events import EVENTS, GOLD
+from stream.events import DECISIONS, EVENTS, GOLD
 from stream.ids import example_id, user_key
+from stream.partitioning import partition_for
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.quality import LabelQuality
 from stream.records import RecordBatch
@@ -299,18 +300,21 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
         UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
 
 
-@pytest.mark.parametrize("older", [1, 2])
+@pytest.mark.parametrize("older", [1, 2, 3])
 def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
     partition = Partition(spec())
     partition.run(event(1, "impression", T), event(2, "click", T + 1.5))
     partition.runner.checkpoint()
     now = partition.users()[user_key("u")]
     fields = msgspec.msgpack.decode(now)
-    assert fields[0] == USER_FORMAT == 3
+    assert fields[0] == USER_FORMAT == 4
     fields[0] = older
-    # Up to format 2 a history was stored at full width, whatever was in it.
-    fields[6] = UserState.from_bytes(now, user_key("u"))[0].history
-    assert len(fields[6]) == len(EMPTY_HISTORY)
+    # Before format 4 nobody kept decisions, or where revisions go on.
+    del fields[13:]
+    if older <= 2:
+        # Up to format 2 a history was stored at full width, whatever was in it.
+        fields[6] = UserState.from_bytes(now, user_key("u"))[0].history
+        assert len(fields[6]) == len(EMPTY_HISTORY)
     if older == 1:
         for example in fields[11]:
             example[2] = np.frombuffer(example[2], dtype="<f8").tolist()
@@ -329,3 +333,56 @@ def test_quality_is_the_same_after_bytes() -> None:
     again = LabelQuality.from_bytes(quality.to_bytes())
     assert again.to_bytes() == quality.to_bytes()
     assert again.with_lfs(["b@1", "a@1"]).lf_gold.tolist() == [[0, 0], [1, 1]]
+
+
+def made(ts: float, user: str = "u", request: str = "r", propensity: float = 0.25) -> bytes:
+    place = {"item_id": "i", "position": 1, "propensity": propensity}
+    return orjson.dumps(
+        {"request_id": request, "user_id": user, "ts": ts, "policy": "softmax", "items": [place]}
+    )
+
+
+def test_it_does_not_matter_which_topic_was_fetched_first() -> None:
+    """A decision waits for the first event after it; who was never heard of is no exception."""
+    shown = [
+        event(n, "impression", T + n, user, request_id="r", propensity=1.0)
+        for n, user in ((1, "u"), (2, "v"))
+    ]
+    clicks = [event(3, "click", T + 3.0, request_id="r")]
+    early, late, between = (Partition(spec()) for _ in range(3))
+    early.run(made(T - 5.0), made(T - 4.0, "v"), topic=DECISIONS)
+    assert early.pipeline.counts.consumed[DECISIONS] == 2
+    early.runner.checkpoint()
+    assert not early.users(), "it waits"
+    early = Partition(spec(), early.store)
+    early.run(*shown, *clicks)
+    late.run(*shown, *clicks)
+    late.run(made(T - 5.0), made(T - 4.0, "v"), topic=DECISIONS)
+    between.run(*shown[:1])
+    between.run(made(T - 5.0), made(T - 4.0, "v"), topic=DECISIONS)
+    between.run(*shown[1:], *clicks)
+    for one in (early, late, between):
+        one.runner.checkpoint()
+        assert len(one.users()) == 2
+        for key, data in one.users().items():
+            [example] = UserState.from_bytes(data, key)[0].examples.values()
+            assert (example.evidence[20], example.policy) == (0.25, "softmax")
+
+
+def test_a_decision_about_somebody_elsewhere_is_sent_on() -> None:
+    of = pipeline_spec(Settings(), partitions=8)
+    home = partition_for(b"u", 8)
+    for number in range(8):
+        pipeline = PartitionPipeline(of, number)
+        batch = RecordBatch(DECISIONS, number, [0], [made(T)], [NOW])
+        effects = pipeline.process(pipeline.prepare(batch), {})
+        sent = [(record.topic, record.key) for record in effects.outgoing()]
+        assert sent == ([] if number == home else [(DECISIONS, b"u")])
+        if number != home:
+            again = RecordBatch(DECISIONS, home, [0], [effects.outgoing()[0].value], [NOW])
+            assert len(PartitionPipeline(of, home).prepare(again).decisions) == 1
+
+
+def test_a_decision_that_is_none_becomes_a_dead_letter() -> None:
+    [letter] = Partition(spec()).run(b'{"request_id":"r","user_id":"u","ts":1}', topic=DECISIONS)
+    assert letter["field"] == "policy"
