@@ -216,5 +216,16 @@ def _windows() -> Row:
                 runbook="WatermarkStalled",
                 width=8,
             ),
+            graph(
+                "Late outcomes still to come",
+                "Of what the exposures of the last window will bring, by what the delay curve says; "
+                "mean of the partitions. Predictions hold it already, raw counts do not.",
+                "percentunit",
+                Query(
+                    f"avg by (outcome) (headrace_outcomes_to_come_ratio{{{_S}}})",
+                    "{{outcome}}",
+                ),
+                width=24,
+            ),
         ],
     )
