@@ -218,7 +218,7 @@ def _windows() -> Row:
             ),
             graph(
                 "Late outcomes still to come",
-                "Of what the exposures of the last window will bring, by what the delay curve says; "
+                "Of what the exposures of the last window will bring, by the delay curve; "
                 "mean of the partitions. Predictions hold it already, raw counts do not.",
                 "percentunit",
                 Query(
