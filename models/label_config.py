@@ -46,7 +46,6 @@ def default_config(
         pair_floor=0.25,
         # Gold is not forgotten.
         gold_half_life=float("inf"),
-        gold_boost=3.0,
         prior_strength=10.0,
         crowd_prior_strength=100.0,
         balance_strength=200.0,

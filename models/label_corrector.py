@@ -122,8 +122,8 @@ def fit_corrector(answers: Answers, size: int, tables: Tables, config: Config) -
     posterior = np.empty(k_n)
     for i in range(size):
         row = answers.votes[i]
-        n = find_votes(row, k_n, tables, columns, shares)
-        judge(row, n, columns, shares, tables, score, posterior)
+        n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
+        judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
         for k in range(k_n):
             base = tables.log_prior[k]
             offsets[i, k] = base + (score[k] - base) / tables.scalars[0]

@@ -41,7 +41,7 @@ def learn_gold_row(
     prior: FloatArray,
     forms: IntArray,
 ) -> None:
-    """Replace an example's posterior by its answer, and count the answer ``gold_boost`` times.
+    """Replace an example's posterior by its answer.
 
     ``believed`` is the posterior that the sums hold of it, if ``known``; else the present one
     takes its place. An answer whose inclusion probability is unknown (0 or NaN) was chosen for
@@ -54,8 +54,8 @@ def learn_gold_row(
     shares = np.empty(m)
     score = np.empty(k_n)
     posterior = np.empty(k_n)
-    n = find_votes(row, k_n, tables, columns, shares)
-    judge(row, n, columns, shares, tables, score, posterior)
+    n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
+    judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
     if not known:
         believed[:] = posterior
     change = -believed
@@ -69,13 +69,7 @@ def learn_gold_row(
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
-    add_counts(row, change, factor, own)
-    if inclusion > 0.0:
-        size = own.gold_size[0] + other.gold_size[0]
-        number = own.gold_size[2] + other.gold_size[2]
-        change[:] = 0.0
-        change[label] = config.gold_boost / inclusion * number / size
-        add_counts(row, change, factor, own)
+    add_counts(row, change, factor, own.counts, own.mass)
     believed[:] = 0.0
     believed[label] = 1.0
     place = answers.total[0] % answers.label.shape[0]

@@ -9,16 +9,16 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_pairs import build_pairs, pair_width
+from models.label_pairs import build_pairs, learn_pairs, pair_width
 from models.label_replay import find_recent, replay_start
 from models.label_rows import (
     add_belief,
     add_counts,
+    fill_fair,
     fill_inverse,
     find_votes,
     judge,
     learn_evidence,
-    learn_pairs,
     publish,
 )
 from models.label_tables import build_tables
@@ -90,7 +90,8 @@ def start_block(
     """Bring the sums to the present and derive the tables of the next block."""
     fold_evidence(own, other, tables, config)
     scale_sums(own, config, age, tables.weight)
-    scale_sums(other, config, age, tables.weight)
+    if other.mass.max() > 0.0 or other.gold_size[2] > 0.0:
+        scale_sums(other, config, age, tables.weight)
     tables.weight[:] = 1.0
     build_tables(own, other, tables, config, prior, forms)
     if config.use_pairs:
@@ -143,16 +144,21 @@ def step_rows(
     shares = np.empty(m)
     score = np.empty(k_n)
     posterior = np.empty(k_n)
-    leave = np.empty(k_n)
+    fair = np.empty(k_n)
+    fill_fair(tables, prior, fair)
+    scratch = np.empty((4, k_n))
     inverse = np.empty((m, k_n))
     factor = np.empty(h_n)
     limit = min(m, pair_width(own))
     for i in range(first, n):
         row = votes[i]
-        n_votes = find_votes(row, k_n, tables, columns, shares)
-        judge(row, n_votes, columns, shares, tables, score, posterior)
+        n_votes = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
+        judge(row, n_votes, columns, shares, tables.log_prior, tables.log_like, score, posterior)
         if proba.shape[0] > 0:
-            publish(row, n_votes, columns, shares, tables, score, proba[i], weights[i])
+            publish(
+                row, n_votes, columns, shares, tables.log_prior, tables.log_like,
+                tables.corrector, tables.scalars, score, scratch, proba[i], weights[i],
+            )  # fmt: skip
         e = example[i]
         clock[i] = counters[1]
         if not emit[i]:
@@ -179,14 +185,26 @@ def step_rows(
             age = counters[1] - ex_clock[e]
             for h in range(h_n):
                 factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
-            add_counts(ex_votes[e], ex_proba[e], factor, own)
-            add_belief(ex_proba[e], factor, own, tables, prior, leave)
+            add_counts(ex_votes[e], ex_proba[e], factor, own.counts, own.mass)
+            add_belief(ex_proba[e], factor, own.belief, fair)
             for h in range(h_n):
                 factor[h] = -factor[h]
-            add_counts(row, posterior, factor, own)
-            add_belief(posterior, factor, own, tables, prior, leave)
-            fill_inverse(row, n_votes, columns, shares, tables, inverse)
-            learn_evidence(row, ex_votes[e], n_votes, columns, inverse, posterior, own, tables)
+            add_counts(row, posterior, factor, own.counts, own.mass)
+            add_belief(posterior, factor, own.belief, fair)
+            fill_inverse(row, n_votes, columns, shares, tables.log_like, inverse)
+            learn_evidence(
+                row,
+                ex_votes[e],
+                n_votes,
+                columns,
+                inverse,
+                posterior,
+                own.cast,
+                own.evidence,
+                tables.bank,
+                tables.product,
+                tables.voted,
+            )
             ex_votes[e] = row
             ex_proba[e] = posterior
             if place >= 0:
@@ -196,12 +214,34 @@ def step_rows(
         ex_votes[e] = -1
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
-        add_counts(row, posterior, tables.weight, own)
-        add_belief(posterior, tables.weight, own, tables, prior, leave)
-        fill_inverse(row, n_votes, columns, shares, tables, inverse)
-        learn_evidence(row, ex_votes[e], n_votes, columns, inverse, posterior, own, tables)
+        add_counts(row, posterior, tables.weight, own.counts, own.mass)
+        add_belief(posterior, tables.weight, own.belief, fair)
+        fill_inverse(row, n_votes, columns, shares, tables.log_like, inverse)
+        learn_evidence(
+            row,
+            ex_votes[e],
+            n_votes,
+            columns,
+            inverse,
+            posterior,
+            own.cast,
+            own.evidence,
+            tables.bank,
+            tables.product,
+            tables.voted,
+        )
         if config.use_pairs:
-            learn_pairs(row, n_votes, columns, inverse, posterior, own, tables, limit)
+            learn_pairs(
+                row,
+                n_votes,
+                columns,
+                inverse,
+                posterior,
+                own.pairs,
+                tables.agree,
+                tables.given_vote,
+                limit,
+            )
         counters[0] += 1
         counters[1] += 1
         counters[2] += 1
@@ -227,6 +267,7 @@ def step_rows(
                 replay_start(
                     counters[6], counters[1], recent, own, other, tables, config, prior, forms
                 )
+            fill_fair(tables, prior, fair)
             if counters[4] > 0:
                 return i + 1
     return n

@@ -70,7 +70,6 @@ class Config(NamedTuple):
     pair_z: float
     pair_floor: float
     gold_half_life: float
-    gold_boost: float
     prior_strength: float
     crowd_prior_strength: float
     balance_strength: float
@@ -177,12 +176,12 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
     )
 
 
-def new_recent(m: int, n_classes: int) -> Recent:
+def new_recent(m: int, n_classes: int, size: int = REPLAY_SIZE) -> Recent:
     """Return room for the first examples."""
     return Recent(
-        votes=np.full((REPLAY_SIZE, m), -1, dtype=np.int8),
-        posterior=np.zeros((REPLAY_SIZE, n_classes)),
-        clock=np.zeros(REPLAY_SIZE, dtype=np.int64),
+        votes=np.full((size, m), -1, dtype=np.int8),
+        posterior=np.zeros((size, n_classes)),
+        clock=np.zeros(size, dtype=np.int64),
     )
 
 

@@ -43,8 +43,7 @@ Column = TypeVar(
 
 def _own_layout(array: Column) -> Column:
     """Return the array in the one layout that the loop is compiled for, or a copy in it."""
-    flags = array.flags
-    return array if flags.c_contiguous and flags.writeable else array.copy()
+    return array if array.flags.carray else array.copy()
 
 
 class StepResult(NamedTuple):
@@ -283,7 +282,7 @@ class LabelModel:
 
         ``inclusion`` is the probability with which each example was chosen to be asked about;
         0 says that it is not known, as when the model's doubt alone chose it. Class balance,
-        temperature, gold accuracy and the extra weight of gold use 1 / inclusion.
+        temperature and gold accuracy use 1 / inclusion.
         """
         matrix = read_votes(votes, len(self.lf_names))
         n = len(matrix)

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import CROWD, Config, Sums, Tables
+from models.label_layout import CROWD, Config, FloatArray, Sums, Tables
 
-__all__ = ["build_pairs", "pair_width"]
+__all__ = ["build_pairs", "learn_pairs", "pair_width"]
 
 IntArray = npt.NDArray[np.int64]
+VoteArray = npt.NDArray[np.int8]
 
+NOT_DERIVED = -1.0
+"""Stands where the agreement of a pair that never voted together would."""
 COMMON_ROOM = 100.0
 """Agreements that stand for no excess, before any are seen."""
 
@@ -22,6 +25,54 @@ COMMON_ROOM = 100.0
 def pair_width(sums: Sums) -> int:
     """Return how many columns have pairwise statistics."""
     return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
+
+
+@njit()
+def agreement(w: int, v: int, k: int, given_vote: FloatArray) -> float:
+    """Return the chance that independent votes of two columns agree, given the class."""
+    total = 0.0
+    for label in range(given_vote.shape[1]):
+        total += given_vote[w, label, k] * given_vote[v, label, k]
+    return total
+
+
+@njit()
+def learn_pairs(
+    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    inverse: FloatArray,
+    posterior: FloatArray,
+    pairs: FloatArray,
+    agree: FloatArray,
+    given_vote: FloatArray,
+    limit: int,
+) -> None:
+    """Compare each pair's agreement with what its accuracies explain, leaving both out."""
+    k_n = posterior.shape[0]
+    for b in range(1, n):
+        v = columns[b]
+        if v >= limit:
+            break
+        first = v * (v - 1) // 2
+        for a in range(b):
+            w = columns[a]
+            p = first + w
+            if agree[p, 0] == NOT_DERIVED:
+                for k in range(k_n):
+                    agree[p, k] = agreement(w, v, k, given_vote)
+            total = 0.0
+            expected = 0.0
+            for k in range(k_n):
+                r = posterior[k] * inverse[a, k] * inverse[b, k]
+                total += r
+                expected += r * agree[p, k]
+            expected /= total
+            if row[w] == row[v]:
+                pairs[p, 0] += 1.0
+            pairs[p, 1] += expected
+            pairs[p, 2] += 1.0 - expected
+            pairs[p, 3] += expected * (1.0 - expected)
 
 
 @njit()
@@ -73,13 +124,19 @@ def build_pairs(
         first = v * (v - 1) // 2
         for w in range(v):
             p = first + w
-            for k in range(k_n):
-                total = 0.0
-                for label in range(k_n):
-                    total += tables.given_vote[w, label, k] * tables.given_vote[v, label, k]
-                tables.agree[p, k] = total
-            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
             room = own.pairs[p, 2] + other.pairs[p, 2]
+            if room <= 0.0:
+                # Never seen together: most pairs of a wide task. See `learn_pairs`.
+                tables.agree[p, 0] = NOT_DERIVED
+                rho = common if forms[w] == CROWD and forms[v] == CROWD else 0.0
+                if rho > 0.0:
+                    found = 1.0
+                tables.rho[w, v] = rho
+                tables.rho[v, w] = rho
+                continue
+            for k in range(k_n):
+                tables.agree[p, k] = agreement(w, v, k, tables.given_vote)
+            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
             spread = own.pairs[p, 3] + other.pairs[p, 3]
             if forms[w] == CROWD and forms[v] == CROWD:
                 noise = spread + config.crowd_shrinkage

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_pairs import build_pairs, pair_width
-from models.label_rows import add_belief, add_counts, fill_inverse, find_votes, judge, learn_pairs
+from models.label_pairs import build_pairs, learn_pairs, pair_width
+from models.label_rows import add_belief, add_counts, fill_fair, fill_inverse, find_votes, judge
 from models.label_tables import build_tables
 
 __all__ = ["find_recent", "replay_start"]
@@ -57,16 +57,18 @@ def replay_start(
     score = np.empty(k_n)
     posterior = np.empty(k_n)
     change = np.empty(k_n)
+    fair = np.empty(k_n)
     inverse = np.empty((m, k_n))
     factor = np.empty(h_n)
     width = min(m, pair_width(own))
     for _ in range(config.replay_passes):
         own.pairs[:, :] = 0.0
         own.belief[:, :] = 0.0
+        fill_fair(tables, prior, fair)
         for i in range(size):
             row = recent.votes[i]
-            n = find_votes(row, k_n, tables, columns, shares)
-            judge(row, n, columns, shares, tables, score, posterior)
+            n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
+            judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
             for h in range(h_n):
                 age = now - recent.clock[i]
                 factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
@@ -79,11 +81,21 @@ def replay_start(
                 for k in range(k_n):
                     change[k] = posterior[k] - recent.posterior[i, k]
                     recent.posterior[i, k] = posterior[k]
-                add_counts(row, change, factor, own)
-            add_belief(posterior, factor, own, tables, prior, change)
+                add_counts(row, change, factor, own.counts, own.mass)
+            add_belief(posterior, factor, own.belief, fair)
             if config.use_pairs:
-                fill_inverse(row, n, columns, shares, tables, inverse)
-                learn_pairs(row, n, columns, inverse, posterior, own, tables, width)
+                fill_inverse(row, n, columns, shares, tables.log_like, inverse)
+                learn_pairs(
+                    row,
+                    n,
+                    columns,
+                    inverse,
+                    posterior,
+                    own.pairs,
+                    tables.agree,
+                    tables.given_vote,
+                    width,
+                )
         build_tables(own, other, tables, config, prior, forms)
         if config.use_pairs:
             build_pairs(own, other, tables, config, forms, width)

@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import FloatArray, Sums, Tables
+from models.label_layout import FloatArray, Tables
 
 __all__ = [
     "add_belief",
     "add_counts",
     "at_prior",
+    "fill_fair",
     "fill_inverse",
     "find_votes",
     "judge",
     "learn_evidence",
-    "learn_pairs",
     "publish",
 ]
 
@@ -48,7 +48,12 @@ def _softmax(score: FloatArray, out: FloatArray) -> None:
 
 @njit()
 def find_votes(
-    row: VoteArray, n_classes: int, tables: Tables, columns: IntArray, shares: FloatArray
+    row: VoteArray,
+    n_classes: int,
+    rho: FloatArray,
+    any_rho: float,
+    columns: IntArray,
+    shares: FloatArray,
 ) -> int:
     """List the columns that voted and each one's share (1 / (1 + Σ rho)); return how many."""
     n = 0
@@ -56,11 +61,11 @@ def find_votes(
         if 0 <= row[w] < n_classes:
             columns[n] = w
             n += 1
-    if tables.scalars[2] > 0.0:
+    if any_rho > 0.0:
         for a in range(n):
             total = 1.0
             for b in range(n):
-                total += tables.rho[columns[a], columns[b]]
+                total += rho[columns[a], columns[b]]
             shares[a] = 1.0 / total
     else:
         for a in range(n):
@@ -74,19 +79,20 @@ def judge(
     n: int,
     columns: IntArray,
     shares: FloatArray,
-    tables: Tables,
+    log_prior: FloatArray,
+    log_like: FloatArray,
     score: FloatArray,
     posterior: FloatArray,
 ) -> None:
     """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``."""
     k_n = score.shape[0]
     for k in range(k_n):
-        score[k] = tables.log_prior[k]
+        score[k] = log_prior[k]
     for a in range(n):
         w = columns[a]
         label = row[w]
         for k in range(k_n):
-            score[k] += shares[a] * tables.log_like[w, label, k]
+            score[k] += shares[a] * log_like[w, label, k]
     _softmax(score, posterior)
 
 
@@ -96,8 +102,12 @@ def publish(
     n: int,
     columns: IntArray,
     shares: FloatArray,
-    tables: Tables,
+    log_prior: FloatArray,
+    log_like: FloatArray,
+    corrector: FloatArray,
+    scalars: FloatArray,
     score: FloatArray,
+    scratch: FloatArray,
     proba: FloatArray,
     weights: FloatArray,
 ) -> None:
@@ -105,18 +115,19 @@ def publish(
 
     The weights and the prior's log-odds sum to the posterior's. With more than two classes the
     gain in log-odds is split along the straight path from the prior (Aumann-Shapley).
+    ``scratch`` is (4, K).
     """
     k_n = score.shape[0]
-    temper = 1.0 / tables.scalars[0]
-    corrected = tables.scalars[1] > 0.0
-    final = np.empty(k_n)
+    temper = 1.0 / scalars[0]
+    corrected = scalars[1] > 0.0
+    final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
     for k in range(k_n):
-        final[k] = tables.log_prior[k] + (score[k] - tables.log_prior[k]) * temper
+        final[k] = log_prior[k] + (score[k] - log_prior[k]) * temper
         if corrected:
-            final[k] += tables.corrector[0, k]
+            final[k] += corrector[0, k]
             for a in range(n):
                 w = columns[a]
-                final[k] += tables.corrector[1 + w * k_n + row[w], k]
+                final[k] += corrector[1 + w * k_n + row[w], k]
     _softmax(final, proba)
     best = 0
     for k in range(1, k_n):
@@ -125,14 +136,12 @@ def publish(
     weights[:] = 0.0
     if k_n == 1 or n == 0:
         return
-    base = np.empty(k_n)
     for k in range(k_n):
-        base[k] = tables.log_prior[k]
-    mix = np.zeros(k_n)
+        base[k] = log_prior[k]
+        mix[k] = 0.0
     if k_n == BINARY:
         mix[1 - best] = 1.0
     else:
-        other = np.empty(k_n)
         for step in range(3):
             at = (0.1127016653792583, 0.5, 0.8872983346207417)[step]
             share = (5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0)[step]
@@ -154,9 +163,9 @@ def publish(
         label = row[w]
         gain = 0.0
         for k in range(k_n):
-            part = shares[a] * tables.log_like[w, label, k] * temper
+            part = shares[a] * log_like[w, label, k] * temper
             if corrected:
-                part += tables.corrector[1 + w * k_n + label, k]
+                part += corrector[1 + w * k_n + label, k]
             gain += part if k == best else -mix[k] * part
         weights[w] = gain
         explained += gain
@@ -180,26 +189,19 @@ def _log_odds(score: FloatArray, best: int) -> float:
 
 
 @njit()
-def _fold_row(w: int, sums: Sums, tables: Tables) -> None:
-    for h in range(tables.product.shape[1]):
-        sums.evidence[w, h] += math.log(tables.product[w, h])
-        tables.product[w, h] = 1.0
-
-
-@njit()
 def fill_inverse(
     row: VoteArray,
     n: int,
     columns: IntArray,
     shares: FloatArray,
-    tables: Tables,
+    log_like: FloatArray,
     inverse: FloatArray,
 ) -> None:
     """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K)."""
     for a in range(n):
         w = columns[a]
         for k in range(inverse.shape[1]):
-            inverse[a, k] = math.exp(-shares[a] * tables.log_like[w, row[w], k])
+            inverse[a, k] = math.exp(-shares[a] * log_like[w, row[w], k])
 
 
 @njit()
@@ -210,14 +212,17 @@ def learn_evidence(
     columns: IntArray,
     inverse: FloatArray,
     posterior: FloatArray,
-    sums: Sums,
-    tables: Tables,
+    cast: FloatArray,
+    evidence: FloatArray,
+    bank: FloatArray,
+    product: FloatArray,
+    voted: FloatArray,
 ) -> None:
     """Score each half-life's prediction of a vote by the posterior without that vote.
 
     ``label_of`` holds the votes already learned: those are not scored again.
     """
-    k_n, h_n = posterior.shape[0], tables.weight.shape[0]
+    k_n, h_n = posterior.shape[0], product.shape[1]
     for a in range(n):
         w = columns[a]
         label = row[w]
@@ -230,51 +235,25 @@ def learn_evidence(
         for h in range(h_n):
             p = 0.0
             for k in range(k_n):
-                p += posterior[k] * inverse[a, k] * tables.bank[w, label, h, k]
-            tables.product[w, h] *= max(p / total, 1e-6)
-            low = min(low, tables.product[w, h])
-        tables.voted[w] += 1.0
-        sums.cast[w] += 1.0
+                p += posterior[k] * inverse[a, k] * bank[w, label, h, k]
+            product[w, h] *= max(p / total, 1e-6)
+            low = min(low, product[w, h])
+        voted[w] += 1.0
+        cast[w] += 1.0
         if low < FOLD_BELOW:
-            _fold_row(w, sums, tables)
+            for h in range(h_n):
+                evidence[w, h] += math.log(product[w, h])
+                product[w, h] = 1.0
 
 
 @njit()
-def learn_pairs(
+def add_counts(
     row: VoteArray,
-    n: int,
-    columns: IntArray,
-    inverse: FloatArray,
     posterior: FloatArray,
-    sums: Sums,
-    tables: Tables,
-    limit: int,
+    factor: FloatArray,
+    counts: FloatArray,
+    mass: FloatArray,
 ) -> None:
-    """Compare each pair's agreement with what its accuracies explain, leaving both out."""
-    k_n = posterior.shape[0]
-    for b in range(1, n):
-        v = columns[b]
-        if v >= limit:
-            break
-        first = v * (v - 1) // 2
-        for a in range(b):
-            w = columns[a]
-            total = 0.0
-            expected = 0.0
-            for k in range(k_n):
-                r = posterior[k] * inverse[a, k] * inverse[b, k]
-                total += r
-                expected += r * tables.agree[first + w, k]
-            expected /= total
-            if row[w] == row[v]:
-                sums.pairs[first + w, 0] += 1.0
-            sums.pairs[first + w, 1] += expected
-            sums.pairs[first + w, 2] += 1.0 - expected
-            sums.pairs[first + w, 3] += expected * (1.0 - expected)
-
-
-@njit()
-def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: Sums) -> None:
     """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
     k_n, h_n = posterior.shape[0], factor.shape[0]
     for w in range(row.shape[0]):
@@ -282,10 +261,10 @@ def add_counts(row: VoteArray, posterior: FloatArray, factor: FloatArray, sums: 
         if 0 <= label < k_n:
             for h in range(h_n):
                 for k in range(k_n):
-                    sums.counts[w, label, h, k] += factor[h] * posterior[k]
+                    counts[w, label, h, k] += factor[h] * posterior[k]
     for h in range(h_n):
         for k in range(k_n):
-            sums.mass[h, k] += factor[h] * posterior[k]
+            mass[h, k] += factor[h] * posterior[k]
 
 
 @njit()
@@ -300,19 +279,23 @@ def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: Floa
 
 
 @njit()
+def fill_fair(tables: Tables, prior: FloatArray, fair: FloatArray) -> None:
+    """Write what turns a posterior into one under the configured balance into ``fair``."""
+    for k in range(prior.shape[0]):
+        fair[k] = prior[k] * math.exp(-tables.log_prior[k])
+
+
+@njit()
 def add_belief(
-    posterior: FloatArray,
-    factor: FloatArray,
-    sums: Sums,
-    tables: Tables,
-    prior: FloatArray,
-    fair: FloatArray,
+    posterior: FloatArray, factor: FloatArray, belief: FloatArray, fair: FloatArray
 ) -> None:
     """Add what the votes of one example say under the configured balance, ``factor`` times.
 
     Gold corrects the mean of it; both must mean the same whatever balance gold has led to.
     """
-    at_prior(posterior, tables, prior, fair)
+    total = 0.0
+    for k in range(posterior.shape[0]):
+        total += posterior[k] * fair[k]
     for h in range(factor.shape[0]):
         for k in range(posterior.shape[0]):
-            sums.belief[h, k] += factor[h] * fair[k]
+            belief[h, k] += factor[h] * posterior[k] * fair[k] / total

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from models.label_entry import Arrays, Handle, bind, fold, rebuild, scale
 from models.label_layout import (
+    REPLAY_SIZE,
     Answers,
     Config,
     FloatArray,
@@ -58,7 +58,7 @@ class LabelState:
     answers: Answers
     waiting: bytes | None = None
     _handle: Handle | None = None
-    _bound: tuple[Any, ...] = ()
+    _bound: Arrays | None = None
 
     @classmethod
     def empty(cls, config: Config, prior: FloatArray, block: int) -> LabelState:
@@ -73,7 +73,8 @@ class LabelState:
             own=new_sums(0, k, h),
             other=new_sums(0, k, h),
             tables=new_tables(0, k, h),
-            recent=new_recent(0, k),
+            # Only annotators' first examples get a second look.
+            recent=new_recent(0, k, REPLAY_SIZE if config.learn_balance else 0),
             answers=new_answers(0),
         )
 
@@ -84,19 +85,29 @@ class LabelState:
 
     def handle(self) -> Handle:
         """Return the arrays as compiled functions take them."""
-        arrays = Arrays(
-            self.counters,
-            self.recent,
-            self.own,
-            self.other,
-            self.tables,
-            self.config,
-            self.prior,
-            self.forms,
-            self.answers,
-        )
-        if self._handle is None or any(map(is_not, self._bound, arrays)):
-            self._handle, self._bound = bind(arrays), arrays
+        bound = self._bound
+        if (
+            bound is None
+            or self._handle is None
+            or bound.own is not self.own
+            or bound.other is not self.other
+            or bound.tables is not self.tables
+            or bound.recent is not self.recent
+            or bound.answers is not self.answers
+            or bound.forms is not self.forms
+        ):
+            self._bound = Arrays(
+                self.counters,
+                self.recent,
+                self.own,
+                self.other,
+                self.tables,
+                self.config,
+                self.prior,
+                self.forms,
+                self.answers,
+            )
+            self._handle = bind(self._bound)
         return self._handle
 
     def rebuild(self) -> None:
@@ -116,7 +127,7 @@ class LabelState:
         self.forms = np.concatenate([self.forms, np.array(forms, dtype=np.int64)])
         self.own = widen_sums(self.own, m)
         self.other = widen_sums(self.other, m)
-        votes = new_recent(m, k).votes
+        votes = new_recent(m, k, len(self.recent.votes)).votes
         votes[:, :old] = self.recent.votes
         self.recent = self.recent._replace(votes=votes)
         votes = new_answers(m).votes

@@ -28,15 +28,29 @@ def build_tables(
     h_n, k_n = own.mass.shape
     population = _population(own, other, config, forms)
     _build_balance(own, other, tables, config, prior, forms)
-    theta = np.empty((k_n, h_n, k_n))
+    counts = np.empty((k_n, h_n, k_n))
+    mass = np.empty((h_n, k_n))
     mix = np.empty(h_n)
+    scratch = np.empty((2, h_n, k_n))
     for w in range(own.cast.shape[0]):
         _mixture(w, own, other, 0.0 if forms[w] == LF else config.crowd_lasting, mix)
+        for label in range(k_n):
+            for h in range(h_n):
+                for k in range(k_n):
+                    here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
+                    counts[label, h, k] = max(here, 0.0)
         if forms[w] == LF:
-            _joint_form(w, own, other, config, theta)
+            for h in range(h_n):
+                for k in range(k_n):
+                    here = own.mass[h, k] + other.mass[h, k]
+                    mass[h, k] = max(here - own.before[w, h, k] - other.before[w, h, k], 0.0)
+            _joint_form(
+                counts, mass, mix, config.lf_accuracy, config.lf_strength, scratch,
+                tables.bank[w], tables.log_like[w], tables.given_vote[w],
+            )  # fmt: skip
         else:
-            _conditional_form(w, own, other, config, population, theta)
-        _store_column(w, theta, mix, tables)
+            _conditional_form(config, population, counts)
+            _store_column(counts, mix, tables.bank[w], tables.log_like[w], tables.given_vote[w])
     _build_temperature(own, other, tables, config)
 
 
@@ -61,30 +75,55 @@ def _mixture(w: int, own: Sums, other: Sums, lasting: float, mix: FloatArray) ->
 
 
 @njit()
-def _joint_form(w: int, own: Sums, other: Sums, config: Config, theta: FloatArray) -> None:
-    """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest)."""
-    k_n, h_n = theta.shape[0], theta.shape[1]
-    off = (1.0 - config.lf_accuracy) / max(k_n - 1, 1)
-    base = np.empty(k_n)
+def _joint_form(
+    counts: FloatArray,
+    mass: FloatArray,
+    mix: FloatArray,
+    prior_accuracy: float,
+    strength: float,
+    scratch: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+) -> None:
+    """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest).
+
+    ``counts`` (K, H, K) and ``mass`` (H, K) are those of one column, whose rows of the tables
+    are written. Whole sums are not handed over: copying their description costs more than this.
+    """
+    h_n, k_n = mass.shape
+    off = (1.0 - prior_accuracy) / max(k_n - 1, 1)
+    part, total = scratch[0], scratch[1]
     for h in range(h_n):
-        examples = 0.0
+        examples = 2.0
         for k in range(k_n):
-            base[k] = max(
-                own.mass[h, k] + other.mass[h, k] - own.before[w, h, k] - other.before[w, h, k], 0.0
-            )
-            examples += base[k]
+            examples += mass[h, k]
+            part[h, k] = 1.0 / (mass[h, k] + strength)
+            total[h, k] = 0.0
+        share = strength * k_n / examples
         for label in range(k_n):
-            cast = 0.0
+            cast = 1.0 / k_n
             for k in range(k_n):
-                here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
-                theta[label, h, k] = max(here, 0.0)
-                cast += theta[label, h, k]
-            marginal = (cast + 1.0 / k_n) / (examples + 2.0)
+                cast += counts[label, h, k]
             for k in range(k_n):
-                start = k_n * marginal * (config.lf_accuracy if label == k else off)
-                theta[label, h, k] = (theta[label, h, k] + config.lf_strength * start) / (
-                    base[k] + config.lf_strength
-                )
+                start = share * cast * (prior_accuracy if label == k else off)
+                theta = (counts[label, h, k] + start) * part[h, k]
+                bank[label, h, k] = theta
+                total[h, k] += theta
+    for h in range(h_n):
+        for k in range(k_n):
+            total[h, k] = 1.0 / total[h, k]
+    for label in range(k_n):
+        for k in range(k_n):
+            joint = 0.0
+            given = 0.0
+            for h in range(h_n):
+                theta = bank[label, h, k]
+                joint += mix[h] * theta
+                bank[label, h, k] = theta * total[h, k]
+                given += mix[h] * bank[label, h, k]
+            log_like[label, k] = math.log(min(max(joint, 1e-9), 1.0))
+            given_vote[label, k] = given
 
 
 @njit()
@@ -168,15 +207,8 @@ def _likeness(
 
 
 @njit()
-def _conditional_form(
-    w: int,
-    own: Sums,
-    other: Sums,
-    config: Config,
-    population: FloatArray,
-    theta: FloatArray,
-) -> None:
-    """θ(l|k) = normalise_l(C[l,k] + population + c·coin).
+def _conditional_form(config: Config, population: FloatArray, theta: FloatArray) -> None:
+    """θ(l|k) = normalise_l(C[l,k] + population + c·coin), C being in ``theta`` at first.
 
     The coin is the annotator's own overall accuracy, equal for all classes: with few votes of
     a class, one number is known better than a row of the confusion matrix.
@@ -187,8 +219,6 @@ def _conditional_form(
         votes = config.crowd_strength
         for label in range(k_n):
             for k in range(k_n):
-                here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
-                theta[label, h, k] = max(here, 0.0)
                 votes += theta[label, h, k]
                 if label == k:
                     right += theta[label, h, k]
@@ -205,22 +235,23 @@ def _conditional_form(
 
 
 @njit()
-def _store_column(w: int, theta: FloatArray, mix: FloatArray, tables: Tables) -> None:
+def _store_column(
+    theta: FloatArray,
+    mix: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+) -> None:
+    """Store θ that sums to 1 over the votes."""
     k_n, h_n = theta.shape[0], theta.shape[1]
     for k in range(k_n):
         for label in range(k_n):
             joint = 0.0
             for h in range(h_n):
                 joint += mix[h] * theta[label, h, k]
-            tables.log_like[w, label, k] = math.log(min(max(joint, 1e-9), 1.0))
-            tables.given_vote[w, label, k] = 0.0
-        for h in range(h_n):
-            total = 0.0
-            for label in range(k_n):
-                total += theta[label, h, k]
-            for label in range(k_n):
-                tables.bank[w, label, h, k] = theta[label, h, k] / total
-                tables.given_vote[w, label, k] += mix[h] * tables.bank[w, label, h, k]
+                bank[label, h, k] = theta[label, h, k]
+            log_like[label, k] = math.log(min(max(joint, 1e-9), 1.0))
+            given_vote[label, k] = joint
 
 
 @njit()
