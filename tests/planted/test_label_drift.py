@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from bench.label_model import label_partitions, label_stream, with_gold
+from bench.label_drift import label_partitions
+from bench.label_gold import with_gold
+from bench.label_scores import label_stream
 from bench.label_worlds import VoteSet, drifting_stream, rare_stream
 from models import LabelModel
 from models.majority import MajorityVote
