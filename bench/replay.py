@@ -36,6 +36,8 @@ from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.readiness import get_ready
 from stream.records import RecordBatch
 from stream.replay import Replay, peak_rss_bytes
+from stream.rewards import Rewards
+from stream.watching import Watch
 
 AIM_PER_S = 60_000
 SIZES = (1, 8, 32, 256)
@@ -56,6 +58,10 @@ _STAGES: tuple[tuple[type, str, str], ...] = (
     (Learning, "step", "learning stage"),
     (Recommender, "step_many", "recommender"),
     (Recommender, "item_indexes", "recommender"),
+    (Rewards, "step", "late rewards"),
+    (Watch, "events", "drift and recent figures"),
+    (Watch, "labels", "drift and recent figures"),
+    (Watch, "engaged", "drift and recent figures"),
     (PartitionPipeline, "process", "rest of the pipeline"),
     (Effects, "outgoing", "effects made records"),
     (Replay, "read_events", "reading the file"),
