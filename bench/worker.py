@@ -2,8 +2,10 @@
 
 Both read the same records of the same topic in the same run, one after the other, each in a
 process of its own; of several rounds the fastest counts, since neighbours only slow things down.
+``full`` is everything that is there by default; ``plain``, which ``--plain`` adds, the behaviour
+functions, the recommender's nearest co-visitation with repeats, and no rewards.
 
-    python -m bench.worker --events 100000 --rounds 2
+    python -m bench.worker --events 100000 --rounds 2 [--plain]
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ from stream.distributed.publishing import KafkaPublisher
 from stream.distributed.topics import create_topics, topic_plan
 from stream.effects import Effects
 from stream.events import EVENTS, LABELS
-from stream.metering import MeteredPipeline
+from stream.metering import MeteredPipeline, ProcessMeters
+from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, Prepared
 from stream.readiness import get_ready
 from stream.records import Outgoing, RecordBatch
@@ -54,7 +57,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("HEADRACE_SHARED_DATA", ROOT.parent / "shared" / "data"))
 SHOP = SHARED / "clicks" / "shop.events.ndjson.gz"
 LAST_STAGES = ("count", "encode labels")
-CONSUMERS = ("stock", "counting", "full")
+CONSUMERS = ("stock", "counting", "plain", "full")
+PLAIN = {
+    "HEADRACE_LFS__FAMILIES": "behaviour",
+    "HEADRACE_RECOMMENDER__EXPERTS": "near",
+    "HEADRACE_REWARDS__ENABLED": "false",
+}
 
 
 class Stages:
@@ -118,8 +126,8 @@ class TimedEffects:
 class TimedPipeline(MeteredPipeline):
     """The pipeline, timed by stage."""
 
-    def __init__(self, pipeline: PartitionPipeline, metrics: Metrics, stages: Stages) -> None:
-        super().__init__(pipeline, metrics)
+    def __init__(self, pipeline: PartitionPipeline, meters: ProcessMeters, stages: Stages) -> None:
+        super().__init__(pipeline, meters.metrics, meters, tell_at_cut=False)
         self._stages = stages
 
     def prepare(self, batch: RecordBatch) -> Prepared:
@@ -178,13 +186,17 @@ def consume(kind: str, total: int) -> int:
     metrics = Metrics()
     spec = pipeline_spec(settings)
     get_ready(spec)
+    meters = ProcessMeters(metrics)
+    peers = Peers(spec.recommender.config)
     catalogue = Catalogue()
 
     def make(partition: int) -> Any:
         if kind == "counting":
             return TimedCounting(partition, stages)
-        pipeline = PartitionPipeline(spec, partition, items=catalogue)
-        return TimedPipeline(pipeline, metrics, stages)
+        pipeline = PartitionPipeline(
+            spec, partition, items=catalogue, peers=peers, content=catalogue.content
+        )
+        return TimedPipeline(pipeline, meters, stages)
 
     return serve(worker_options(settings, connection), store, make, metrics=metrics)
 
@@ -265,6 +277,8 @@ def measure(kind: str, total: int, env: Mapping[str, str]) -> dict[str, Any]:
     """Run a consumer in a process of its own and return its figures."""
     tag = f"bench-{kind}-{uuid.uuid4().hex[:6]}"
     own = {"HEADRACE_STORE__INSTANCE": tag, "HEADRACE_KAFKA__GROUP": tag}
+    if kind == "plain":
+        own |= PLAIN
     done = subprocess.run(
         [sys.executable, "-m", "bench.worker", "--consume", kind, "--events", str(total)],
         env=os.environ | env | own,
@@ -287,7 +301,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", choices=CONSUMERS, action="append")
-    parser.add_argument("--plain", action="store_true", help="behaviour functions only")
+    parser.add_argument("--plain", action="store_true", help="plain settings, too")
     parser.add_argument("--consume", choices=CONSUMERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.consume:
@@ -301,7 +315,6 @@ def main() -> int:
             "HEADRACE_STORE__URL": redis.url,
             "HEADRACE_WORKER__METRICS_PORT": "0",
             "HEADRACE_TICKS__ENABLED": "false",
-            **({"HEADRACE_LFS__FAMILIES": "behaviour"} if options.plain else {}),
             "OMP_NUM_THREADS": "1",
             "NUMBA_NUM_THREADS": "1",
         }
@@ -309,9 +322,10 @@ def main() -> int:
         connection = KafkaConnection.from_settings(settings)
         create_topics(connection, topic_plan(settings))
         asyncio.run(produce(connection, options.events))
+        kinds = options.only or [k for k in CONSUMERS if options.plain or k != "plain"]
         best: dict[str, dict[str, Any]] = {}
         for _ in range(options.rounds):
-            for kind in options.only or CONSUMERS:
+            for kind in kinds:
                 figures = measure(kind, options.events, env)
                 if figures["events_per_s"] > best.get(kind, figures)["events_per_s"]:
                     best[kind] = figures
