@@ -23,7 +23,7 @@ from models.label_replay import find_recent
 from models.label_snapshot import pack, unpack
 from models.label_state import AT_HAND, BLOCK, CLOCK, LabelState
 from models.label_stats import decode, encode, merge_contributions
-from models.label_summary import summarise
+from models.label_summary import summarise, triplet_gaps
 
 __all__ = ["LabelModel", "StepResult"]
 
@@ -86,6 +86,9 @@ class LabelModel:
         Whether to find columns that agree more than their accuracies explain.
     half_lives
         Examples of the whole stream after which evidence counts half, increasing.
+
+    A column that never votes where others do cannot be judged by them: without gold it stays
+    near its prior.
 
     *State* — grows as columns² + columns × classes² × half-lives; never with examples.
 
@@ -404,3 +407,11 @@ class LabelModel:
     def summary(self) -> dict[str, Any]:
         """Return what is believed now, in plain values, by name."""
         return summarise(self.state, self.classes)
+
+    def triplet_gaps(self) -> dict[str, float]:
+        """Return, by column, the estimated accuracy less the triplet estimate, two classes only.
+
+        A cross-check that shares the statistics but not the model: where both disagree, the
+        columns depend on each other, or the class balance is not what it is held to be.
+        """
+        return triplet_gaps(self.state)

@@ -8,8 +8,15 @@ import numpy as np
 
 from models.label_layout import LF
 from models.label_state import CLOCK, OWN, LabelState
+from models.triplet import triplet_accuracies
 
-__all__ = ["summarise"]
+__all__ = ["summarise", "triplet_gaps"]
+
+BINARY = 2
+LEAST_TOGETHER = 100.0
+"""Examples on which two columns voted, for their agreement to say something."""
+LEAST_MINORITY = 0.02
+"""Share of a column's rarer vote: one that votes one class only agrees by what it is."""
 
 
 def summarise(state: LabelState, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -50,4 +57,47 @@ def summarise(state: LabelState, classes: tuple[str, ...]) -> dict[str, Any]:
         "corrector_on": bool(tables.scalars[1] > 0.0),
         "gold": round(gold),
         "lfs": lfs,
+    }
+
+
+def triplet_gaps(state: LabelState) -> dict[str, float]:
+    """Return, by column, the estimated accuracy less the triplet estimate of the same sums.
+
+    Two classes only. The triplet estimate uses nothing but how often pairs agree: no class
+    balance, no posterior. Left out are pairs found correlated, pairs seen together seldom, and
+    columns that vote one class only or have fewer than two partners.
+
+    *Complexity* — columns³: for monitoring, once in a while.
+    """
+    if state.own.mass.shape[1] != BINARY:
+        return {}
+    m = len(state.lfs)
+    pairs = state.own.pairs + state.other.pairs
+    width = 0
+    while width < m and (width + 1) * width // 2 <= len(pairs):
+        width += 1
+    cast = (state.own.counts + state.other.counts)[:, :, -1].sum(axis=2)
+    minority = cast.min(axis=1) / np.maximum(cast.sum(axis=1), 1.0)
+    together = np.zeros((m, m))
+    moments = np.zeros((m, m))
+    rows, columns = np.tril_indices(width, -1)
+    # Expected agreements and their room add up to the examples that both voted on.
+    number = pairs[:, 1] + pairs[:, 2]
+    usable = (
+        (number >= LEAST_TOGETHER)
+        & (state.tables.rho[rows, columns] == 0.0)
+        & (minority[rows] >= LEAST_MINORITY)
+        & (minority[columns] >= LEAST_MINORITY)
+    )
+    together[rows, columns] = np.where(usable, number, 0.0)
+    moments[rows, columns] = np.where(usable, 2.0 * pairs[:, 0] - number, 0.0)
+    together += together.T
+    moments += moments.T
+    partners = (together > 0.0).sum(axis=1)
+    accuracies = triplet_accuracies(moments, together)
+    believed = summarise(state, ("0", "1"))["lfs"]
+    return {
+        name: float(believed[name]["estimated_accuracy"] - accuracies[w])
+        for w, name in enumerate(state.lfs)
+        if partners[w] >= BINARY
     }

@@ -86,3 +86,29 @@ def test_late_gold_repairs_what_all_functions_get_wrong() -> None:
     assert (late.argmax(axis=1) == truth)[last].mean() >= (without.argmax(axis=1) == truth)[
         last
     ].mean()
+
+
+def test_one_sided_functions_are_not_taken_for_copies() -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(4000) < 0.3
+        votes = np.full((4000, 10), -1, dtype=np.int8)
+        for j in range(10):
+            fires = rng.random(4000) < np.where(truth == j % 2, 0.5, 0.12)
+            votes[fires, j] = j % 2
+        model = LabelModel(["0", "1"], columns(10), (0.7, 0.3))
+        model.learn_many(votes)
+        assert not any(lf["correlated_with"] for lf in model.summary()["lfs"].values())
+        assert model.triplet_gaps() == {}
+
+
+def test_triplets_agree_unless_the_balance_is_wrong() -> None:
+    stream = rare_stream(5, 6000, share=0.5)
+    model = LabelModel(["0", "1"], columns(10))
+    model.learn_many(stream.votes)
+    gaps = model.triplet_gaps()
+    assert len(gaps) == 10
+    assert max(map(abs, gaps.values())) < 0.05
+    wrong = LabelModel(["0", "1"], columns(10), (0.995, 0.005))
+    wrong.learn_many(stream.votes)
+    assert max(map(abs, wrong.triplet_gaps().values())) > 0.1
