@@ -345,8 +345,7 @@ class RecommenderCore:
         if share_vocabulary:
             other.vocabulary = self.vocabulary
         else:
-            other.vocabulary.admit(self.vocabulary.part(0, len(self.vocabulary)))
-            other.vocabulary.dropped = self.vocabulary.dropped
+            other.vocabulary = self.vocabulary.copy()
         other._last_ts = self._last_ts
         return other
 

@@ -58,6 +58,14 @@ class Vocabulary:
     def dropped(self, times: int) -> None:
         self._index.dropped = times
 
+    def copy(self) -> Vocabulary:
+        """Return a vocabulary of the same items, which goes on by itself."""
+        other = Vocabulary(self.max_items)
+        other._ids.extend(self._ids)
+        other._index.update(self._index)
+        other.dropped = self.dropped
+        return other
+
     def find(self, item_id: str) -> int:
         """Return the item's index, or `UNKNOWN`; admits nothing."""
         return self._index.get(item_id, UNKNOWN)
