@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 import typer
 
@@ -23,11 +24,14 @@ from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.items_feed import ItemsFeed
+from stream.serving.ready import get_ready_to_serve
 from stream.serving.sources import Served
 from stream.serving.wiring import engine_source, store_source
 from stream.sinks import EmbeddedSink, KafkaSink
 
 __all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
+
+_SWITCH_S: Final = 0.000_5
 
 
 def log_to_stderr() -> None:
@@ -79,6 +83,9 @@ def _stop_quietly(engine: EmbeddedEngine) -> None:
 def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiService]]:
     """Open log and store, and yield what learns from them and what listens; close them after."""
     log, store = open_embedded(settings)
+    switch_s = sys.getswitchinterval()
+    # While one thread learns, another answers: it must not wait 5 ms for each of its turns.
+    sys.setswitchinterval(_SWITCH_S)
     try:
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
@@ -90,6 +97,7 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
 
         checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
         view = MergedView(store, pipeline_spec(settings))
+        get_ready_to_serve()
         source = engine_source(settings, engine, store)
         engine.on_step = source.stepped
         # Everything else is filled by the partitions themselves: all of them run here.
@@ -110,6 +118,7 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
         finally:
             export.stop()
     finally:
+        sys.setswitchinterval(switch_s)
         store.close()
         log.close()
 
@@ -168,6 +177,8 @@ def serve(config: ConfigOption = None) -> None:
 
 
 async def _serve(settings: Settings) -> int:
+    sys.setswitchinterval(_SWITCH_S)
+    get_ready_to_serve()
     store = open_state(settings)
     try:
         checks: dict[str, Check] = {"store": blocking(store.ping)}

@@ -1,0 +1,32 @@
+"""Compile what answers before the first question comes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.content import ContentIndex
+from models.recommender import HISTORY, Config, Recommender
+from stream.serving.catalogue import ServedCatalogue
+from stream.serving.model import Person, merged
+from stream.serving.recommend import BEST, Question, recommend
+
+__all__ = ["get_ready_to_serve"]
+
+
+def get_ready_to_serve() -> None:
+    """Answer made-up questions from made-up contributions, so that everything is compiled."""
+    config = Config(max_items=64)
+    content = ContentIndex()
+    parts = {}
+    for number in range(2):
+        part = parts[number] = Recommender(config)
+        for item in "ab":
+            content.add(item, {"title": "alike"})
+            part.learn_one("somebody", item, True)
+    model = merged(parts, config, "0", content)
+    items = np.full(HISTORY, -1, np.int32)
+    items[0] = model.index("a")
+    person = Person(-1, items, np.ones(HISTORY, np.float32), 1, None)
+    for policy in (BEST, "inverse_gap", "thompson"):
+        question = Question("0", k=2, diversity=0.5, policy=policy, exploration=0.5)
+        recommend(model, ServedCatalogue(), person, question)

@@ -1,0 +1,153 @@
+"""`headrace serve` beside a worker on real Kafka and Redis: what was learned is recommended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.kafka_deployment import environment, records_of
+from stream.events import DECISIONS, EVENTS, TOPICS
+from tests.services import KafkaBroker, RedisServer
+from tests.services.ports import PortLease
+from tests.services.process import OwnedProcess
+
+WITHIN_S = 90.0
+
+
+def ask(url: str, body: Any = None) -> Any:
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+def wait_for(
+    condition: Callable[[], bool], processes: list[OwnedProcess], what: str, within_s: float
+) -> None:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        for process in processes:
+            assert process.running, process.tail()
+        assert time.monotonic() < deadline, f"{what}:\n" + "\n".join(p.tail(20) for p in processes)
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(500)
+def test_serve_recommends_within_seconds_what_a_worker_learned(
+    kafka_factory: Callable[..., KafkaBroker],
+    redis_factory: Callable[[], RedisServer],
+    tmp_path: Path,
+) -> None:
+    broker, redis = kafka_factory({"group.min.session.timeout.ms": "1000"}), redis_factory()
+    lease = PortLease()
+    env = environment(
+        broker.bootstrap,
+        redis.url,
+        HEADRACE_API__PORT=str(lease.port),
+        HEADRACE_RECOMMENDATIONS__REFRESH_S="0.2",
+        HEADRACE_RECOMMENDATIONS__EXPLORATION="0.5",
+    )
+    url = f"http://127.0.0.1:{lease.port}"
+
+    def headrace(command: str) -> OwnedProcess:
+        argv = [sys.executable, "-m", "stream.cli", command]
+        return OwnedProcess(argv, output=tmp_path / f"{command}.log", env=env)
+
+    lease.release()
+    with headrace("topics") as topics:
+        assert topics.wait(timeout_s=WITHIN_S) == 0, topics.tail()
+    with ExitStack() as stack:
+        processes = [stack.enter_context(headrace(name)) for name in ("worker", "serve")]
+        wait_for(
+            lambda: ask(f"{url}/readyz")["ready"], processes, "serve is not ready", 3 * WITHIN_S
+        )
+        stranger = ask(f"{url}/v1/recommendations?user_id=nobody")
+        assert stranger["items"] == []
+        items = [
+            {"item_id": "pot", "title": "clay vessel"},
+            {"item_id": "new pot", "title": "clay vessel"},
+            {"item_id": "gone", "title": "clay vessel", "available": False},
+        ]
+        ask(f"{url}/v1/items", items)
+        now = time.time()
+        events = [
+            {
+                "event_id": f"{person}-{n}",
+                "type": "click",
+                "ts": now + n,
+                "user_id": f"person-{person}",
+                "item_id": item,
+            }
+            for person in range(40)
+            for n, item in enumerate(("tea", "pot") if person % 2 else ("coffee", "mill"))
+        ]
+        ask(f"{url}/v1/events", events)
+        newcomer = {"event_id": "n", "type": "click", "ts": now, "user_id": "ann", "item_id": "tea"}
+        ask(f"{url}/v1/events", newcomer)
+
+        wait_for(
+            lambda: ask(f"{url}/v1/status")["events"].get(EVENTS) == len(events) + 1,
+            processes,
+            "the worker does not apply the events",
+            3 * WITHIN_S,
+        )
+
+        def leads() -> bool:
+            best = ask(f"{url}/v1/recommendations?user_id=ann&explore=false&k=3")["items"]
+            return bool(best) and best[0]["item_id"] == "pot"
+
+        wait_for(leads, processes, "what was learned is not recommended", 30.0)
+        best = ask(f"{url}/v1/recommendations?user_id=ann&explore=false&k=5")
+        assert best["items"][0]["reason"]["because"] == "tea"
+        names = [item["item_id"] for item in best["items"]]
+        assert "new pot" in names
+        assert "gone" not in names
+
+        question = {"user_id": "ann", "k": 3, "request_id": "page-1"}
+        slate = ask(f"{url}/v1/recommendations", question)
+        assert slate["policy"] == "inverse_gap"
+        feedback = [
+            {
+                "event_id": f"shown-{n}",
+                "type": kind,
+                "ts": now + 10 + n,
+                "user_id": "ann",
+                "item_id": slate["items"][0]["item_id"],
+                "request_id": slate["request_id"],
+                **(
+                    {"position": 1, "propensity": slate["items"][0]["propensity"]} if n == 0 else {}
+                ),
+            }
+            for n, kind in enumerate(("impression", "click"))
+        ]
+        ask(f"{url}/v1/events", feedback)
+        wait_for(
+            lambda: ask(f"{url}/v1/status")["join"]["matched"] == 1,
+            processes,
+            "feedback does not join its recommendation",
+            WITHIN_S,
+        )
+        for process in processes:
+            process.terminate()
+            assert process.returncode == 0, process.tail()
+    decisions = [
+        TOPICS[DECISIONS].validate_json(value) for value in records_of(broker.bootstrap, DECISIONS)
+    ]
+    (decided,) = [each for each in decisions if each.request_id == "page-1"]
+    assert [(i.item_id, i.position, i.propensity) for i in decided.items] == [
+        (i["item_id"], i["position"], i["propensity"]) for i in slate["items"]
+    ]
