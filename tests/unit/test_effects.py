@@ -9,6 +9,7 @@ import orjson
 
 from stream.effects import LabelBlock
 from stream.events import Label
+from stream.evidence import blank_row
 from stream.ids import user_key
 from stream.rows import REASONS
 from stream.user_state import Example, UserState
@@ -19,7 +20,7 @@ ODD = 'ü"\\\n\u2028</x>'
 def block(**columns: Any) -> LabelBlock:
     users = [UserState(name, user_key(name)) for name in ("u", ODD)]
     examples = [
-        Example(number, item, np.zeros(1), 0.0, 0, 0, False, b"", None, {})
+        Example(number, item, blank_row(), 0.0, 0, 0, False, b"", None, {})
         for number, item in enumerate(("i", ODD))
     ]
     given: dict[str, Any] = {
