@@ -114,6 +114,7 @@ class Tables(NamedTuple):
     weight: FloatArray  # (H,) weight of the next example relative to the block start
     product: FloatArray  # (m, H) product of predictive probabilities in this block
     voted: FloatArray  # (m,) votes in this block
+    column_prior: FloatArray  # (m, 2) accuracy and strength, 0 for the usual; a function's only
 
 
 class Recent(NamedTuple):
@@ -173,6 +174,7 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         weight=np.ones(h),
         product=np.ones((m, h)),
         voted=np.zeros(m),
+        column_prior=np.zeros((m, 2)),
     )
 
 

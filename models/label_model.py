@@ -86,6 +86,8 @@ class LabelModel:
         Whether to find columns that agree more than their accuracies explain.
     half_lives
         Examples of the whole stream after which evidence counts half, increasing.
+    accuracies
+        Prior accuracy of labeling functions by name, in (0, 1); .7 for those not named.
 
     A column that never votes where others do cannot be judged by them: without gold it stays
     near its prior.
@@ -113,6 +115,7 @@ class LabelModel:
         block: int = 32,
         correlations: bool = True,
         half_lives: Sequence[float] = HALF_LIVES,
+        accuracies: Mapping[str, float] | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.form = form
@@ -127,7 +130,13 @@ class LabelModel:
             learn_balance=form == "crowd", correlations=correlations, half_lives=half_lives
         )
         self.state = LabelState.empty(config, read_prior(prior, self.classes), block)
-        self.state.append(list(lfs), [form_code((forms or {}).get(name, form)) for name in lfs])
+        self.state.append(
+            list(lfs),
+            [form_code((forms or {}).get(name, form)) for name in lfs],
+            np.array([self._column_prior((accuracies or {}).get(name)) for name in lfs]).reshape(
+                -1, 2
+            ),
+        )
 
     @property
     def lf_names(self) -> tuple[str, ...]:
@@ -345,12 +354,39 @@ class LabelModel:
 
     # Columns ----------------------------------------------------------------------------------
 
-    def add_lf(self, name: str, form: str | None = None) -> None:
+    def add_lf(
+        self,
+        name: str,
+        form: str | None = None,
+        *,
+        accuracy: float | None = None,
+        like: str | None = None,
+    ) -> None:
         """Append a column; its statistics start now.
+
+        ``accuracy`` is its prior accuracy, if it is a labeling function; ``like`` names a column,
+        such as its version before, whose estimated accuracy is taken instead. Both weigh as much
+        as any prior: the new version's own votes soon tell.
 
         A column that retires keeps its place and abstains: what it has taught fades.
         """
-        self.state.append([name], [form_code(form or self.form)])
+        if like is not None:
+            known = self.summary()["lfs"]
+            if like not in known:
+                message = f"no column is called {like!r}"
+                raise ValueError(message)
+            accuracy = min(max(known[like]["estimated_accuracy"], 0.01), 0.99)
+        prior = np.array([self._column_prior(accuracy)])
+        self.state.append([name], [form_code(form or self.form)], prior)
+
+    def _column_prior(self, accuracy: float | None) -> tuple[float, float]:
+        """Return accuracy and strength of a column's prior; zeros for the usual one."""
+        if accuracy is None:
+            return 0.0, 0.0
+        if not 0.0 < accuracy < 1.0:
+            message = f"an accuracy must be between 0 and 1, not {accuracy}"
+            raise ValueError(message)
+        return float(accuracy), self.state.config.lf_strength
 
     # Partitions -------------------------------------------------------------------------------
 

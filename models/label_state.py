@@ -114,8 +114,13 @@ class LabelState:
         """Derive the tables anew, without moving the clock or the block under way."""
         rebuild(self.handle())
 
-    def append(self, names: Sequence[str], forms: Sequence[int]) -> None:
-        """Append columns; their statistics start now."""
+    def append(
+        self, names: Sequence[str], forms: Sequence[int], priors: FloatArray | None = None
+    ) -> None:
+        """Append columns; their statistics start now.
+
+        ``priors`` are rows of accuracy and strength, with strength 0 for the usual prior.
+        """
         joined = self.lfs + tuple(names)
         if len(set(joined)) != len(joined):
             message = f"names of columns must be distinct: {list(names)}"
@@ -133,9 +138,12 @@ class LabelState:
         votes = new_answers(m).votes
         votes[:, :old] = self.answers.votes
         self.answers = self.answers._replace(votes=votes)
-        weight = self.tables.weight
+        weight, known = self.tables.weight, self.tables.column_prior
         self.tables = new_tables(m, k, h)
         self.tables.weight[:] = weight
+        self.tables.column_prior[:old] = known
+        if priors is not None:
+            self.tables.column_prior[old:] = priors
         self.rebuild()
 
     # Partitions -------------------------------------------------------------------------------
@@ -197,7 +205,11 @@ class LabelState:
         """Add another model's own sums, at the later of both clocks."""
         new = [j for j, name in enumerate(theirs.lfs) if name not in self.lfs]
         if new:
-            self.append([theirs.lfs[j] for j in new], [int(theirs.forms[j]) for j in new])
+            self.append(
+                [theirs.lfs[j] for j in new],
+                [int(theirs.forms[j]) for j in new],
+                theirs.tables.column_prior[new],
+            )
         both = merge_contributions([self.contribution(), theirs.contribution()], self.config)
         where = {name: j for j, name in enumerate(both.lfs)}
         self.own = align_sums(both.sums, [where[name] for name in self.lfs])
@@ -205,7 +217,9 @@ class LabelState:
         scale(self.other, self.config, since, 2.0 ** (since / self.config.half_lives))
         self._join_answers(theirs)
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
+        priors = self.tables.column_prior
         self.tables = new_tables(len(self.lfs), k, h)
+        self.tables.column_prior[:] = priors
         self.counters[[OWN, CLOCK, IN_BLOCK]] = (both.count, both.clock, 0)
         # What was learned elsewhere is not at hand: no second look at part of it.
         self.counters[AT_HAND] = 0
@@ -232,6 +246,8 @@ class LabelState:
 
     def dump(self) -> dict[str, Any]:
         """Return plain values that `load` turns back into an equal state."""
+        # Beside the tables, so that programs that do not know of it read the rest.
+        tables = {k: v for k, v in self.tables._asdict().items() if k != "column_prior"}
         return {
             "lfs": list(self.lfs),
             "half_lives": self.config.half_lives.tolist(),
@@ -243,7 +259,8 @@ class LabelState:
             ),
             "own": pack_arrays(self.own._asdict()),
             "other": pack_arrays(self.other._asdict()),
-            "tables": pack_arrays(self.tables._asdict()),
+            "tables": pack_arrays(tables),
+            "column_prior": pack_arrays({"column_prior": self.tables.column_prior}),
             "recent": pack_arrays(self.recent._asdict()),
             "answers": pack_arrays(self.answers._asdict()),
         }
@@ -252,6 +269,9 @@ class LabelState:
     def load(cls, content: dict[str, Any], config: Config) -> LabelState:
         """Return the state that `dump` described."""
         arrays = unpack_arrays(content["arrays"])
+        tables = unpack_arrays(content["tables"])
+        tables["column_prior"] = np.zeros((len(content["lfs"]), 2))
+        tables.update(unpack_arrays(content.get("column_prior", {})))
         return cls(
             config=config,
             prior=arrays["prior"],
@@ -260,7 +280,7 @@ class LabelState:
             counters=arrays["counters"],
             own=Sums(**unpack_arrays(content["own"])),
             other=Sums(**unpack_arrays(content["other"])),
-            tables=Tables(**unpack_arrays(content["tables"])),
+            tables=Tables(**tables),
             recent=Recent(**unpack_arrays(content["recent"])),
             answers=Answers(**unpack_arrays(content["answers"])),
             waiting=content["waiting"],

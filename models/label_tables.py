@@ -44,8 +44,11 @@ def build_tables(
                 for k in range(k_n):
                     here = own.mass[h, k] + other.mass[h, k]
                     mass[h, k] = max(here - own.before[w, h, k] - other.before[w, h, k], 0.0)
+            accuracy, strength = config.lf_accuracy, config.lf_strength
+            if tables.column_prior[w, 1] > 0.0:
+                accuracy, strength = tables.column_prior[w, 0], tables.column_prior[w, 1]
             _joint_form(
-                counts, mass, mix, config.lf_accuracy, config.lf_strength, scratch,
+                counts, mass, mix, accuracy, strength, scratch,
                 tables.bank[w], tables.log_like[w], tables.given_vote[w],
             )  # fmt: skip
         else:

@@ -182,6 +182,33 @@ def test_columns_appear_at_any_time() -> None:
         model.add_lf("lf4")
 
 
+def test_a_new_version_starts_from_what_the_old_one_showed() -> None:
+    votes, _ = planted_votes(3000, 6, 2)
+    model = LabelModel(CLASSES, columns(6))
+    model.learn_many(votes)
+    old = model.summary()["lfs"]["lf0"]["estimated_accuracy"]
+    model.add_lf("lf0@2", like="lf0")
+    model.add_lf("lf9")
+    found = model.summary()["lfs"]
+    assert found["lf0@2"]["estimated_accuracy"] == pytest.approx(old, abs=0.02)
+    assert found["lf9"]["estimated_accuracy"] == pytest.approx(0.7, abs=0.02)
+    again = LabelModel.from_bytes(model.to_bytes())
+    assert again.to_bytes() == model.to_bytes()
+    again.merge(LabelModel(CLASSES, columns(2)))
+    assert again.summary()["lfs"]["lf0@2"]["estimated_accuracy"] == pytest.approx(old, abs=0.02)
+    with pytest.raises(ValueError, match="called"):
+        model.add_lf("lf1@2", like="nobody")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        model.add_lf("lf1@2", accuracy=1.0)
+
+
+def test_priors_may_be_given_by_name() -> None:
+    model = LabelModel(CLASSES, columns(2), accuracies={"lf1": 0.9})
+    found = model.summary()["lfs"]
+    assert found["lf0"]["estimated_accuracy"] == pytest.approx(0.7)
+    assert found["lf1"]["estimated_accuracy"] == pytest.approx(0.9)
+
+
 def test_others_are_taken_in_at_the_next_block_start() -> None:
     votes, _ = planted_votes(300, 4, 2)
     model, other = (LabelModel(CLASSES, columns(4), block=16) for _ in range(2))
