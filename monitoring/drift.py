@@ -163,6 +163,18 @@ class DriftMonitor:
             codes = np.ascontiguousarray(bin_columns(rows, at, columns, np.asarray(spec.edges)).T)
         else:
             codes = np.ascontiguousarray(values, dtype=np.int8)
+        self.update_codes(group, codes, ts, segments)
+
+    def update_codes(
+        self,
+        group: str,
+        codes: NDArray[np.int8],
+        ts: ArrayLike,
+        segments: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Take rows of codes in, (n, columns), numbers already binned; else as `update`."""
+        spec = self.groups[group]
+        codes = np.ascontiguousarray(codes, dtype=np.int8)
         times = np.ascontiguousarray(ts, dtype=np.float64)
         n = len(codes)
         if codes.shape != (n, len(spec.columns)) or times.shape != (n,):

@@ -36,6 +36,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 _KNOWN_SEQUENCES = 32
+_DECIMALS = 7
 
 
 class _Family:
@@ -100,7 +101,8 @@ class _Family:
             for labels, row in self.rows:
                 since = self.since.get(row)
                 value = float(self.values[row]) if since is None else max(0.0, now - since)
-                gauge.add_metric(labels, value)
+                # Ratios have no more digits than they mean; a page of them is a tenth smaller.
+                gauge.add_metric(labels, round(value, _DECIMALS))
             return gauge
         histogram = HistogramMetricFamily(name, spec.help, labels=spec.labels)
         bounds = [*(repr(bound) for bound in spec.buckets), "+Inf"]

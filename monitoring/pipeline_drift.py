@@ -45,6 +45,8 @@ __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 _FORMAT: Final = 1
 _NUMBER_EDGES: Final = np.asarray(NUMBER_EDGES)
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
+_SHARE_EDGES: Final = np.asarray(_SHARES)
+_CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
 _MAX_TYPES: Final = 63
 _MAX_CATEGORIES: Final = 64
 _HELD: Final = 1024
@@ -259,8 +261,8 @@ class PipelineDrift:
         if held.engaged:
             rank, predicted, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
             hit = (rank >= 0) & (rank < HIT_AT)
-            monitor.update("predictions", hit[:, None], ts, segments)
-            monitor.update("rewards", weight[:, None], ts, segments)
+            self._take("predictions", hit, ts, segments)
+            self._take("rewards", _binned(weight, _SHARE_EDGES), ts, segments)
             self._recent.engaged(rank, predicted, segments)
 
     def _take_labels(
@@ -279,11 +281,26 @@ class PipelineDrift:
             shown = np.minimum(votes, np.int8(_MAX_CATEGORIES - 1))
             likely = np.minimum(best, _MAX_CATEGORIES - 1)
         monitor.update_votes(self._votes[task], shown, ts, segments)
-        monitor.update(f"labels:{task}", likely[:, None], ts, segments)
-        monitor.update(f"confidence:{task}", confidence[:, None], ts)
+        self._take(f"labels:{task}", likely, ts, segments)
+        monitor.update_columns(
+            f"confidence:{task}", _binned(confidence, _CONFIDENCE_EDGES)[None, :], ts
+        )
         self._pairs[task].update(votes, best)
         self._calibration[task].observe_confidence(confidence)
         self._recent.labelled(task, votes, proba, best, ts, segments)
+
+    def _take(
+        self,
+        group: str,
+        codes: NDArray[Any],
+        ts: NDArray[np.float64],
+        segments: NDArray[np.int64],
+    ) -> None:
+        """Take the codes in of the only signal of a group, by segment if there are any."""
+        if self.segments.names:
+            self._monitor.update_codes(group, codes[:, None], ts, segments)
+        else:
+            self._monitor.update_columns(group, codes[None, :], ts)
 
     # --- references -----------------------------------------------------------------------
 
@@ -334,6 +351,12 @@ class PipelineDrift:
             self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
         for recent in more:
             self._recent.load(recent)
+
+
+def _binned(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int8]:
+    rows = np.arange(len(values), dtype=np.int64)
+    column: NDArray[np.int8] = bin_columns(values[:, None], rows, rows[:1], edges)[0]
+    return column
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:

@@ -388,10 +388,13 @@ def wait_until(
         time.sleep(0.1)
 
 
-def prometheus_config(target: str, absent: str, alertmanager: str) -> str:
-    """Return the deployed configuration: other addresses, 1 s intervals, a target that is gone."""
+def prometheus_config(target: str, absent: str, alertmanager: str, interval_s: float = 1.0) -> str:
+    """Return the deployed configuration: other addresses, intervals, a target that is gone."""
     config: dict[str, Any] = yaml.safe_load((ALERTS / "prometheus.yml").read_text("utf-8"))
-    config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["global"] |= {
+        "scrape_interval": f"{interval_s:g}s",
+        "evaluation_interval": f"{interval_s:g}s",
+    }
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     ours = [job for job in config["scrape_configs"] if job["job_name"].startswith("headrace")]
     scraped = []

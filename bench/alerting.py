@@ -1,0 +1,120 @@
+"""How long it takes from what happens in a shop to a webhook, through Prometheus and Alertmanager.
+
+    python -m bench.alerting [--interval 15]
+
+Real Prometheus and Alertmanager with the deployed rules and routes, scraping the embedded service
+behind a simulated shop. A labeling function flips, labels shift, and a function breaks; printed is
+the time from the detector's firing (or the break) to the webhook. Aims: 10 s at scrapes every
+second, 60 s at every 15.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from stream.simulate import Drift
+from tests.integration.monitoring_harness import (
+    Shop,
+    Webhook,
+    alertmanager_config,
+    prometheus_config,
+    rule_files,
+    wait_until,
+)
+from tests.services import AlertmanagerServer, PrometheusServer
+from tests.services.ports import PortLease
+
+_WATCHED = {"lf_votes/sim_lf_0": "LFDrift", "labels:relevance/class": "LabelShift"}
+_DRIFT = (
+    Drift(at=0.0, kind="lf_flip", lfs=(0,)),
+    Drift(at=0.0, kind="label_shift", amount=2.0),
+)
+_PATIENCE_S = 240.0
+
+
+def measure(interval_s: float) -> None:
+    """Print the times at one scrape interval."""
+    absent = PortLease()
+    with Webhook() as webhook, tempfile.TemporaryDirectory() as folder:
+        alertmanager = AlertmanagerServer(alertmanager_config(webhook.url))
+        alertmanager.start()
+        with Shop(Path(folder)) as shop:
+            config = prometheus_config(
+                shop.address, f"127.0.0.1:{absent.port}", alertmanager.address, interval_s
+            )
+            prometheus = PrometheusServer(config, rule_files())
+            prometheus.start()
+            try:
+                _drift(shop, webhook)
+                _broken(shop, webhook)
+            finally:
+                prometheus.stop()
+                alertmanager.stop()
+    absent.release()
+
+
+def _drift(shop: Shop, webhook: Webhook) -> None:
+    def detected(signal: str) -> float:
+        return shop.sample("drift_detections_total", detector="zscore", signal=signal)
+
+    wait_until(
+        lambda: all(shop.sample("drift_reference_samples", signal=s) >= 2048 for s in _WATCHED),
+        _PATIENCE_S,
+        lambda: "references are missing",
+    )
+    before, began = {signal: detected(signal) for signal in _WATCHED}, time.monotonic()
+    shop.change(*_DRIFT)
+    fired: dict[str, float] = {}
+
+    def all_fired() -> bool:
+        for signal in _WATCHED:
+            if signal not in fired and detected(signal) > before[signal]:
+                fired[signal] = time.monotonic()
+        return len(fired) == len(_WATCHED)
+
+    wait_until(all_fired, _PATIENCE_S, lambda: f"detected: {sorted(fired)}")
+    for signal, at in fired.items():
+        _tell(webhook, _WATCHED[signal], at, ("signal", signal), at - began)
+
+
+def _broken(shop: Shop, webhook: Webhook) -> None:
+    began = time.monotonic()
+    shop.fault("failing_late")
+    _tell(webhook, "LFFailures", began, ("lf", "failing_late"), 0.0)
+
+
+def _tell(
+    webhook: Webhook,
+    alertname: str,
+    since: float,
+    label: tuple[str, str],
+    detection_s: float,
+) -> None:
+    def told() -> float | None:
+        for at, _, alert in webhook.received():
+            if alert["labels"]["alertname"] == alertname and label in alert["labels"].items():
+                return at
+        return None
+
+    at = wait_until(told, _PATIENCE_S, lambda: f"{alertname} did not come")
+    print(
+        f"  {alertname:<12} detected after {detection_s:5.1f} s, at the webhook "
+        f"{at - since:5.1f} s after that",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print the times at one interval, or at both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interval", type=float, action="append", help="seconds; 1 and 15")
+    for interval_s in parser.parse_args().interval or [1.0, 15.0]:
+        print(f"scrapes and evaluation every {interval_s:g} s", flush=True)
+        measure(interval_s)
+
+
+if __name__ == "__main__":
+    main()
