@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from stream.simulate import Drift
@@ -30,7 +31,7 @@ from tests.services.ports import PortLease
 _WATCHED = {"lf_votes/sim_lf_0": "LFDrift", "labels:relevance/class": "LabelShift"}
 _DRIFT = (
     Drift(at=0.0, kind="lf_flip", lfs=(0,)),
-    Drift(at=0.0, kind="label_shift", amount=2.0),
+    Drift(at=0.0, kind="label_shift", amount=3.0),
 )
 _PATIENCE_S = 240.0
 
@@ -66,16 +67,17 @@ def _drift(shop: Shop, webhook: Webhook) -> None:
         lambda: "references are missing",
     )
     before, began = {signal: detected(signal) for signal in _WATCHED}, time.monotonic()
-    shop.change(*_DRIFT)
     fired: dict[str, float] = {}
 
-    def all_fired() -> bool:
-        for signal in _WATCHED:
-            if signal not in fired and detected(signal) > before[signal]:
-                fired[signal] = time.monotonic()
-        return len(fired) == len(_WATCHED)
+    def has_fired(signal: str) -> bool:
+        for each in _WATCHED:
+            if each not in fired and detected(each) > before[each]:
+                fired[each] = time.monotonic()
+        return signal in fired
 
-    wait_until(all_fired, _PATIENCE_S, lambda: f"detected: {sorted(fired)}")
+    for at, signal in enumerate(_WATCHED):
+        shop.change(*_DRIFT[: at + 1])
+        wait_until(partial(has_fired, signal), _PATIENCE_S, partial("{} is calm".format, signal))
     for signal, at in fired.items():
         _tell(webhook, _WATCHED[signal], at, ("signal", signal), at - began)
 
