@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lfs.columns import Columns, are_votes, spread
-from stream.evidence import COLUMNS, DEFAULTS
+from lfs.columns import are_votes
+from lfs.examples import CONTEXT, ITEM, NEEDED, Example, ExampleBatch
+from stream.evidence import COLUMNS
 
 __all__ = [
     "ABSTAIN",
@@ -31,10 +30,6 @@ ABSTAIN: Final = -1
 
 Votes = NDArray[np.int8]
 
-T = TypeVar("T")
-
-_CONTEXT: Final = "context."
-_ITEM: Final = "item"
 _SECTIONS: Final = ("Rationale", "Sources", "Known errors")
 _TEMPLATE: Final = '''
     """Say in one line what is voted, and when.
@@ -48,186 +43,6 @@ _TEMPLATE: Final = '''
 
 class LabelingFunctionError(ValueError):
     """A labeling function that cannot be registered, or a set of them that cannot vote."""
-
-
-class Example:
-    """One row of an `ExampleBatch`: each column as an attribute, ``None`` where nothing is known.
-
-    Examples
-    --------
-    >>> batch = ExampleBatch.of([{"dwell_s": 40.0}], item_ids=["i1"])
-    >>> example = next(batch.rows())
-    >>> example.dwell_s, example.rating, example.item_id
-    (40.0, None, 'i1')
-    """
-
-    __slots__ = ("_batch", "_row")
-
-    def __init__(self, batch: ExampleBatch, row: int) -> None:
-        self._batch = batch
-        self._row = row
-
-    @property
-    def batch(self) -> ExampleBatch:
-        """Return the batch that the row is of."""
-        return self._batch
-
-    @property
-    def item_id(self) -> str:
-        """Return the item that was shown or used."""
-        return self._batch.item_ids[self._row]
-
-    @property
-    def item(self) -> Mapping[str, Any]:
-        """Return the item's catalogue entry, empty if there is none yet."""
-        return self._batch.items(self._batch.item_ids[self._row])
-
-    @property
-    def context(self) -> Mapping[str, str | float | bool]:
-        """Return the context of the event that opened the example, later events added."""
-        return self._batch.contexts[self._row]
-
-    @property
-    def segment(self) -> str | None:
-        """Return the segment of the user, if the product sends one."""
-        return self._batch.segments[self._row]
-
-    def __getattr__(self, name: str) -> float | None:
-        try:
-            value = float(self._batch.column(name)[self._row])
-        except KeyError as unknown:
-            raise AttributeError(
-                f"an example has no column {name!r}; it has {', '.join(COLUMNS)}"
-            ) from unknown
-        return None if value != value else value  # noqa: PLR0124 - NaN is unequal to itself
-
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-def _no_item(item_id: str) -> Mapping[str, Any]:
-    return _NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleBatch:
-    """Examples as columns: what a vectorised labeling function takes.
-
-    Parameters
-    ----------
-    evidence
-        Float64 of shape (n, number of `stream.evidence.COLUMNS`).
-    item_ids, contexts, segments
-        One entry an example.
-    items
-        Looks an item's catalogue entry up; an empty mapping if there is none.
-
-    Notes
-    -----
-    A vectorised function must treat each row on its own: a statistic over the batch would make
-    the vote depend on how the stream was cut, and fails the conformance tests.
-    """
-
-    evidence: NDArray[np.float64]
-    item_ids: Sequence[str]
-    contexts: Sequence[Mapping[str, str | float | bool]]
-    segments: Sequence[str | None]
-    items: Callable[[str], Mapping[str, Any]] = field(default=_no_item)
-    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.evidence)
-
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[Mapping[str, float]],
-        *,
-        item_ids: Sequence[str] | None = None,
-        contexts: Sequence[Mapping[str, str | float | bool]] | None = None,
-        items: Callable[[str], Mapping[str, Any]] = _no_item,
-    ) -> ExampleBatch:
-        """Return a batch from rows that name only the columns they set: for tests and docs."""
-        evidence = np.tile(np.asarray(DEFAULTS), (len(rows), 1))
-        for row, values in enumerate(rows):
-            for name, value in values.items():
-                evidence[row, COLUMNS.index(name)] = value
-        n = len(rows)
-        return cls(
-            evidence,
-            item_ids if item_ids is not None else [""] * n,
-            contexts if contexts is not None else [{}] * n,
-            [None] * n,
-            items,
-        )
-
-    def column(self, name: str) -> NDArray[np.float64]:
-        """Return a column by name, shape (n,); KeyError names what there is."""
-        position = _POSITION.get(name)
-        if position is None:
-            raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
-        column: NDArray[np.float64] = self.by_column()[position]
-        return column
-
-    def by_column(self) -> NDArray[np.float64]:
-        """Return the evidence laid out by column, (columns, n), not to be written to."""
-        return self.once("columns", _columns).table
-
-    def observed(self) -> frozenset[str]:
-        """Return what is known of any row: columns, `context.KEY` for each key, and `item`."""
-        return self.once("observed", _observed)
-
-    def once(self, name: str, compute: Callable[[ExampleBatch], T]) -> T:
-        """Return what ``compute`` makes of this batch; computed once a batch, under its name."""
-        found = self._made.get(name)
-        if found is None:
-            found = self._made[name] = compute(self)
-        return cast(T, found)
-
-    def reading(self, name: str, compute: Callable[[ExampleBatch], NDArray[Any]]) -> NDArray[Any]:
-        """Return what ``compute`` makes of this batch, shape (n,); computed once a batch.
-
-        Functions that look at the same fact share it so; the result must not be written to.
-        """
-        found = self.once(name, compute)
-        found.flags.writeable = False
-        return found
-
-    def rows(self) -> Iterator[Example]:
-        """Yield each example by itself."""
-        return (Example(self, row) for row in range(len(self)))
-
-    def at(self, row: int) -> ExampleBatch:
-        """Return the batch that holds only this row."""
-        return ExampleBatch(
-            self.evidence[row : row + 1],
-            self.item_ids[row : row + 1],
-            self.contexts[row : row + 1],
-            self.segments[row : row + 1],
-            self.items,
-        )
-
-
-_POSITION: Final = {name: position for position, name in enumerate(COLUMNS)}
-_NEEDED: Final = frozenset({*COLUMNS, _ITEM})
-
-
-def _columns(batch: ExampleBatch) -> Columns:
-    return spread(batch.evidence)
-
-
-def _observed(batch: ExampleBatch) -> frozenset[str]:
-    found = _named(batch.once("columns", _columns).seen.tobytes())
-    if any(batch.contexts):
-        found |= {_CONTEXT + key for key in set().union(*batch.contexts)}
-    if any(map(batch.items, set(batch.item_ids))):
-        found |= {_ITEM}
-    return found
-
-
-@lru_cache(maxsize=1024)
-def _named(seen: bytes) -> frozenset[str]:
-    return frozenset(name for name, known in zip(COLUMNS, seen, strict=True) if known)
 
 
 RowFunction = Callable[[Example], str | int]
@@ -364,9 +179,9 @@ def labeling_function(
     if form not in ("lf", "crowd"):
         raise LabelingFunctionError(f"form: found {form!r}, allowed: 'lf' or 'crowd'")
     for one in needs:
-        if one not in _NEEDED and not one.startswith(_CONTEXT):
+        if one not in NEEDED and not one.startswith(CONTEXT):
             raise LabelingFunctionError(
-                f"needs: found {one!r}, allowed: context.KEY, {_ITEM}, {', '.join(COLUMNS)}"
+                f"needs: found {one!r}, allowed: context.KEY, {ITEM}, {', '.join(COLUMNS)}"
             )
 
     def decorate(function: RowFunction | ColumnFunction) -> LabelingFunction:
