@@ -327,7 +327,9 @@ def test_a_decision_is_believed_over_what_the_client_echoes(late: bool, opened_b
     user = world.join.resident["u"]
     if not late:
         world.join.decide(user, decision(1.0, 0.25, "softmax"))
-    echo = {"position": 9, "propensity": 1.0, "policy": "x"} if opened_by == "impression" else {}
+    echo: dict[str, Any] = {}
+    if opened_by == "impression":
+        echo = {"position": 9, "propensity": 1.0, "policy": "x"}
     world.event(opened_by, 2.0, request_id="r", **echo)
     if late:
         world.join.decide(user, decision(1.0, 0.25, "softmax"))
