@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from models.recommender.snapshot import pack, unpack
@@ -19,6 +20,35 @@ _CUT = 10
 # Columns of the counters.
 _N, _HITS, _GAIN, _RECIPROCAL, _BITS = range(5)
 _COLUMNS = 5
+_GAINS = 1.0 / np.log2(np.arange(_CUT) + 2.0)
+_NO_CODES: NDArray[np.int32] = np.zeros(0, np.int32)
+
+
+@njit(cache=True)
+def _add_rows(
+    sums: NDArray[np.float64],
+    rank: NDArray[np.int32],
+    novelty_bits: NDArray[np.float32],
+    codes: NDArray[np.int32],
+) -> None:
+    """Add rows to the sums, one by one, so that these do not depend on how rows were batched."""
+    for row in range(len(rank)):
+        place = rank[row]
+        if place < -1:
+            continue
+        hit, gain, reciprocal = 0.0, 0.0, 0.0
+        if place >= 0:
+            reciprocal = 1.0 / (place + 1.0)
+            if place < _CUT:
+                hit, gain = 1.0, _GAINS[place]
+        inside = 1 + (len(codes) > 0 and codes[row] > 0)
+        for which in range(inside):
+            target = sums[codes[row]] if which else sums[0]
+            target[_N] += 1.0
+            target[_HITS] += hit
+            target[_GAIN] += gain
+            target[_RECIPROCAL] += reciprocal
+            target[_BITS] += novelty_bits[row]
 
 
 class PrequentialMetrics:
@@ -92,32 +122,9 @@ class PrequentialMetrics:
             self.n_items = n_items
         if covered is not None:
             self.covered = covered
-        predicted = rank >= -1
-        if not predicted.all():
-            rank, novelty_bits = rank[predicted], novelty_bits[predicted]
-            segment_codes = None if segment_codes is None else segment_codes[predicted]
-        if not len(rank):
-            return
-        position = np.maximum(rank, 0).astype(np.float64)
-        hit = (rank >= 0) & (rank < _CUT)
-        columns = (
-            np.ones(len(rank)),
-            hit.astype(np.float64),
-            np.where(hit, 1.0 / np.log2(position + 2.0), 0.0),
-            np.where(rank >= 0, 1.0 / (position + 1.0), 0.0),
-            novelty_bits.astype(np.float64),
-        )
-        for column, values in enumerate(columns):
-            # In order and one by one, so that the sums do not depend on how rows were batched.
-            self._sums[0, column] = np.add.accumulate(
-                np.concatenate([self._sums[0, column : column + 1], values])
-            )[-1]
-        if segment_codes is not None:
-            inside = segment_codes > 0
-            if inside.any():
-                codes = segment_codes[inside]
-                for column, values in enumerate(columns):
-                    np.add.at(self._sums[:, column], codes, values[inside])
+        if len(rank):
+            codes = _NO_CODES if segment_codes is None else segment_codes
+            _add_rows(self._sums, rank, novelty_bits, codes)
 
     def merge(self, other: PrequentialMetrics) -> None:
         """Add another partition's sums; catalogues overlap, so the larger one counts."""
