@@ -73,6 +73,22 @@ def class_mark(classes: Sequence[str]) -> str:
     return f"{xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(list(classes))):016x}"
 
 
+def version_before(name: str, known: Sequence[str]) -> str | None:
+    """Return the newest version of a function that is older than the named one.
+
+    Examples
+    --------
+    >>> version_before("rated@10", ["rated@2", "rated@9", "rated@11", "liked@3"])
+    'rated@9'
+    >>> version_before("rated@1", ["rated@2"]) is None
+    True
+    """
+    lf, _, version = name.rpartition("@")
+    found = (column.rpartition("@") for column in known)
+    older = [int(other) for same, _, other in found if same == lf and int(other) < int(version)]
+    return f"{lf}@{max(older)}" if older else None
+
+
 class _Task:
     """A task at work in one partition.
 
@@ -96,14 +112,16 @@ class _Task:
     def adopt(self, model: LabelModel) -> None:
         """Go on with a stored model; functions that it does not know start as new ones.
 
-        A model of other classes is of no use: the task starts anew.
+        A new version of a function is held to be as accurate as the one before was found to be,
+        until its own votes tell. A model of other classes is of no use: the task starts anew.
         """
         if model.classes != self.spec.classes:
             return
         wanted = self.spec.layout.lfs
         for name, lf in zip(wanted, self.spec.lfs, strict=True):
             if name not in model.lf_names:
-                model.add_lf(name, lf.form)
+                like = version_before(name, model.lf_names) if lf.form == "lf" else None
+                model.add_lf(name, lf.form, like=like)
         self.model = model
         if model.lf_names == wanted:
             self._columns = None

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 import pytest
 
-from lfs.core import Example, LabelingFunction, labeling_function
+from lfs.core import ABSTAIN, Example, LabelingFunction, labeling_function
 from lfs.registry import collect
 from stream.assembly import pipeline_spec
 from stream.config import Settings
@@ -162,6 +163,24 @@ def test_a_new_version_starts_with_a_clean_record() -> None:
     newer = PartitionPipeline(spec(0.1, version=2), 0)
     newer.switches.load(pipeline.switches.to_bytes())
     assert newer.labelling.enabled("relevance")[0] is True
+
+
+def test_a_new_version_is_held_to_be_as_accurate_as_the_one_before() -> None:
+    model = spec(0.1).tasks[0].model()
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4_000)
+    votes = np.full((len(truth), len(model.lf_names)), ABSTAIN, dtype=np.int8)
+    for column, accuracy in enumerate((0.95, 0.8, 0.75, 0.7)):
+        votes[:, column] = np.where(rng.random(len(truth)) < accuracy, truth, 1 - truth)
+    model.learn_many(votes)
+    assert model.lf_names[0] == "fragile@1"
+    (task,) = PartitionPipeline(spec(0.1, version=2), 0).labelling.tasks.values()
+    task.adopt(model)
+    estimates = task.model.summary()["lfs"]
+    assert estimates["fragile@1"]["estimated_accuracy"] > 0.85
+    assert estimates["fragile@2"]["estimated_accuracy"] == pytest.approx(
+        estimates["fragile@1"]["estimated_accuracy"], abs=0.02
+    )
 
 
 def test_orders_of_the_older_format_are_read() -> None:
