@@ -189,7 +189,7 @@ class Worker:
         consumer.linger_s = options.linger_s
         app.on_partitions_revoked.connect(self._on_revoked)
         consumer.deliver = self._deliver
-        consumer.deliver_now = self._deliver_now
+        consumer.room = self._room
         # acks=False: Faust acknowledges nothing; it would acknowledge an event that killed it.
         topic = app.topic(*options.partitioned_topics, acks=False)
         app.agent(topic, supervisor_strategy=CrashingSupervisor)(self.subscribe)
@@ -200,14 +200,13 @@ class Worker:
         async for _ in events:
             raise RuntimeError("a record was delivered beside its batch")
 
-    async def _deliver(self, batch: RecordBatch) -> None:
-        """Hand what was fetched to its partition, as soon as there is room."""
-        owned = self.ownership.owned.get(batch.partition)
+    async def _room(self, partition: int) -> None:
+        owned = self.ownership.owned.get(partition)
         if owned is not None:
             await owned.inbox.room()
-            self._deliver_now(batch)
 
-    def _deliver_now(self, batch: RecordBatch) -> None:
+    def _deliver(self, batch: RecordBatch) -> None:
+        """Hand what was fetched to its partition."""
         owned = self.ownership.owned.get(batch.partition)
         # What was fetched before a rebalance may arrive after it, for a partition that has moved.
         if owned is not None and owned.live:

@@ -23,13 +23,15 @@ class CheckpointedConsumer(driver.Consumer):
 
     #: A fetch of fewer records than this says that there is no backlog.
     THIN_RECORDS = 256
-    #: So many thin fetches may wait to be handed over.
+    #: So many thin fetches may wait to be handed over, or for room where they were.
     UNDER_WAY = 4
 
     connection: KafkaConnection
     ownership: Ownership
-    deliver: Callable[[RecordBatch], Awaitable[None]]
-    deliver_now: Callable[[RecordBatch], None]
+    #: Takes a batch at once, whether there is room or not.
+    deliver: Callable[[RecordBatch], None]
+    #: Waits until there is room for more of a partition.
+    room: Callable[[int], Awaitable[None]]
     fetch_wait_s: float = 0.01
     linger_s: float = 0.0
 
@@ -72,7 +74,8 @@ class CheckpointedConsumer(driver.Consumer):
                 await self.perform_seek()
                 return
             for batch in self.batches(records, active):
-                await self.deliver(batch)
+                await self.room(batch.partition)
+                self.deliver(batch)
         nothing: tuple[tuple[TP, Message], ...] = ()
         for item in nothing:
             yield item
@@ -80,15 +83,23 @@ class CheckpointedConsumer(driver.Consumer):
     def hand_over(
         self, fetches: Sequence[Mapping[TP, Sequence[Any]]], active: set[TP] | None
     ) -> None:
-        """Deliver thin fetches without waiting for room; asked for by the consumer's thread.
+        """Deliver thin fetches; asked for by the consumer's thread.
 
-        What comes after the flow was stopped belongs to partitions that are given up, or comes
-        too early once they are read on.
+        They do not wait for room, and count as under way until there is some: who falls behind
+        is sent no more. What comes after the flow was stopped belongs to partitions that are
+        given up, or comes too early once they are read on.
         """
-        self.under_way -= 1
+        delivered = set()
         for records in fetches:
             for batch in self.batches(records, active):
-                self.deliver_now(batch)
+                self.deliver(batch)
+                delivered.add(batch.partition)
+        self.add_future(self._arrive(sorted(delivered)))
+
+    async def _arrive(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            await self.room(partition)
+        self.under_way -= 1
 
     def batches(
         self, records: Mapping[TP, Sequence[Any]], active: set[TP] | None

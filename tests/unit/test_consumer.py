@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import faust
 from faust.types import TP
@@ -44,30 +44,55 @@ class Fetched(CheckpointedConsumer):
         first, *self.fetches = self.fetches
         return first, self.active
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.delivered: list[tuple[int, list[int]]] = []
+        self.inbox = Inbox(limit=3)
+        self.deliver = self.note
+        self.room = self.always_room
+
+    def close_loop(self) -> None:
+        cast(Any, self._thread).thread_loop.close()
+
+    def note(self, batch: RecordBatch) -> None:
+        self.delivered.append((batch.partition, list(batch.offsets)))
+        self.inbox.put(batch)
+        if self.seek_to is not None:
+            self._read_offset[PLACE], self.seek_to = self.seek_to, None
+
+    async def always_room(self, partition: int) -> None:
+        pass
+
+    async def room_in_the_inbox(self, partition: int) -> None:
+        await self.inbox.room()
+
     async def drain(self) -> list[tuple[int, list[int]]]:
-        delivered: list[tuple[int, list[int]]] = []
+        await self._drain_messages(Service())
+        return self.delivered
 
-        async def deliver(batch: RecordBatch) -> None:
-            delivered.append((batch.partition, list(batch.offsets)))
-            if self.seek_to is not None:
-                self._read_offset[PLACE], self.seek_to = self.seek_to, None
+    async def falls_behind(self) -> tuple[int, int]:
+        """Return how many fetches count as under way while its inbox is full, and after."""
+        self.room = self.room_in_the_inbox
+        self.under_way = 1
+        self.hand_over([{PLACE: [Record(1), Record(2)]}, {PLACE: [Record(3)]}], None)
+        await asyncio.sleep(0.01)
+        full = self.under_way
+        await self.inbox.take()
+        await asyncio.sleep(0.01)
+        return full, self.under_way
 
-        self.deliver = deliver
-        try:
-            await self._drain_messages(Service())
-        finally:
-            cast(Any, self._thread).thread_loop.close()
-        return delivered
+
+T = TypeVar("T")
 
 
-def drained(**settings: Any) -> list[tuple[int, list[int]]]:
+def run_consumer(run: Callable[[Fetched], Awaitable[T]], **settings: Any) -> T:
     async def ignore(*args: Any) -> None:
         pass
 
     async def fail(message: object) -> None:
         raise AssertionError(f"Faust delivered {message}")
 
-    async def run() -> list[tuple[int, list[int]]]:
+    async def in_loop() -> T:
         app = faust.App("batches", broker="kafka://127.0.0.1:1", store="memory://")
         app.transport = CheckpointedTransport(app.conf.broker_consumer, app)
         consumer = Fetched(
@@ -77,9 +102,20 @@ def drained(**settings: Any) -> list[tuple[int, list[int]]]:
             on_partitions_assigned=ignore,
         )
         vars(consumer).update(settings)
-        return await consumer.drain()
+        try:
+            return await run(consumer)
+        finally:
+            consumer.close_loop()
 
-    return asyncio.run(run())
+    return asyncio.run(in_loop())
+
+
+def drained(**settings: Any) -> list[tuple[int, list[int]]]:
+    return run_consumer(Fetched.drain, **settings)
+
+
+def test_a_fetch_handed_over_is_under_way_until_there_is_room_behind_it() -> None:
+    assert run_consumer(Fetched.falls_behind) == (1, 0)
 
 
 def test_a_fetch_is_delivered_as_one_batch_for_each_partition() -> None:
