@@ -1,8 +1,9 @@
 """How fast the embedded pipeline runs a file of events, and where the time goes.
 
-    taskset -c 0 python -m bench.replay [--events FILE.ndjson.gz] [--repeat 7]
+    taskset -c 0 python -m bench.replay [--events FILE.ndjson.gz] [--repeat 7] [--stages plain]
 
-Everything in memory, one partition, one core, plain settings: what ``headrace replay`` does.
+Everything in memory, one partition, one core: what ``headrace replay`` does, in plain settings
+(`bench.plain`) and in those that are there by default.
 Prints events a second of processor time and of the clock (medians of the repeats), then a budget
 in microseconds an event: the median of each stage's own time, measured in separate repeats,
 since looking at the clock costs time itself. Then what a batch costs by its size, which is what a
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.plain import PLAIN
 from models import LabelModel
 from models.recommender import Recommender
 from stream.assembly import pipeline_spec
@@ -147,26 +149,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=Path, default=_SHARED / "clicks/shop.events.ndjson.gz")
     parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument(
+        "--stages", choices=["plain", "all"], default="all", help="whose stages to measure"
+    )
     options = parser.parse_args()
     if not options.events.is_file():
         print(f"skipped: there is no {options.events}; name a file with --events")
         return
-    spec = pipeline_spec(Settings(), partitions=1)
-    get_ready(spec)
-    speeds, clocks = [], []
+    kinds = {
+        "plain": pipeline_spec(Settings.model_validate(PLAIN), partitions=1),
+        "all": pipeline_spec(Settings(), partitions=1),
+    }
+    speeds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    clocks: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for spec in kinds.values():
+        get_ready(spec)
     for _ in range(options.repeat):
-        events, processor_s, clock_s = run(spec, options.events, records=False)
-        speeds.append(events / processor_s)
-        clocks.append(events / clock_s)
-    speed = statistics.median(speeds)
-    print(f"{events} events, {options.repeat} repeats")
-    print(
-        f"events a second of processor time  {speed:10,.0f}  ({speed / AIM_PER_S:.2f} of the aim)"
-    )
-    print(f"events a second by the clock       {statistics.median(clocks):10,.0f}")
-    print(f"best                               {max(speeds):10,.0f}")
+        for kind, spec in kinds.items():
+            events, processor_s, clock_s = run(spec, options.events, records=False)
+            speeds[kind].append(events / processor_s)
+            clocks[kind].append(events / clock_s)
+    print(f"{events} events, {options.repeat} repeats; plain settings, and all by default")
+    print("                                        plain         all")
+    for name, figures, middle in (
+        ("events a second of processor time", speeds, statistics.median),
+        ("events a second by the clock", clocks, statistics.median),
+        ("best of processor time", speeds, max),
+    ):
+        row = "".join(f"{middle(figures[kind]):12,.0f}" for kind in kinds)
+        print(f"{name:34s}{row}")
+    row = "".join(f"{statistics.median(speeds[kind]) / AIM_PER_S:12.2f}" for kind in kinds)
+    print(f"{'of the aim':34s}{row}")
+    spec = kinds[options.stages]
     measured = [stages(spec, options.events)[1] for _ in range(min(3, options.repeat))]
-    print("\nmicroseconds of processor time an event")
+    print(f"\nmicroseconds of processor time an event ({options.stages})")
     budget = {
         stage: statistics.median(one.get(stage, 0.0) for one in measured) / events * 1e6
         for stage in measured[0]

@@ -2,8 +2,8 @@
 
 Both read the same records of the same topic in the same run, one after the other, each in a
 process of its own; of several rounds the fastest counts, since neighbours only slow things down.
-``full`` is everything that is there by default; ``plain``, which ``--plain`` adds, the behaviour
-functions, the recommender's nearest co-visitation with repeats, and no rewards.
+``full`` is everything that is there by default; ``plain``, which ``--plain`` adds, what
+`bench.plain` says.
 
     python -m bench.worker --events 100000 --rounds 2 [--plain]
 """
@@ -31,6 +31,7 @@ import faust
 import orjson
 from faust.app.base import BootStrategy
 
+from bench.plain import PLAIN_ENVIRONMENT
 from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.catalogue import Catalogue
@@ -58,11 +59,6 @@ SHARED = Path(os.environ.get("HEADRACE_SHARED_DATA", ROOT.parent / "shared" / "d
 SHOP = SHARED / "clicks" / "shop.events.ndjson.gz"
 LAST_STAGES = ("count", "encode labels")
 CONSUMERS = ("stock", "counting", "plain", "full")
-PLAIN = {
-    "HEADRACE_LFS__FAMILIES": "behaviour",
-    "HEADRACE_RECOMMENDER__EXPERTS": "near",
-    "HEADRACE_REWARDS__ENABLED": "false",
-}
 
 
 class Stages:
@@ -278,7 +274,7 @@ def measure(kind: str, total: int, env: Mapping[str, str]) -> dict[str, Any]:
     tag = f"bench-{kind}-{uuid.uuid4().hex[:6]}"
     own = {"HEADRACE_STORE__INSTANCE": tag, "HEADRACE_KAFKA__GROUP": tag}
     if kind == "plain":
-        own |= PLAIN
+        own |= PLAIN_ENVIRONMENT
     done = subprocess.run(
         [sys.executable, "-m", "bench.worker", "--consume", kind, "--events", str(total)],
         env=os.environ | env | own,
