@@ -101,7 +101,7 @@ class LabelModel:
     >>> model = LabelModel(["ham", "spam"], ["caps", "link"])
     >>> model.learn_many([[1, 1], [0, -1], [0, 0], [1, -1]])
     >>> model.predict_proba_many([[1, 1]]).round(1)
-    array([[0.2, 0.8]])
+    array([[0.1, 0.9]])
     """
 
     def __init__(
