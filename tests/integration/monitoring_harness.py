@@ -126,7 +126,6 @@ class Shop:
         self._drift: tuple[Drift, ...] = ()
         self._changed = threading.Event()
         self.scrambled = threading.Event()
-        self.bought = threading.Event()
         self._database = database
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shop", daemon=True)
@@ -193,8 +192,6 @@ class Shop:
                 if line.topic != "events" or len(waiting["events"]) < RATE / 5:
                     continue
                 sent += len(waiting["events"])
-                if self.bought.is_set():
-                    waiting["events"] = [_bought(line) for line in waiting["events"]]
                 if self.scrambled.is_set():
                     waiting["events"] = [_renamed(line, sent) for line in waiting["events"]]
                 for kind in ("items", "events"):
@@ -276,11 +273,6 @@ class Shop:
             )
             with urllib.request.urlopen(request, timeout=60) as answer:
                 answer.read()
-
-
-def _bought(line: bytes) -> bytes:
-    """Return an exposure as a purchase, as a client with a mistake in it reports them."""
-    return line.replace(b'"type":"impression"', b'"type":"purchase"')
 
 
 def _renamed(line: bytes, mark: int) -> bytes:
