@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from models.delay import DelayCurve
@@ -370,8 +371,29 @@ def _described(config: HeadConfig) -> list[float | int | bool]:
 
 def _packed(rows: NDArray[np.float64]) -> bytes:
     """Return rows of a table, those that were ever learned only."""
-    used = np.flatnonzero(rows.any(axis=1))
-    return msgspec.msgpack.encode((used.astype("<u2").tobytes(), rows[used].tobytes()))
+    used = np.empty(len(rows), dtype="<u2")
+    learned = np.empty_like(rows)
+    n = _gather(rows, used, learned)
+    return msgspec.msgpack.encode((used[:n].tobytes(), learned[:n].tobytes()))
+
+
+@njit(cache=True)
+def _gather(
+    rows: NDArray[np.float64], used: NDArray[np.uint16], learned: NDArray[np.float64]
+) -> int:
+    """Copy the rows that are not all zero to the front, and say which they are.
+
+    A checkpoint looks through a whole table; `any` by rows and a gather took twice as long.
+    """
+    n = 0
+    for row in range(len(rows)):
+        for column in range(rows.shape[1]):
+            if rows[row, column] != 0.0:
+                used[n] = row
+                learned[n] = rows[row]
+                n += 1
+                break
+    return n
 
 
 def _unpacked(data: bytes) -> NDArray[np.float64]:
