@@ -3,8 +3,9 @@
     python -m bench.alerting [--interval 15]
 
 Real Prometheus and Alertmanager with the deployed rules and routes, scraping the embedded service
-behind a simulated shop. A labeling function flips, and another one breaks; printed is the time from the detector's firing (or the break) to the webhook. Aims: 10 s at scrapes
-every second, 60 s at every 15.
+behind a simulated shop. A labeling function flips, and another one breaks; printed is the time
+from the detector's firing (or the break) to the webhook. Aims: 10 s at scrapes every second, 60 s
+at every 15.
 """
 
 from __future__ import annotations
