@@ -28,6 +28,7 @@ from models.label_snapshot import pack_arrays, unpack_arrays
 from models.label_stats import (
     Contribution,
     age_evidence,
+    aged,
     align_sums,
     decode,
     merge_contributions,
@@ -195,7 +196,7 @@ class LabelState:
             (self.own, float(now - clock), now_seen - seen),
             (other, float(now - theirs.clock), now_seen - their_seen),
         ):
-            scale(sums, self.config, since, 2.0 ** (since / self.config.half_lives))
+            scale(sums, self.config, since, aged(since, self.config))
             age_evidence(sums, votes, self.config.evidence_half_life)
         self.other = other
         self.counters[CLOCK] = now
@@ -214,7 +215,7 @@ class LabelState:
         where = {name: j for j, name in enumerate(both.lfs)}
         self.own = align_sums(both.sums, [where[name] for name in self.lfs])
         since = float(both.clock - int(self.counters[CLOCK]))
-        scale(self.other, self.config, since, 2.0 ** (since / self.config.half_lives))
+        scale(self.other, self.config, since, aged(since, self.config))
         self._join_answers(theirs)
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         priors = self.tables.column_prior

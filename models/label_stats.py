@@ -13,7 +13,7 @@ from models.label_entry import scale
 from models.label_layout import Config, FloatArray, Sums, new_sums, pair_count
 from models.label_snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
 
-__all__ = ["Contribution", "align_sums", "decode", "encode", "merge_contributions"]
+__all__ = ["Contribution", "aged", "align_sums", "decode", "encode", "merge_contributions"]
 
 KIND = "headrace label statistics"
 
@@ -110,6 +110,15 @@ def age_evidence(sums: Sums, votes: FloatArray, half_life: float) -> None:
     sums.evidence[...] *= 2.0 ** (-np.maximum(votes, 0.0) / half_life)[:, None]
 
 
+def aged(age: float, config: Config) -> FloatArray:
+    """Return by what sums of each half-life are divided after ``age`` examples, (H,).
+
+    Bounded: what is a thousand half-lives old counts for nothing, and is no overflow.
+    """
+    weight: FloatArray = 2.0 ** np.minimum(age / config.half_lives, 1000.0)
+    return weight
+
+
 def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contribution:
     """Return the sum of contributions at the latest of their times.
 
@@ -133,7 +142,7 @@ def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contri
     for part, columns, seen in aligned:
         sums = align_sums(part.sums, columns)
         age = float(clock - part.clock)
-        scale(sums, config, age, 2.0 ** (age / config.half_lives))
+        scale(sums, config, age, aged(age, config))
         age_evidence(sums, votes_seen - seen, config.evidence_half_life)
         for into, more in zip(total, sums, strict=True):
             np.add(into, more, out=into)

@@ -309,3 +309,13 @@ def test_names_and_positions_mean_the_same() -> None:
     by_name.learn_one({"lf0": "yes", "unknown": "no"}, "yes")
     by_position.learn_one({"lf0": 1}, 1)
     assert by_name.to_bytes() == by_position.to_bytes()
+
+
+def test_a_partition_that_stood_still_for_very_long_is_merged_without_overflow() -> None:
+    votes = np.array([[1, 1], [0, 0], [1, -1]], dtype=np.int8)
+    old, new = (LabelModel(["no", "yes"], ["a", "b"]) for _ in range(2))
+    old.learn_many(votes)
+    new.learn_many(np.tile(votes, (50_000, 1)))
+    # 150,000 examples are 1,200 half-lives of the shortest memory.
+    new.merge(old)
+    assert np.isfinite(new.predict_proba_many(votes)).all()
