@@ -31,6 +31,7 @@ from bench.kafka_deployment import (
     Watch,
     environment,
     lag,
+    make_topics,
     records_of,
     wait_for,
 )
@@ -45,7 +46,6 @@ from stream.replay import Replay, home_of
 from stream.simulate import World, WorldConfig
 from stream.state import SHARED_PREFIX, StateStore
 from tests.services.kafka import KafkaBroker
-from tests.services.process import OwnedProcess
 from tests.services.redis import RedisServer
 
 WORKERS = 3
@@ -263,13 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(env=variables)
         say("replaying undisturbed")
         expected = undisturbed(pipeline_spec(settings), path)
-        with OwnedProcess(
-            [sys.executable, "-m", "stream.cli", "topics"],
-            output=folder / "topics.log",
-            env=variables,
-        ) as topics:
-            if topics.wait(60) != 0:
-                raise AssertionError(topics.tail())
+        make_topics(variables, folder)
         store = open_state(settings)
         stack.callback(store.close)
         fleet = Fleet(variables, folder)

@@ -131,6 +131,17 @@ class Watch(threading.Thread):
         return longest
 
 
+def make_topics(variables: dict[str, str], folder: Path) -> None:
+    """Create the topics of a deployment by its own command."""
+    with OwnedProcess(
+        [sys.executable, "-m", "stream.cli", "topics"],
+        output=folder / "topics.log",
+        env=variables,
+    ) as topics:
+        if topics.wait(60) != 0:
+            raise AssertionError(topics.tail())
+
+
 @dataclass
 class Fleet:
     """The workers."""

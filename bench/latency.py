@@ -40,7 +40,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from bench.kafka_deployment import PARTITIONS, Fleet, environment, wait_for
+from bench.kafka_deployment import PARTITIONS, Fleet, environment, make_topics, wait_for
 from stream.assembly import open_state
 from stream.config import load_settings
 from stream.events import EVENTS, LABELS
@@ -211,13 +211,7 @@ def measure(kind: str, rate: float, seconds: float) -> None:
         variables = environment(broker.bootstrap, redis.url)
         if kind == "fresh":
             variables["HEADRACE_WORKER__CACHED_USERS"] = str(FRESH_CACHE)
-        with OwnedProcess(
-            [sys.executable, "-m", "stream.cli", "topics"],
-            output=folder / "topics.log",
-            env=variables,
-        ) as topics:
-            if topics.wait(60) != 0:
-                raise AssertionError(topics.tail())
+        make_topics(variables, folder)
         store = open_state(load_settings(env=variables))
         stack.callback(store.close)
         fleet = Fleet(variables, folder)

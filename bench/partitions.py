@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from bench.kafka_deployment import PARTITIONS, Feed, Fleet, environment, wait_for
+from bench.kafka_deployment import PARTITIONS, Feed, Fleet, environment, make_topics, wait_for
 from bench.recommender_peers import figures
 from models.recommender import HISTORY, PrequentialMetrics, SharedRecommender, Updates
 from stream.assembly import open_state, pipeline_spec
@@ -37,7 +37,6 @@ from stream.partitioning import partition_for
 from stream.replay import Replay, home_of
 from stream.state import SHARED_PREFIX
 from tests.services.kafka import KafkaBroker
-from tests.services.process import OwnedProcess
 from tests.services.redis import RedisServer
 
 WORKERS = 4
@@ -148,13 +147,7 @@ def deployed(
             HEADRACE_CHECKPOINT__INTERVAL_S=str(interval_s),
             HEADRACE_KAFKA__SESSION_TIMEOUT_S="15",
         )
-        with OwnedProcess(
-            [sys.executable, "-m", "stream.cli", "topics"],
-            output=folder / "topics.log",
-            env=variables,
-        ) as topics:
-            if topics.wait(60) != 0:
-                raise AssertionError(topics.tail())
+        make_topics(variables, folder)
         store = open_state(load_settings(env=variables))
         stack.callback(store.close)
         fleet = Fleet(variables, folder)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.delay_kernels import count_delays, count_exposures, exposed_before, fit_shares
+from models.formats import refuse_newer
 
 __all__ = ["DelayCurve"]
 
@@ -233,11 +234,7 @@ class DelayCurve:
             If it is of a newer format than this program reads.
         """
         stored: list[Any] = msgspec.msgpack.decode(data)
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"a delay curve has format {stored[0]}, this program reads up to {_FORMAT}: run "
-                "the newer version"
-            )
+        refuse_newer("a delay curve", stored[0], _FORMAT)
         made = cls(stored[1], stored[2])
         made._ids = np.array(stored[3], dtype=np.int64)
         made._counts, made._base, made._bins = (np.array(part) for part in stored[4:7])

@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.formats import refuse_newer
+
 __all__ = ["LabelQuality"]
 
 _FORMAT = 2
@@ -136,11 +138,7 @@ class LabelQuality:
             If they are of a newer format than this program reads.
         """
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(data))
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"label quality has format {stored[0]}, this program reads up to {_FORMAT}: run "
-                "the newer version"
-            )
+        refuse_newer("label quality", stored[0], _FORMAT)
         if stored[0] == 1:
             return cls((), ())
         made = cls(stored[10], stored[11])

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from models.formats import refuse_newer
 from models.rewards import (
     ARRIVED,
     EXPOSED,
@@ -191,11 +192,7 @@ class Rewards:
         if REWARDS_CHUNK not in chunks:
             return
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[REWARDS_CHUNK]))
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"the state of late rewards has format {stored[0]}, this program reads up to "
-                f"{_FORMAT}: run the newer version"
-            )
+        refuse_newer("the state of late rewards", stored[0], _FORMAT)
         _, self.seen, late, states = stored
         self.late |= {name: n for name, n in late.items() if name in self.late}
         parts: dict[str, dict[str, bytes]] = {

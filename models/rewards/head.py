@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from models.delay import DelayCurve
+from models.formats import refuse_newer
 from models.rewards.kernels import AMOUNT, ARRIVED, EXPOSED, UNDONE, WIDTH, bring_up, learn_rows
 from models.rewards.score import HeadScore
 
@@ -258,11 +259,7 @@ class RewardHead:
         if HEAD_STATE not in chunks:
             return
         stored: list[Any] = msgspec.msgpack.decode(chunks[HEAD_STATE])
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"a reward head has format {stored[0]}, this program reads up to {_FORMAT}: run "
-                "the newer version"
-            )
+        refuse_newer("a reward head", stored[0], _FORMAT)
         if stored[1] != _described(self.config):
             return
         self.rows, self._until_fit = stored[2], stored[3]
@@ -292,11 +289,7 @@ class RewardHead:
             If it is of a newer format than this program reads.
         """
         stored: list[Any] = msgspec.msgpack.decode(data)
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"a reward head has format {stored[0]}, this program reads up to {_FORMAT}: run "
-                "the newer version"
-            )
+        refuse_newer("a reward head", stored[0], _FORMAT)
         made = cls(HeadConfig(*stored[1]))
         made.load_chunks(stored[2])
         return made

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.formats import refuse_newer
 from models.rewards.kernels import ARRIVED, EXPOSED, UNDONE
 
 __all__ = ["HeadScore"]
@@ -88,11 +89,7 @@ class HeadScore:
             If they are of a newer format than this program reads.
         """
         stored: list[Any] = msgspec.msgpack.decode(data)
-        if stored[0] > _FORMAT:
-            raise ValueError(
-                f"a head's score has format {stored[0]}, this program reads up to {_FORMAT}: run "
-                "the newer version"
-            )
+        refuse_newer("a head's score", stored[0], _FORMAT)
         made = cls()
         made.n, made.positives, made._loss, made._predicted = stored[1:5]
         return made
