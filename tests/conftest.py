@@ -135,9 +135,9 @@ def kafka_factory(start_own: Starter) -> Callable[..., KafkaBroker]:
 
 
 @pytest.fixture
-def redis_factory(start_own: Starter) -> Callable[[], RedisServer]:
-    """Start a Redis of the test's own, which it may kill."""
-    return lambda: start_own("redis", RedisServer)
+def redis_factory(start_own: Starter) -> Callable[..., RedisServer]:
+    """Start a Redis of the test's own, which it may kill: `redis_factory(*arguments)`."""
+    return lambda *arguments: start_own("redis", lambda: RedisServer(arguments))
 
 
 @pytest.fixture

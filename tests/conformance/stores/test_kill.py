@@ -1,4 +1,6 @@
-"""Kill −9 at any moment leaves one whole checkpoint, and none that was acknowledged is lost."""
+"""Kill −9 at any moment leaves one whole checkpoint; one that was acknowledged is lost only by a
+Redis that is allowed to put its writes off.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stream.state import Epoch, StoreError
+import pytest
+
+from stream.state import Epoch, Fenced, StoreError
 from stream.stores import open_store
 from tests.conformance.stores.backends import Backend
 from tests.conformance.stores.endless_writer import assert_whole, checkpoint
@@ -39,8 +43,11 @@ def test_writer_killed_in_the_middle_of_saves(durable: Backend) -> None:
         assert found in (acknowledged, acknowledged + 1)
 
 
-def test_redis_killed_while_saves_are_repeated(redis_factory: Callable[[], RedisServer]) -> None:
-    server = redis_factory()
+@pytest.mark.parametrize("sync", ["always", "everysec"])
+def test_redis_killed_while_saves_are_repeated(
+    redis_factory: Callable[..., RedisServer], sync: str
+) -> None:
+    server = redis_factory("--appendfsync", sync)
     store = open_store(server.url, instance="killed", timeout_s=2.0)
     epoch = Epoch(1, "survivor")
     store.claim(0, epoch)
@@ -60,17 +67,25 @@ def test_redis_killed_while_saves_are_repeated(redis_factory: Callable[[], Redis
 
     killer = threading.Thread(target=kill_and_restart)
     killer.start()
-    saved = 0
+    saved, fenced = 0, False
     while not done.is_set() or saved < 20:
         try:
+            if fenced:
+                kept = store.claim(0, epoch).next_offsets.get("events", 0)
+                assert kept < saved
+                saved, fenced = kept, False
             store.save(checkpoint(saved), epoch)
+            saved += 1
+        except Fenced:
+            # `everysec` puts writes off while the disk is slow, so a killed Redis may have lost
+            # some that it acknowledged and be back at an earlier checkpoint. `always` may not.
+            assert sync == "everysec"
+            fenced = True
         except StoreError as failure:
             # Its outcome is unknown: the same checkpoint again, as `RedisStore.save` says.
             assert "it does not answer" in str(failure) or "still loading" in str(failure)
             time.sleep(0.05)
-        else:
-            saved += 1
     killer.join()
     assert failures == []
-    assert assert_whole(store, "survivor") == saved
+    assert assert_whole(store, epoch.owner) == saved
     store.close()
