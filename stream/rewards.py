@@ -41,6 +41,8 @@ _TABLES: Final = "own/rewards/"
 _AMOUNT: Final = "amount"
 _FORMAT: Final = 1
 _OPENED_TS: Final = int(Column.OPENED_TS)
+_HELD: Final = 256
+_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +82,28 @@ class Rewards:
 
     Attributes
     ----------
-    late
-        Outcomes by name that came after their window: counted, not learned.
     share_to_come
         Of each outcome of the last window's exposures, the share still to come, as of the last
         checkpoint.
-    seen
-        Exposures so far; the number of an exposure is the version of what predicted it.
 
     *State* — a head an outcome, and one for amounts where they count; all of fixed size.
+
+    What happened waits until there are some hundreds of rows, or until somebody looks: a small
+    batch costs a few references, and since nothing depends on how rows are cut into calls, nobody
+    can tell.
     """
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         self.outcomes = tuple(outcomes)
         self.records = ExposureRecords([outcome.name for outcome in outcomes])
-        self.heads = {o.name: RewardHead(HeadConfig(window_s=o.window_s)) for o in outcomes}
-        self.amounts = {
+        self._heads = {o.name: RewardHead(HeadConfig(window_s=o.window_s)) for o in outcomes}
+        self._amounts = {
             o.name: RewardHead(HeadConfig(window_s=o.window_s, linear=True, base_rate=0.0, bits=12))
             for o in outcomes
             if o.amount
         }
-        self.late = dict.fromkeys(self.heads, 0)
-        self.seen = 0
+        self._late = dict.fromkeys(self._heads, 0)
+        self._seen = 0
         self.share_to_come: dict[str, float] = {}
         self._visits = next((n for n, o in enumerate(outcomes) if o.back_after_s > 0.0), NONE)
         self._visit_record = ExposureRecords(["visit"])
@@ -112,13 +114,55 @@ class Rewards:
             for name in outcome.undone_by:
                 self._by_event.setdefault(name, []).append((number, UNDONE))
         self._hashes = FeatureHashes()
+        self._held: list[Happened] = []
+        self._learns = True
 
-    # --- a batch --------------------------------------------------------------------------
+    @property
+    def heads(self) -> dict[str, RewardHead]:
+        """The head of each outcome by name, everything taken in."""
+        self.flush()
+        return self._heads
+
+    @property
+    def amounts(self) -> dict[str, RewardHead]:
+        """The heads of amounts by name of the outcome, everything taken in."""
+        self.flush()
+        return self._amounts
+
+    @property
+    def late(self) -> dict[str, int]:
+        """Outcomes by name that came after their window: counted, not learned."""
+        self.flush()
+        return self._late
+
+    @property
+    def seen(self) -> int:
+        """Exposures so far; the number of an exposure is the version of what predicted it."""
+        self.flush()
+        return self._seen
+
+    # --- rows -----------------------------------------------------------------------------
 
     def step(self, happened: Sequence[Happened], learn: bool) -> None:
-        """Predict and learn what happened, in order; write to the examples what to remember."""
-        if not happened or not self.outcomes:
+        """Take in what happened, in order: to be predicted, learned and remembered."""
+        if not self.outcomes:
             return
+        if learn != self._learns:
+            self.flush()
+            self._learns = learn
+        self._held += happened
+        if len(self._held) >= _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Predict and learn what waits; write to the examples what to remember."""
+        if not self._held:
+            return
+        happened, self._held = self._held, []
+        for start in range(0, len(happened), _AT_ONCE):
+            self._take(happened[start : start + _AT_ONCE])
+
+    def _take(self, happened: Sequence[Happened]) -> None:
         opened = [(place, one) for place, one in enumerate(happened) if one[2]]
         fresh = Fresh(opened, len(self.outcomes), self._hashes)
         arrivals: list[list[Arrival]] = [[] for _ in self.outcomes]
@@ -133,7 +177,7 @@ class Rewards:
                     self._answer_fresh(wanted, place, ts, number, row, fresh, arrivals)
                 elif example.reward:
                     self._answer(wanted, place, ts, number, example, arrivals)
-        self._learn(fresh, arrivals, visits, learn)
+        self._learn(fresh, arrivals, visits)
 
     def expected(self, example: Example, ts: float) -> float | None:
         """Return the reward that is expected of an example in the end, as things stand.
@@ -141,6 +185,7 @@ class Rewards:
         What has arrived is worth its value, what was undone nothing, and what is open its value
         times the chance that it still comes. None for an example that was never predicted.
         """
+        self.flush()
         record = self.records.unpack(example.reward)
         if record is None:
             return None
@@ -169,6 +214,7 @@ class Rewards:
         """
         if not self.outcomes:
             return {}
+        self.flush()
         self.share_to_come = {n: head.curve.share_to_come() for n, head in self.heads.items()}
         chunks: dict[str, bytes] = {}
         states: dict[str, bytes] = {}
@@ -193,8 +239,8 @@ class Rewards:
             return
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[REWARDS_CHUNK]))
         refuse_newer("the state of late rewards", stored[0], _FORMAT)
-        _, self.seen, late, states = stored
-        self.late |= {name: n for name, n in late.items() if name in self.late}
+        _, self._seen, late, states = stored
+        self._late |= {name: n for name, n in late.items() if name in self._late}
         parts: dict[str, dict[str, bytes]] = {
             name: {HEAD_STATE: state} for name, state in states.items()
         }
@@ -266,7 +312,7 @@ class Rewards:
             return False
         spec = self.outcomes[outcome]
         if age_s > spec.window_s:
-            self.late[spec.name] += 1
+            self._late[spec.name] += 1
             return False
         return True
 
@@ -292,7 +338,7 @@ class Rewards:
                 before = next((r for r, who in reversed(begun) if who is user), NONE)
                 record = self._visit_record.unpack(last[2])
                 if age_s > spec.window_s:
-                    self.late[spec.name] += 1
+                    self._late[spec.name] += 1
                 elif before >= 0:
                     arrivals.append(Arrival(place, ARRIVED, ts, age_s, before, None, 0.0, None))
                 elif record is not None:
@@ -307,14 +353,14 @@ class Rewards:
         fresh: Fresh,
         arrivals: Sequence[Sequence[Arrival]],
         visits: Sequence[tuple[int, UserState]],
-        learn: bool,
     ) -> None:
+        learn = self._learns
         exposures = len(fresh)
         p0 = np.full((exposures, len(self.outcomes)), np.nan)
-        version = (self.seen + np.arange(exposures)) & 0xFFFFFFFF
-        self.seen += exposures
+        version = (self._seen + np.arange(exposures)) & 0xFFFFFFFF
+        self._seen += exposures
         for number, outcome in enumerate(self.outcomes):
-            head, came = self.heads[outcome.name], arrivals[number]
+            head, came = self._heads[outcome.name], arrivals[number]
             if number == self._visits:
                 if not visits and not came:
                     continue
@@ -335,7 +381,7 @@ class Rewards:
                 rows = np.flatnonzero(own)
                 p0[rows, number] = run_head(head, rows, fresh, came, learn)
             if outcome.amount:
-                regress(self.amounts[outcome.name], came, fresh.features, learn)
+                regress(self._amounts[outcome.name], came, fresh.features, learn)
         packed = self.records.pack(fresh.features, p0, version, fresh.state)
         for example, record in zip(fresh.examples, packed, strict=True):
             example.reward = record

@@ -59,6 +59,7 @@ class Partition:
         }
 
     def example(self) -> Example:
+        self.rewards.flush()
         (example,) = self.pipeline.join.resident["u"].examples.values()
         return example
 
@@ -150,6 +151,20 @@ def test_a_restart_goes_on_where_it_was() -> None:
     for name, head in whole.rewards.heads.items():
         assert second.rewards.heads[name].to_bytes() == head.to_bytes()
     assert second.rewards.seen == whole.rewards.seen
+
+
+def test_what_still_waits_is_part_of_a_checkpoint() -> None:
+    """Rows wait for some hundreds of others; a cut must not leave them, or the example, behind."""
+    waiting, looked = Partition(), Partition()
+    for partition in (waiting, looked):
+        for event in JOURNEY[:2]:
+            partition.run(event)
+    assert looked.rewards.seen == 1
+    cuts = [partition.pipeline.cut() for partition in (waiting, looked)]
+    assert cuts[0].users == cuts[1].users
+    rewards = [{n: c for n, c in cut.chunks.items() if "rewards" in n} for cut in cuts]
+    assert rewards[0] == rewards[1]
+    assert len(rewards[0]) > 1
 
 
 def test_state_that_knew_no_rewards_is_taken_up() -> None:
