@@ -14,7 +14,7 @@ from bench.label_scores import BATCH, CONSOLE, label_stream, mark, names, table
 from bench.label_sets import TARGETS
 from bench.label_worlds import VoteSet, data_folder, drifting_stream, load_set
 from models import LabelModel
-from models.label_config import HALF_LIVES
+from models.label_model.config import HALF_LIVES
 
 __all__ = ["bench_speed"]
 

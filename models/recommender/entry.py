@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.kernel_cache import fingerprint
 from models.recommender import (
     counting,
     guard,
@@ -24,7 +25,6 @@ from models.recommender import (
 )
 from models.recommender.config import Parameters
 from models.recommender.counting import units
-from models.recommender.fingerprint import fingerprint
 from models.recommender.merging import add_rows, derive_all
 from models.recommender.scoring import clear, gather
 from models.recommender.segments import copy_rows

@@ -7,8 +7,8 @@ from typing import Any
 
 import numba
 
+from models.kernel_cache import fingerprint
 from models.recommender import counting, listing, step, update_kernels
-from models.recommender.fingerprint import fingerprint
 from models.recommender.update_kernels import apply_rows, record_rows
 
 __all__ = ["apply_updates", "record_updates"]

@@ -7,8 +7,8 @@ import pytest
 
 from models import LabelModel
 from models.checks import planted_votes
-from models.label_snapshot import SnapshotError
-from models.label_state import IN_BLOCK
+from models.label_model.snapshot import SnapshotError
+from models.label_model.state import IN_BLOCK
 
 CLASSES = ["no", "yes"]
 

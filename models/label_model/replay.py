@@ -6,10 +6,17 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_pairs import build_pairs, learn_pairs, pair_width
-from models.label_rows import add_belief, add_counts, fill_fair, fill_inverse, find_votes, judge
-from models.label_tables import build_tables
+from models.label_model.layout import Config, FloatArray, Recent, Sums, Tables
+from models.label_model.pairs import build_pairs, learn_pairs, pair_width
+from models.label_model.rows import (
+    add_belief,
+    add_counts,
+    fill_fair,
+    fill_inverse,
+    find_votes,
+    judge,
+)
+from models.label_model.tables import build_tables
 
 __all__ = ["find_recent", "replay_start"]
 

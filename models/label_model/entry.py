@@ -15,22 +15,15 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.experimental import structref
 
-from models import (
-    label_corrector,
-    label_gold,
-    label_kernels,
-    label_pairs,
-    label_replay,
-    label_rows,
-    label_tables,
-)
-from models.label_corrector import fit_corrector
-from models.label_gold import learn_gold_row
-from models.label_kernels import fold_evidence, scale_sums, step_rows
-from models.label_layout import Answers, Config, FloatArray, Recent, Sums, Tables
-from models.label_pairs import build_pairs, pair_width
-from models.label_tables import build_tables
-from models.recommender.fingerprint import fingerprint
+from models.kernel_cache import fingerprint
+from models.label_model import corrector, kernels, pairs, replay, rows, tables
+from models.label_model import gold as gold_kernels
+from models.label_model.corrector import fit_corrector
+from models.label_model.gold import learn_gold_row
+from models.label_model.kernels import fold_evidence, scale_sums, step_rows
+from models.label_model.layout import Answers, Config, FloatArray, Recent, Sums, Tables
+from models.label_model.pairs import build_pairs, pair_width
+from models.label_model.tables import build_tables
 
 __all__ = ["Arrays", "Handle", "bind", "fold", "gold", "rebuild", "scale", "step"]
 
@@ -135,13 +128,5 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
 
 
 bind, step, gold, rebuild, fold, scale = _compiled(
-    fingerprint(
-        label_corrector,
-        label_gold,
-        label_kernels,
-        label_pairs,
-        label_replay,
-        label_rows,
-        label_tables,
-    )
+    fingerprint(corrector, gold_kernels, kernels, pairs, replay, rows, tables)
 )

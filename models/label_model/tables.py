@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import CROWD, LF, Config, FloatArray, Sums, Tables
+from models.label_model.layout import CROWD, LF, Config, FloatArray, Sums, Tables
 
 __all__ = ["build_tables"]
 

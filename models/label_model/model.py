@@ -3,60 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from models.label_config import HALF_LIVES, default_config
-from models.label_entry import gold, step
-from models.label_inputs import (
+from models.label_model.config import HALF_LIVES, default_config
+from models.label_model.inputs import (
     class_code,
     form_code,
+    read_column_priors,
     read_labels,
     read_prior,
     read_row,
     read_votes,
 )
-from models.label_layout import FloatArray
-from models.label_replay import find_recent
-from models.label_snapshot import pack, unpack
-from models.label_state import AT_HAND, BLOCK, CLOCK, LabelState
-from models.label_stats import decode, encode, merge_contributions
-from models.label_summary import summarise, triplet_gaps
+from models.label_model.layout import FloatArray
+from models.label_model.snapshot import pack, unpack
+from models.label_model.state import BLOCK, CLOCK, LabelState
+from models.label_model.stats import decode, encode, merge_contributions
+from models.label_model.stepping import StepResult, answer_example, answer_row, run_rows
+from models.label_model.summary import summarise, triplet_gaps
 
-__all__ = ["LabelModel", "StepResult"]
+__all__ = ["LabelModel"]
 
 KIND = "headrace label model"
 CHUNK = 4096
-
-
-Column = TypeVar(
-    "Column",
-    npt.NDArray[np.int8],
-    npt.NDArray[np.int32],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.bool_],
-    FloatArray,
-)
-
-
-def _own_layout(array: Column) -> Column:
-    """Return the array in the one layout that the loop is compiled for, or a copy in it."""
-    return array if array.flags.carray else array.copy()
-
-
-class StepResult(NamedTuple):
-    """Outcome of rows, in order.
-
-    ``proba`` (n, K) are calibrated probabilities; ``weights`` (n, m) each column's part, in
-    log-odds of the most probable class: with the prior's log-odds they sum to the posterior's.
-    ``clock`` (n,) is the stream's count of examples at each row.
-    """
-
-    proba: FloatArray
-    weights: FloatArray
-    clock: npt.NDArray[np.int64]
 
 
 class LabelModel:
@@ -133,9 +105,7 @@ class LabelModel:
         self.state.append(
             list(lfs),
             [form_code((forms or {}).get(name, form)) for name in lfs],
-            np.array([self._column_prior((accuracies or {}).get(name)) for name in lfs]).reshape(
-                -1, 2
-            ),
+            read_column_priors([(accuracies or {}).get(name) for name in lfs], config),
         )
 
     @property
@@ -177,45 +147,10 @@ class LabelModel:
         example, so that a later stage can learn the difference. A gold answer is recorded as
         an exact 0 and 1, and later votes do not overrule it.
         """
-        return self._step(votes, example, emit, ex_votes, ex_proba, ex_clock, learn, True)
-
-    def _step(
-        self,
-        votes: npt.NDArray[np.int8],
-        example: npt.NDArray[np.int32],
-        emit: npt.NDArray[np.bool_],
-        ex_votes: npt.NDArray[np.int8],
-        ex_proba: FloatArray,
-        ex_clock: npt.NDArray[np.int64],
-        learn: bool,
-        publish: bool,
-    ) -> StepResult:
-        n, m = votes.shape
-        votes, example, emit = _own_layout(votes), _own_layout(example), _own_layout(emit)
-        in_votes, in_proba, in_clock = ex_votes, ex_proba, ex_clock
-        ex_votes, ex_proba = _own_layout(ex_votes), _own_layout(ex_proba)
-        ex_clock = _own_layout(ex_clock)
-        shown = n if publish else 0
-        proba = np.empty((shown, len(self.classes)))
-        weights = np.empty((shown, m))
-        clock = np.empty(n, dtype=np.int64)
-        row = 0
-        state = self.state
-        while True:
-            row = step(
-                state.handle(), row, votes, example, emit, ex_votes, ex_proba, ex_clock, learn,
-                proba, weights, clock,
-            )  # fmt: skip
-            state.take_in_waiting()
-            if row >= n:
-                break
-        if ex_votes is not in_votes:
-            in_votes[...] = ex_votes
-        if ex_proba is not in_proba:
-            in_proba[...] = ex_proba
-        if ex_clock is not in_clock:
-            in_clock[...] = ex_clock
-        return StepResult(proba, weights, clock)
+        return run_rows(
+            self.state, votes, example, emit, ex_votes, ex_proba, ex_clock, learn=learn,
+            publish=True,
+        )  # fmt: skip
 
     def learn_many(
         self,
@@ -236,7 +171,8 @@ class LabelModel:
         for start in range(0, len(matrix), CHUNK):
             rows = matrix[start : start + CHUNK]
             n, m = rows.shape
-            self._step(
+            run_rows(
+                self.state,
                 rows,
                 np.arange(n, dtype=np.int32),
                 np.ones(n, dtype=np.bool_),
@@ -303,7 +239,10 @@ class LabelModel:
         chances = np.broadcast_to(np.asarray(inclusion, dtype=np.float64), n)
         for row, label, age, chance in zip(matrix, codes, ages, chances, strict=True):
             believed = np.empty(self.n_classes)
-            self._gold(row, int(label), believed, known=False, age=float(age), chance=float(chance))
+            answer_row(
+                self.state, row, int(label), believed, known=False, age=float(age),
+                inclusion=float(chance),
+            )  # fmt: skip
 
     def gold_step(
         self,
@@ -317,40 +256,7 @@ class LabelModel:
 
         ``ex_clock`` below 0 says that the example's votes were not learned.
         """
-        believed = np.array(ex_proba, dtype=np.float64)
-        known = ex_clock >= 0
-        age = float(self.clock - ex_clock) if known else 0.0
-        recent = self.state.recent
-        place = find_recent(recent, int(self.state.counters[AT_HAND]), int(ex_clock))
-        if place >= 0:
-            believed = recent.posterior[place].copy()
-        self._gold(
-            np.ascontiguousarray(votes, dtype=np.int8),
-            int(label),
-            believed,
-            known=known,
-            age=age,
-            chance=inclusion,
-        )
-        if place >= 0:
-            recent.posterior[place] = believed
-        return believed
-
-    def _gold(
-        self,
-        row: npt.NDArray[np.int8],
-        label: int,
-        believed: FloatArray,
-        *,
-        known: bool,
-        age: float,
-        chance: float,
-    ) -> None:
-        if not 0 <= label < self.n_classes:
-            message = f"label {label} is not a position in {self.classes}"
-            raise ValueError(message)
-        state = self.state
-        gold(state.handle(), row, label, believed, known, max(age, 0.0), chance)
+        return answer_example(self.state, votes, label, ex_proba, ex_clock, inclusion)
 
     # Columns ----------------------------------------------------------------------------------
 
@@ -376,17 +282,8 @@ class LabelModel:
                 message = f"no column is called {like!r}"
                 raise ValueError(message)
             accuracy = min(max(known[like]["estimated_accuracy"], 0.01), 0.99)
-        prior = np.array([self._column_prior(accuracy)])
-        self.state.append([name], [form_code(form or self.form)], prior)
-
-    def _column_prior(self, accuracy: float | None) -> tuple[float, float]:
-        """Return accuracy and strength of a column's prior; zeros for the usual one."""
-        if accuracy is None:
-            return 0.0, 0.0
-        if not 0.0 < accuracy < 1.0:
-            message = f"an accuracy must be between 0 and 1, not {accuracy}"
-            raise ValueError(message)
-        return float(accuracy), self.state.config.lf_strength
+        priors = read_column_priors([accuracy], self.state.config)
+        self.state.append([name], [form_code(form or self.form)], priors)
 
     # Partitions -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.label_layout import TEMPERATURES, Config
+from models.label_model.layout import TEMPERATURES, Config
 
 __all__ = ["HALF_LIVES", "default_config"]
 

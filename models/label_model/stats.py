@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.label_entry import scale
-from models.label_layout import Config, FloatArray, Sums, new_sums, pair_count
-from models.label_snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
+from models.label_model.entry import scale
+from models.label_model.layout import Config, FloatArray, Sums, new_sums, pair_count
+from models.label_model.snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
 
 __all__ = ["Contribution", "aged", "align_sums", "decode", "encode", "merge_contributions"]
 

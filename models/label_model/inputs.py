@@ -9,9 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from models.base import ABSTAIN
-from models.label_layout import CROWD, LF, FloatArray
+from models.label_model.layout import CROWD, LF, Config, FloatArray
 
-__all__ = ["class_code", "form_code", "read_labels", "read_prior", "read_row", "read_votes"]
+__all__ = [
+    "class_code",
+    "form_code",
+    "read_column_priors",
+    "read_labels",
+    "read_prior",
+    "read_row",
+    "read_votes",
+]
 
 FORMS = {"lf": LF, "crowd": CROWD}
 
@@ -74,3 +82,16 @@ def read_row(
     """Return one row of votes from a mapping of column to class; columns left out abstain."""
     codes = [class_code(x.get(name), classes) for name in lfs]
     return np.array(codes, dtype=np.int8).reshape(1, len(lfs))
+
+
+def read_column_priors(accuracies: Sequence[float | None], config: Config) -> FloatArray:
+    """Return rows of accuracy and strength of columns' priors; zeros for the usual one."""
+    rows = np.zeros((len(accuracies), 2))
+    for row, accuracy in zip(rows, accuracies, strict=True):
+        if accuracy is None:
+            continue
+        if not 0.0 < accuracy < 1.0:
+            message = f"an accuracy must be between 0 and 1, not {accuracy}"
+            raise ValueError(message)
+        row[:] = accuracy, config.lf_strength
+    return rows

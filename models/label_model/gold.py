@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_corrector import correct, fit_corrector
-from models.label_layout import Answers, Config, FloatArray, Sums, Tables
-from models.label_rows import add_counts, at_prior, find_votes, judge
-from models.label_tables import build_tables
+from models.label_model.corrector import correct, fit_corrector
+from models.label_model.layout import Answers, Config, FloatArray, Sums, Tables
+from models.label_model.rows import add_counts, at_prior, find_votes, judge
+from models.label_model.tables import build_tables
 
 __all__ = ["learn_gold_row"]
 

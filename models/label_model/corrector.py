@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import Answers, Config, FloatArray, Tables
-from models.label_rows import find_votes, judge
+from models.label_model.layout import Answers, Config, FloatArray, Tables
+from models.label_model.rows import find_votes, judge
 
 __all__ = ["correct", "fit_corrector"]
 

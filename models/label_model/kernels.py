@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_pairs import build_pairs, learn_pairs, pair_width
-from models.label_replay import find_recent, replay_start
-from models.label_rows import (
+from models.label_model.layout import Config, FloatArray, Recent, Sums, Tables
+from models.label_model.pairs import build_pairs, learn_pairs, pair_width
+from models.label_model.replay import find_recent, replay_start
+from models.label_model.rows import (
     add_belief,
     add_counts,
     fill_fair,
@@ -21,7 +21,7 @@ from models.label_rows import (
     learn_evidence,
     publish,
 )
-from models.label_tables import build_tables
+from models.label_model.tables import build_tables
 
 __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_rows"]
 

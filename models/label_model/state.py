@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.label_entry import Arrays, Handle, bind, fold, rebuild, scale
-from models.label_layout import (
+from models.label_model.entry import Arrays, Handle, bind, fold, rebuild, scale
+from models.label_model.layout import (
     REPLAY_SIZE,
     Answers,
     Config,
@@ -24,8 +24,8 @@ from models.label_layout import (
     new_tables,
     widen_sums,
 )
-from models.label_snapshot import pack_arrays, unpack_arrays
-from models.label_stats import (
+from models.label_model.snapshot import pack_arrays, unpack_arrays
+from models.label_model.stats import (
     Contribution,
     age_evidence,
     aged,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from models.label_layout import LF
-from models.label_state import CLOCK, OWN, LabelState
+from models.label_model.layout import LF
+from models.label_model.state import CLOCK, OWN, LabelState
 from models.triplet import triplet_accuracies
 
 __all__ = ["summarise", "triplet_gaps"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from models.kernel_cache import fingerprint
 from models.recommender import counting
-from models.recommender.fingerprint import fingerprint
 
 
 class _Compiled:

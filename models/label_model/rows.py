@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_layout import FloatArray, Tables
+from models.label_model.layout import FloatArray, Tables
 
 __all__ = [
     "add_belief",
