@@ -15,13 +15,13 @@ from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from models.delay import DelayCurve
 from models.formats import refuse_newer
 from models.rewards.kernels import AMOUNT, ARRIVED, EXPOSED, UNDONE, WIDTH, bring_up, learn_rows
 from models.rewards.score import HeadScore
+from models.rewards.table_chunks import TableChunks
 
 __all__ = [
     "ARRIVED",
@@ -43,8 +43,8 @@ NO_FEATURE: Final = 0xFFFFFFFF
 HEAD_STATE: Final = "state"
 """Chunk of all of a head but its table: curve and score, which is small."""
 
-_FORMAT: Final = 1
-_CHUNK: Final = 512
+_FORMAT: Final = 2
+"""1: the table as blocks alone; 2: rows that changed since beside them."""
 _LAST: Final = WIDTH - 1
 _FIT_LEAST: Final = 16
 _FIT_SHARE: Final = 0.05
@@ -125,7 +125,7 @@ class RewardHead:
         self._prior[0] = min(1.0, config.precision)
         self._fade = log(2.0) / config.half_life_s
         self._until_fit = _FIT_LEAST
-        self._dirty = np.zeros(max(1, len(self.table) // _CHUNK), dtype=np.bool_)
+        self._stored = TableChunks(len(self.table))
 
     @property
     def version(self) -> int:
@@ -203,7 +203,7 @@ class RewardHead:
             start = stop
         if learn:
             self.rows += n
-            self._dirty[rows[rows >= 0] // _CHUNK] = True
+            self._stored.touch(rows)
         if not self.config.linear:
             first = out if p0 is None else np.asarray(p0, dtype=np.float64)
             if origin is not None:
@@ -238,15 +238,11 @@ class RewardHead:
         self.rows += other.rows
         self.curve.merge(other.curve)
         self.score.add(other.score)
-        self._dirty[:] = True
+        self._stored.touch_all()
 
     def dirty_chunks(self) -> dict[str, bytes]:
         """Return the chunks that changed since the last call: the state, and rows of the table."""
-        chunks = {HEAD_STATE: self._state()}
-        for chunk in np.flatnonzero(self._dirty).tolist():
-            chunks[f"{chunk}"] = _packed(self.table[chunk * _CHUNK : (chunk + 1) * _CHUNK])
-        self._dirty[:] = False
-        return chunks
+        return {HEAD_STATE: self._state(), **self._stored.written(self.table)}
 
     def load_chunks(self, chunks: Mapping[str, bytes]) -> None:
         """Take stored chunks up; a head of another configuration is of no use and is left out.
@@ -260,23 +256,18 @@ class RewardHead:
             return
         stored: list[Any] = msgspec.msgpack.decode(chunks[HEAD_STATE])
         refuse_newer("a reward head", stored[0], _FORMAT)
+        rows = {name: data for name, data in chunks.items() if name != HEAD_STATE}
         if stored[1] != _described(self.config):
+            self._stored.supersede(rows)
             return
         self.rows, self._until_fit = stored[2], stored[3]
         self.curve = DelayCurve.from_bytes(stored[4])
         self.score = HeadScore.from_bytes(stored[5])
-        for name, data in chunks.items():
-            if name != HEAD_STATE:
-                start = int(name) * _CHUNK
-                self.table[start : start + _CHUNK] = _unpacked(data)
+        self._stored.read(self.table, rows)
 
     def to_bytes(self) -> bytes:
         """Return the whole state as versioned bytes."""
-        chunks = {HEAD_STATE: self._state()}
-        for start in range(0, len(self.table), _CHUNK):
-            rows = self.table[start : start + _CHUNK]
-            if rows.any():
-                chunks[f"{start // _CHUNK}"] = _packed(rows)
+        chunks = {HEAD_STATE: self._state(), **self._stored.everything(self.table)}
         return msgspec.msgpack.encode((_FORMAT, _described(self.config), chunks))
 
     @classmethod
@@ -360,37 +351,3 @@ def _described(config: HeadConfig) -> list[float | int | bool]:
         config.base_rate,
         config.precision,
     ]
-
-
-def _packed(rows: NDArray[np.float64]) -> bytes:
-    """Return rows of a table, those that were ever learned only."""
-    used = np.empty(len(rows), dtype="<u2")
-    learned = np.empty_like(rows)
-    n = _gather(rows, used, learned)
-    return msgspec.msgpack.encode((used[:n].tobytes(), learned[:n].tobytes()))
-
-
-@njit(cache=True)
-def _gather(
-    rows: NDArray[np.float64], used: NDArray[np.uint16], learned: NDArray[np.float64]
-) -> int:
-    """Copy the rows that are not all zero to the front, and say which they are.
-
-    A checkpoint looks through a whole table; `any` by rows and a gather took twice as long.
-    """
-    n = 0
-    for row in range(len(rows)):
-        for column in range(rows.shape[1]):
-            if rows[row, column] != 0.0:
-                used[n] = row
-                learned[n] = rows[row]
-                n += 1
-                break
-    return n
-
-
-def _unpacked(data: bytes) -> NDArray[np.float64]:
-    used, rows = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
-    made = np.zeros((_CHUNK, WIDTH))
-    made[np.frombuffer(used, dtype="<u2")] = np.frombuffer(rows, dtype="<f8").reshape(-1, WIDTH)
-    return made

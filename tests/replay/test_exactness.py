@@ -16,6 +16,7 @@ from stream.config import Settings
 from stream.events import DECISIONS, EVENTS, GOLD
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import Outgoing, RecordBatch
+from stream.rewards import Rewards
 from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
@@ -67,16 +68,27 @@ def run(
 def stored(store: MemoryStore) -> dict[str, object]:
     head = store.claim(0, EPOCH)
     keys = [key for key, _ in head.timers]
-    # The recommender's rows are written as they change: what they add up to is compared.
+    # The recommender's rows and the reward heads' are written as they change: what they add up to
+    # is compared.
     learned = {k: v for k, v in head.chunks.items() if k.startswith(RECOMMENDER_CHUNKS)}
     recommender = Recommender()
     if learned:
         recommender.load_chunks({k.removeprefix(RECOMMENDER_CHUNKS): v for k, v in learned.items()})
+    rewards = Rewards(small_spec().outcomes)
+    rewards.load(head.chunks)
     return {
         "offsets": dict(head.next_offsets),
         "timers": sorted(head.timers),
         "users": store.load_users(0, keys),
-        "chunks": {k: v for k, v in head.chunks.items() if k not in learned},
+        "chunks": {
+            k: v
+            for k, v in head.chunks.items()
+            if k not in learned and not k.startswith("own/rewards/")
+        },
+        "rewards": [
+            [reward.to_bytes() for reward in heads.values()]
+            for heads in (rewards.heads, rewards.amounts)
+        ],
         "recommender": recommender.all_chunks(),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -182,7 +183,62 @@ def test_only_what_changed_is_written_again() -> None:
     assert len(head.dirty_chunks()) > 1
     assert list(head.dirty_chunks()) == ["state"]
     head.learn_many(LOG.features[:1], LOG.ts[-1:], [EXPOSED])
-    assert sorted(head.dirty_chunks()) == ["0", "state"]
+    changed = head.dirty_chunks()
+    assert sorted(changed) == ["changes-2", "state"]
+    assert len(changed["changes-2"]) < 1_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_many_saves_left_is_the_table(seed: int) -> None:
+    config = HeadConfig(window_s=DAY, bits=12)
+    head, rng, stored = RewardHead(config), np.random.default_rng(seed), dict[str, bytes]()
+    for save in range(150):
+        # Now a few rows, now more than are written as changes, and at times none.
+        n = int(rng.choice([0, 1, 5, 400], p=[0.1, 0.4, 0.4, 0.1]))
+        rows = rng.integers(0, 1 << 12, (n, FEATURES)).astype(np.uint32)
+        head.learn_many(rows, np.full(n, 1.7e9 + save), np.full(n, EXPOSED))
+        stored |= head.dirty_chunks()
+        if rng.random() < 0.1:
+            again = RewardHead(config)
+            again.load_chunks(stored)
+            assert again.to_bytes() == head.to_bytes()
+            if rng.random() < 0.5:
+                head = again
+    again = RewardHead(config)
+    again.load_chunks(stored)
+    assert again.to_bytes() == head.to_bytes()
+
+
+def test_a_table_that_an_older_program_stored_is_read() -> None:
+    head = RewardHead(CONFIG)
+    LOG.learn(head)
+    version, config, chunks = msgspec.msgpack.decode(head.to_bytes())
+    assert version == 2
+    for name, data in chunks.items():
+        fields = msgspec.msgpack.decode(data)
+        fields = [1, *fields[1:]] if name == "state" else fields[:2]
+        chunks[name] = msgspec.msgpack.encode(fields)
+    older = RewardHead.from_bytes(msgspec.msgpack.encode((1, config, chunks)))
+    assert older.to_bytes() == head.to_bytes()
+    older.learn_many(LOG.features[:1], LOG.ts[-1:], [EXPOSED])
+    chunks |= older.dirty_chunks()
+    again = RewardHead(CONFIG)
+    again.load_chunks(chunks)
+    assert again.to_bytes() == older.to_bytes()
+
+
+def test_nothing_of_another_configuration_comes_back() -> None:
+    larger, head = RewardHead(HeadConfig(window_s=DAY, bits=14)), RewardHead(CONFIG)
+    stored = dict[str, bytes]()
+    for _ in range(40):
+        LOG.learn(larger)
+        stored |= larger.dirty_chunks()
+    head.load_chunks(stored)
+    head.learn_many(LOG.features[:1], LOG.ts[:1], [EXPOSED])
+    stored |= head.dirty_chunks()
+    again = RewardHead(CONFIG)
+    again.load_chunks(stored)
+    assert again.to_bytes() == head.to_bytes()
 
 
 def test_partitions_add_up_in_any_order() -> None:
