@@ -3,8 +3,9 @@
     python -m bench.alerting [--interval 15]
 
 Real Prometheus and Alertmanager with the deployed rules and routes, scraping the embedded service
-behind a simulated shop. A labeling function flips, and another one breaks; printed is the time
-from the detector's firing (or the break) to the webhook. Aims: 10 s at scrapes every second, 60 s
+behind a simulated shop. A labeling function flips, labels shift (more is relevant, the functions
+are as good as before), and another function breaks; printed is the time from the detector's firing
+(or the break) to the webhook. Aims: 10 s at scrapes every second, 60 s
 at every 15.
 """
 
@@ -27,7 +28,10 @@ from tests.integration.monitoring_harness import (
 from tests.services import AlertmanagerServer, PrometheusServer
 from tests.services.ports import PortLease
 
-_VOTES = "lf_votes/sim_lf_0"
+_VOTES = "lf_votes/sim_lf_2"
+_LABELS = "label_majority:relevance/class"
+_FLIP = Drift(at=0.0, kind="lf_flip", lfs=(2,))
+_SHIFT = Drift(at=0.0, kind="label_shift", amount=3.0)
 _PATIENCE_S = 240.0
 
 
@@ -44,7 +48,8 @@ def measure(interval_s: float) -> None:
             prometheus = PrometheusServer(config, rule_files())
             prometheus.start()
             try:
-                _drift(shop, webhook)
+                _drift(shop, webhook, "LFDrift", _VOTES, _FLIP)
+                _drift(shop, webhook, "LabelShift", _LABELS, _FLIP, _SHIFT)
                 _broken(shop, webhook)
             finally:
                 prometheus.stop()
@@ -52,20 +57,20 @@ def measure(interval_s: float) -> None:
     absent.release()
 
 
-def _drift(shop: Shop, webhook: Webhook) -> None:
+def _drift(shop: Shop, webhook: Webhook, alertname: str, signal: str, *changes: Drift) -> None:
     def detected() -> float:
-        return shop.sample("drift_detections_total", detector="zscore", signal=_VOTES)
+        return shop.sample("drift_detections_total", detector="zscore", signal=signal)
 
     wait_until(
-        lambda: shop.sample("drift_reference_samples", signal=_VOTES) >= 2048,
+        lambda: shop.sample("drift_reference_samples", signal=signal) >= 2048,
         _PATIENCE_S,
-        lambda: "the reference is missing",
+        lambda: f"{signal} has no reference",
     )
     before, began = detected(), time.monotonic()
-    shop.change(Drift(at=0.0, kind="lf_flip", lfs=(0,)))
-    wait_until(lambda: detected() > before, _PATIENCE_S, lambda: "no drift of votes")
+    shop.change(*changes)
+    wait_until(lambda: detected() > before, _PATIENCE_S, lambda: f"no drift of {signal}")
     fired = time.monotonic()
-    _tell(webhook, "LFDrift", fired, ("signal", _VOTES), fired - began)
+    _tell(webhook, alertname, fired, ("signal", signal), fired - began)
 
 
 def _broken(shop: Shop, webhook: Webhook) -> None:

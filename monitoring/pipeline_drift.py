@@ -35,6 +35,7 @@ from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
 from monitoring.drift_update import best_of, bin_columns
 from monitoring.lf_pairs import LfPairs
+from monitoring.majority import majority_of
 from monitoring.recent import HIT_AT, Recent
 from monitoring.references import Reference
 from monitoring.segments import Segments
@@ -133,6 +134,7 @@ class PipelineDrift:
             classes = _watched_classes(task.classes)
             groups += [
                 SignalGroup(f"labels:{name}", ("class",), classes, by_segment=by_segment),
+                SignalGroup(f"label_majority:{name}", ("class",), classes),
                 numbers(f"confidence:{name}", ("max_p",), CONFIDENCE_EDGES),
                 SignalGroup(f"gold:{name}", ("label",), ("wrong", "right")),
             ]
@@ -282,6 +284,12 @@ class PipelineDrift:
             likely = np.minimum(best, _MAX_CATEGORIES - 1)
         monitor.update_votes(self._votes[task], shown, ts, segments)
         self._take(f"labels:{task}", likely, ts, segments)
+        most = majority_of(votes, proba.shape[1])
+        told = most >= 0
+        monitor.update_columns(
+            f"label_majority:{task}",
+            np.minimum(most[told], np.int8(_MAX_CATEGORIES - 1))[None, :], ts[told],
+        )  # fmt: skip
         monitor.update_columns(
             f"confidence:{task}", _binned(confidence, _CONFIDENCE_EDGES)[None, :], ts
         )
