@@ -219,18 +219,18 @@ def test_up_takes_events_and_ends_on_sigterm(tmp_path: Path) -> None:
         request = urllib.request.Request(
             f"{url}/v1/events", b"\n".join(lines), {"Content-Type": "application/x-ndjson"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             assert (answer.status, json.load(answer)) == (202, {"accepted": 20})
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         learned = 'headrace_events_consumed_total{topic="headrace.events"} 20.0'
         while True:
-            with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=120) as answer:
                 if learned in answer.read().decode():
                     break
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

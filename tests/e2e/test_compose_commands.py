@@ -26,7 +26,7 @@ from tests.services.ports import PortLease
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 # Two workers may have to compile the kernels first, on a busy machine.
-START_S = 150.0
+START_S = 300.0
 HEADRACE = "from stream.cli import main; main()"
 # Where the broker listens and keeps its data is the tests' own choice.
 ADDRESSES = ("listener", "advertised", "quorum", "node.id", "process.roles", "log.dirs")
@@ -120,7 +120,7 @@ class Deployment:
         if body is not None:
             request.add_header("Content-Type", "application/x-ndjson")
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 return int(reply.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -168,7 +168,7 @@ def labels(bootstrap: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_events_posted_to_serve_come_back_as_labels_of_the_workers(deployment: Deployment) -> None:
     with deployment.process("topics", "topics") as topics:
         assert topics.wait(timeout_s=START_S) == 0, topics.tail()

@@ -12,7 +12,7 @@ import pytest
 from bench import exactly_once
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("learn", [False, True], ids=["frozen", "learning"])
 def test_labels_votes_dead_letters_and_counts_equal_a_replay(
     kafka: Any, redis_server: Any, learn: bool, capsys: pytest.CaptureFixture[str]

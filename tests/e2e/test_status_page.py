@@ -24,6 +24,7 @@ from tests.conftest import services_required
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EVENTS = 6_000
+WITHIN_S = 240.0
 SIGNAL = "rewards/weight"
 
 
@@ -68,22 +69,25 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             request = urllib.request.Request(
                 f"{url}/v1/events", b"\n".join(lines), {"Content-Type": "application/x-ndjson"}
             )
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
                 assert answer.status == 202
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + WITHIN_S
         while status(url)["events"].get("headrace.events") != EVENTS:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         order = ["drift", "reference", "reset", "--signal", SIGNAL, "--why", "a new season"]
         subprocess.run(
-            [sys.executable, "-m", "stream.cli", *order], env=environment, check=True, timeout=120
+            [sys.executable, "-m", "stream.cli", *order],
+            env=environment,
+            check=True,
+            timeout=WITHIN_S,
         )
         while not status(url)["governance"]:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         yield url
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(WITHIN_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -92,7 +96,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def status(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/v1/status", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}/v1/status", timeout=WITHIN_S) as answer:
         figures: dict[str, Any] = json.load(answer)
         return figures
 
@@ -125,7 +129,7 @@ def rendered(browser: str, url: str, folder: Path, width: int) -> tuple[str, str
             f"--user-data-dir={folder}", f"--window-size={width},900", "--enable-logging=stderr",
             "--virtual-time-budget=6000", "--dump-dom", url,
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=WITHIN_S, check=True,
     )  # fmt: skip
     return done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
 
@@ -139,7 +143,7 @@ def test_the_page_shows_the_services_own_figures(
     figures = dict(zip(words, words[1:], strict=False))
     assert figures["events learned"] == f"{EVENTS:,}"
     assert "live, 1 partition" in words
-    with urllib.request.urlopen(f"{service}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"{service}/metrics", timeout=WITHIN_S) as answer:
         metrics = answer.read().decode()
     assert f'headrace_events_consumed_total{{topic="headrace.events"}} {EVENTS}.0' in metrics
     hit = re.search(r'^headrace_prequential_hit_ratio\{k="10"\} (\S+)', metrics, re.MULTILINE)
@@ -191,11 +195,11 @@ def test_what_the_page_says_is_there_for_a_screen_reader(browser: str, service: 
 
 
 def test_the_page_needs_nothing_from_outside(service: str) -> None:
-    with urllib.request.urlopen(service, timeout=30) as answer:
+    with urllib.request.urlopen(service, timeout=WITHIN_S) as answer:
         page = answer.read().decode()
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert re.search(r'<html lang="en">', page)
     for name in ("status.css", "status.js"):
-        with urllib.request.urlopen(f"{service}/{name}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{service}/{name}", timeout=WITHIN_S) as answer:
             assert answer.status == 200

@@ -47,7 +47,7 @@ async def serving(
     service = ApiService(configured or settings(), sink, metrics, **options)
     await service.start()
     try:
-        async with AsyncClient(base_url=service.url, timeout=30) as client:
+        async with AsyncClient(base_url=service.url, timeout=120) as client:
             yield client, metrics, service
     finally:
         await service.stop()

@@ -140,7 +140,7 @@ class Shop:
     def __exit__(self, *_: object) -> None:
         self.clear("hanging")
         self._stopping.set()
-        self._thread.join(30.0)
+        self._thread.join(150.0)
         self.process.terminate()
         self._lease.release()
         if self.failure is not None:
@@ -156,7 +156,7 @@ class Shop:
 
     def metrics(self) -> str:
         """Return what the service exposes."""
-        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=120) as answer:
             text: bytes = answer.read()
         return text.decode()
 
@@ -255,13 +255,13 @@ class Shop:
         """Run a command of the deployment."""
         subprocess.run(
             [sys.executable, "-c", HEADRACE, *arguments],
-            cwd=self.folder, env=self._environment, check=True, timeout=120, capture_output=True,
+            cwd=self.folder, env=self._environment, check=True, timeout=300, capture_output=True,
         )  # fmt: skip
 
     def _ask(self, user_id: str) -> None:
         """Ask for recommendations, as the page of a shop does."""
         url = f"http://{self.address}/v1/recommendations?user_id={user_id}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=120) as answer:
             answer.read()
 
     def _post(self, kind: str, lines: list[bytes]) -> None:
@@ -271,7 +271,7 @@ class Shop:
                 b"\n".join(lines),
                 {"Content-Type": "application/x-ndjson"},
             )
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 answer.read()
 
 
@@ -368,7 +368,7 @@ class Queries:
     def _get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=120) as answer:
                 data: dict[str, Any] = json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:

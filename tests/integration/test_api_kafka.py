@@ -64,7 +64,7 @@ def test_kafka_holds_what_was_accepted_through_a_crash_of_the_broker(
     broker = kafka_factory()
     configured = on_kafka(broker.bootstrap)
     sink = KafkaSink.from_settings(configured)
-    sink.timeout_s = 3.0
+    sink.timeout_s = 60.0
     accepted: list[int] = []
 
     async def run() -> None:
@@ -92,6 +92,7 @@ def test_kafka_holds_what_was_accepted_through_a_crash_of_the_broker(
             assert (await client.get("/readyz")).status_code == 200
 
             await asyncio.to_thread(broker.kill)
+            sink.timeout_s = 3.0
             answers = await asyncio.gather(*(post(k, 10) for k in range(3_000, 3_050, 10)))
             for answer in answers:
                 body = answer.json()
@@ -102,6 +103,7 @@ def test_kafka_holds_what_was_accepted_through_a_crash_of_the_broker(
             assert "log.url: Kafka at" in ready.json()["checks"]["log"]["detail"]
 
             await asyncio.to_thread(broker.start)
+            sink.timeout_s = 60.0
             while (await post(4_000, 10)).status_code != 202:
                 await asyncio.sleep(0.2)
             assert (await client.post("/v1/items", json={"item_id": "i"})).status_code == 202

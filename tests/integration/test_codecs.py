@@ -36,14 +36,14 @@ def test_worker_and_tools_read_every_codec(kafka: Any, redis_server: Any, tmp_pa
         workers.wait_saved(total)
         assert workers.users() == expected_users(total)
 
-        consumer = KafkaConsumer(
-            bootstrap_servers=kafka.bootstrap,
-            auto_offset_reset="earliest",
-            consumer_timeout_ms=2000,
-        )
-        consumer.assign([TopicPartition(workers.events, n) for n in range(PARTITIONS)])
-        assert sum(1 for _ in consumer) == total
+        consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+        partitions = [TopicPartition(workers.events, n) for n in range(PARTITIONS)]
+        consumer.assign(partitions)
+        ends, read = consumer.end_offsets(partitions), 0
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            read += sum(len(records) for records in consumer.poll(timeout_ms=500).values())
         consumer.close()
+        assert read == total
 
 
 @pytest.mark.parametrize("codec", CODECS)

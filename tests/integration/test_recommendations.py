@@ -18,6 +18,8 @@ from stream.events import DECISIONS, TOPICS
 from stream.partitioning import partition_for
 
 PARTITIONS = 2
+# Seconds on an idle machine; what compiles first on a busy one takes its time.
+WITHIN_S = 120.0
 T0 = 1_700_000_000.0
 
 
@@ -49,7 +51,7 @@ async def service(
         await api.start()
         engine.start()
         try:
-            async with AsyncClient(base_url=api.url, timeout=30) as client:
+            async with AsyncClient(base_url=api.url, timeout=120) as client:
                 yield client, engine
         finally:
             await api.stop()
@@ -72,8 +74,8 @@ def pairs(n: int) -> list[dict[str, Any]]:
 
 
 async def until(client: AsyncClient, query: dict[str, Any], item: str) -> dict[str, Any]:
-    """Ask until the item leads, within the seconds that learning may take."""
-    deadline = time.monotonic() + 20
+    """Ask until the item leads."""
+    deadline = time.monotonic() + WITHIN_S
     while True:
         answer = await client.get("/v1/recommendations", params=query)
         assert answer.status_code == 200, answer.text
@@ -128,11 +130,12 @@ def test_filters_leave_out_what_must_not_be_shown(tmp_path: Path) -> None:
             await learn(client, pairs(30))
             query: dict[str, Any] = {"user_id": "q1", "explore": False, "k": 50}
             await until(client, {**query, "exclude": ["tea"]}, "pot")
-            for _ in range(50):
+            deadline = time.monotonic() + WITHIN_S
+            while True:
                 red = await client.get(
                     "/v1/recommendations", params={**query, "categories": ["red"]}
                 )
-                if len(red.json()["items"]) == 2:
+                if len(red.json()["items"]) == 2 or time.monotonic() > deadline:
                     break
                 await asyncio.sleep(0.1)
             assert {item["item_id"] for item in red.json()["items"]} == {"thing1", "thing5"}
@@ -151,6 +154,9 @@ def test_decisions_are_recorded_as_answered(tmp_path: Path) -> None:
             engine,
         ):
             await learn(client, pairs(40))
+            async with asyncio.timeout(WITHIN_S):
+                while not engine.drained():
+                    await asyncio.sleep(0.05)
             await until(client, {"user_id": "q1", "explore": False, "exclude": ["tea"]}, "pot")
             asked = {
                 "user_id": "p1",
@@ -159,28 +165,40 @@ def test_decisions_are_recorded_as_answered(tmp_path: Path) -> None:
                 "segment": "vip",
                 "context": {"device": "phone"},
             }
-            answer = (await client.post("/v1/recommendations", json=asked)).json()
+            answers: list[dict[str, Any]] = []
+
+            async def same_model_twice() -> bool:
+                """Ask once more, and tell whether the last two answers are of the same model."""
+                answers.append((await client.post("/v1/recommendations", json=asked)).json())
+                return len({each["model_version"] for each in answers[-2:]}) < len(answers[-2:])
+
+            async with asyncio.timeout(WITHIN_S):
+                while not await same_model_twice():
+                    pass
+            answer, again = answers[-2:]
             assert (answer["request_id"], answer["policy"]) == ("r-1", "inverse_gap")
             assert all(0.0 < item["propensity"] <= 1.0 for item in answer["items"])
-            again = (await client.post("/v1/recommendations", json=asked)).json()
             assert again["items"] == answer["items"]
             partition = partition_for(b"p1", PARTITIONS)
-            for _ in range(100):
+            deadline = time.monotonic() + WITHIN_S
+            while True:
                 batch = engine.log.read(DECISIONS, partition, 0)
                 decisions = [orjson.loads(value) for value in batch.values]
                 named = [each for each in decisions if each["request_id"] == "r-1"]
-                if len(named) == 2:
+                if len(named) == len(answers) or time.monotonic() > deadline:
                     break
                 await asyncio.sleep(0.05)
-            TOPICS[DECISIONS].validate_python(named[0])
+            last = named[-1]
+            TOPICS[DECISIONS].validate_python(last)
             assert batch.keys is not None
-            assert batch.keys[decisions.index(named[0])] == b"p1"
-            assert named[0]["items"] == [
+            assert batch.keys[decisions.index(last)] == b"p1"
+            assert last["items"] == [
                 {key: item[key] for key in ("item_id", "position", "propensity")}
                 for item in answer["items"]
             ]
-            assert (named[0]["segment"], named[0]["context"]) == ("vip", {"device": "phone"})
-            assert engine.metrics.value("recommendations_total", ("inverse_gap",)) == 2
+            assert (last["segment"], last["context"]) == ("vip", {"device": "phone"})
+            recommended = engine.metrics.value("recommendations_total", ("inverse_gap",))
+            assert recommended == len(named) == len(answers)
 
     asyncio.run(run())
 

@@ -24,8 +24,6 @@ from tests.conftest import Starter
 from tests.services import KafkaBroker, OwnedProcess, RedisServer
 from tests.services.ports import PortLease
 
-pytestmark = pytest.mark.timeout(240)
-
 USER, PASSWORD = "headrace", "a password with = and ,"  # noqa: S105 - of a broker that lives a minute
 LISTENER = "SECURED"
 LINE = b'{"event_id":"e%d","type":"click","ts":1700000000,"user_id":"u","item_id":"i%d"}'
@@ -114,7 +112,7 @@ def command(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[
         env=dict(env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -137,7 +135,7 @@ def test_an_event_passes_through_encrypted_services(secured: Secured, tmp_path: 
         producer.flush()
         producer.close()
         consumer = KafkaConsumer(LABELS, auto_offset_reset="earliest", **clients)
-        labels, deadline = 0, time.monotonic() + 120
+        labels, deadline = 0, time.monotonic() + 240
         while labels < 20 and time.monotonic() < deadline:
             assert worker.running, worker.tail()
             labels += sum(len(batch) for batch in consumer.poll(timeout_ms=500).values())

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from tests.integration.worker_harness import Feed, event, expected_users, group, wait_until
+from tests.integration.worker_harness import (
+    PATIENCE_S,
+    Feed,
+    event,
+    expected_users,
+    group,
+    wait_until,
+)
 
 TOTAL = 12_000
 RATE = 3000.0
@@ -26,7 +33,7 @@ def test_counts_are_exact_and_lag_is_zero_after_quiet(
         Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
         worker = workers.start_worker()
         workers.wait_saved(TOTAL)
-        wait_until(lambda: workers.committed_events() == TOTAL, 10)
+        wait_until(lambda: workers.committed_events() == TOTAL, PATIENCE_S, workers.logs)
         workers.assert_exact(TOTAL)
         worker.terminate()
         assert worker.returncode == 0
@@ -42,7 +49,7 @@ def test_crash_at_each_step_of_the_commit_order(
         feed.start()
         for passes in (2, 4):
             first = workers.start_worker(crash=[step, passes])
-            first.wait(60)
+            first.wait(PATIENCE_S)
         workers.start_worker()
         feed.finish()
         workers.wait_saved(TOTAL)
@@ -92,7 +99,7 @@ def test_zombie_is_refused(kafka: Any, redis_server: Any, tmp_path: Path) -> Non
         workers.wait_saved(TOTAL // 4)
         zombie.pause()
         workers.start_worker()
-        wait_until(lambda: sum(workers.saved().values()) > TOTAL, 60, workers.logs)
+        wait_until(lambda: sum(workers.saved().values()) > TOTAL, PATIENCE_S, workers.logs)
         zombie.resume()
         feed.finish()
         workers.wait_saved(TOTAL * 2)
@@ -104,7 +111,7 @@ def test_bug_saves_nothing_and_exits_loudly(kafka: Any, redis_server: Any, tmp_p
         workers.create_topics()
         Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
         broken = workers.start_worker(crash=["bug", 0])
-        assert broken.wait(60) == 1
+        assert broken.wait(PATIENCE_S) == 1
         assert "a planted bug" in broken.tail(60)
         assert sum(workers.saved().values()) == 0
         workers.start_worker()
@@ -127,7 +134,7 @@ def test_broker_restart(
         time.sleep(1)
         broker.start()
         feed.finish()
-        workers.wait_saved(TOTAL * 2, 90)
+        workers.wait_saved(TOTAL * 2)
         workers.assert_exact(TOTAL * 2)
         assert all(worker.running for worker in workers.workers), workers.logs()
 
@@ -145,7 +152,7 @@ def test_redis_restart(kafka: Any, redis_factory: Callable[..., Any], tmp_path: 
         time.sleep(2)
         redis.start()
         feed.finish()
-        workers.wait_saved(TOTAL * 2, 90)
+        workers.wait_saved(TOTAL * 2)
         workers.assert_exact(TOTAL * 2)
         assert all(worker.running for worker in workers.workers), workers.logs()
 
@@ -177,16 +184,18 @@ def test_store_rolled_back_under_a_running_worker(
 def test_static_member_returns_quickly(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
     with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
         workers.create_topics()
+        # Nothing that has to expire would do so before the test has given up.
+        never = 2 * PATIENCE_S
         for name in ("a", "b"):
-            workers.start_worker(options={"instance_id": name, "session_timeout_s": 15.0})
+            workers.start_worker(options={"instance_id": name, "session_timeout_s": never})
         feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
         feed.start()
         workers.wait_saved(TOTAL // 4)
         workers.workers[0].kill()
-        workers.start_worker(options={"instance_id": "a", "session_timeout_s": 15.0})
+        workers.start_worker(options={"instance_id": "a", "session_timeout_s": never})
         feed.finish()
-        # Well below the session timeout: the name was taken up again, nothing had to expire.
-        workers.wait_saved(TOTAL * 2, 10)
+        # The name was taken up again: nothing had to expire.
+        workers.wait_saved(TOTAL * 2)
         workers.assert_exact(TOTAL * 2)
 
 
@@ -197,7 +206,7 @@ def test_transactions_leave_gaps_and_the_worker_comes_to_rest(
         workers.create_topics()
         asyncio.run(produce_in_transactions(kafka.bootstrap, workers.events, 600, 50))
         worker = workers.start_worker(options={"tick_idle_s": 1.5, "stall_s": 4.0})
-        wait_until(lambda: workers.users() == expected_users(600), 30, workers.logs)
+        wait_until(lambda: workers.users() == expected_users(600), PATIENCE_S, workers.logs)
         time.sleep(6)
         assert worker.running, worker.tail()
         assert any(tick["user_id"] == "" for tick in workers.events_in_log())
@@ -223,9 +232,8 @@ def test_sigterm_while_starting(
         Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
         worker = workers.start_worker()
         time.sleep(after_s)
-        began = time.monotonic()
+        # What does not end by itself is killed in the end: its code would be another.
         worker.terminate()
-        assert time.monotonic() - began < 8.0
         # Before Python has read our code, the signal ends it by itself.
         assert worker.returncode in (0, -signal.SIGTERM), worker.tail()
         workers.start_worker()

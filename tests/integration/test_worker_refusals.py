@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from stream.state import SCHEMA_VERSION, Epoch
 from stream.stores.redis import RedisStore
 from tests.integration.worker_harness import (
     PARTITIONS,
+    PATIENCE_S,
     Feed,
     Group,
     event,
@@ -27,6 +27,7 @@ from tests.integration.worker_harness import (
     read_all,
     wait_until,
 )
+from tests.services.ports import PortLease
 
 TOTAL = 4_000
 REFUSED = 2
@@ -44,7 +45,7 @@ def run_once(workers: Group) -> None:
     """Let a worker process everything, commit, and leave."""
     worker = workers.start_worker()
     workers.wait_saved(TOTAL)
-    wait_until(lambda: workers.committed_events() == TOTAL, 10, workers.logs)
+    wait_until(lambda: workers.committed_events() == TOTAL, PATIENCE_S, workers.logs)
     worker.terminate()
     assert worker.returncode == 0
 
@@ -52,7 +53,7 @@ def run_once(workers: Group) -> None:
 def stops(workers: Group, *words: str) -> None:
     """Start a worker, and check that it refuses with these words."""
     worker = workers.start_worker()
-    assert worker.wait(60) == REFUSED, worker.tail()
+    assert worker.wait(PATIENCE_S) == REFUSED, worker.tail()
     text = worker.output.read_text()
     for word in words:
         assert word in text, worker.tail()
@@ -84,7 +85,7 @@ def test_committed_offset_beyond_the_checkpoint_rewinds(workers: Group) -> None:
     store.reset([0])
     store.close()
     back = workers.start_worker()
-    assert back.wait(60) == REFUSED  # Nothing at all is not a backup.
+    assert back.wait(PATIENCE_S) == REFUSED  # Nothing at all is not a backup.
     rewind_partition(workers, 0)
     again = workers.start_worker()
     workers.wait_saved(TOTAL)
@@ -104,7 +105,7 @@ def test_topic_created_anew(workers: Group) -> None:
     run_once(workers)
     admin = KafkaAdminClient(bootstrap_servers=workers.bootstrap)
     admin.delete_topics([workers.events])
-    wait_until(lambda: workers.events not in admin.list_topics(), 20)
+    wait_until(lambda: workers.events not in admin.list_topics(), PATIENCE_S)
     admin.create_topics({workers.events: {"num_partitions": PARTITIONS, "replication_factor": 1}})
     admin.close()
     stops(workers, "the topic was created anew")
@@ -132,7 +133,7 @@ def test_forgotten_group_is_taken_over(workers: Group) -> None:
     store.close()
     admin = KafkaAdminClient(bootstrap_servers=workers.bootstrap)
     admin.delete_groups([workers.tag])
-    wait_until(lambda: not workers.committed(), 10)
+    wait_until(lambda: not workers.committed(), PATIENCE_S)
     admin.close()
     Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
     worker = workers.start_worker()
@@ -149,7 +150,7 @@ def test_two_deployments_on_one_store_do_not_share_a_partition(workers: Group) -
     thief.claim(5, Epoch(1_000_000, "somebody else"))
     thief.close()
     Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
-    assert first.wait(60) == REFUSED
+    assert first.wait(PATIENCE_S) == REFUSED
     assert "another process owns its state" in first.output.read_text()
 
 
@@ -164,21 +165,35 @@ def test_idle_partitions_get_ticks_and_come_to_rest(workers: Group) -> None:
 
 
 def test_health_metrics_and_no_faust_web(workers: Group) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    worker = workers.start_worker(options={"metrics_port": port})
+    lease = PortLease()
+    url = f"http://127.0.0.1:{lease.port}"
+    worker = workers.start_worker(options={"metrics_port": lease.port})
     workers.wait_saved(TOTAL)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/healthz", timeout=PATIENCE_S) as answer:
         assert answer.status == 200
         assert b'"status":"ok"' in answer.read()
-    time.sleep(0.6)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    assert f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0.0' in text
-    assert 'headrace_checkpoints_total{result="saved"}' in text
-    listening = Path(f"/proc/{worker.pid}/net/tcp").read_text()
-    assert f":{6066:04X} 00000000:0000 0A" not in listening
+
+    def metrics() -> str:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
+            return str(answer.read().decode())
+
+    no_lag = f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0.0'
+    wait_until(lambda: no_lag in metrics(), PATIENCE_S, metrics)
+    assert 'headrace_checkpoints_total{result="saved"}' in metrics()
+    assert listening(worker.pid) == {lease.port}
+    lease.release()
+
+
+def listening(pid: int) -> set[int]:
+    """Return the TCP ports at which a process listens."""
+    opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in opened:
+                ports.add(int(words[1].rpartition(":")[2], 16))
+    return ports
 
 
 def test_stalled_store_stops_the_worker_after_its_patience(
@@ -187,16 +202,16 @@ def test_stalled_store_stops_the_worker_after_its_patience(
     redis = redis_factory()
     with group(kafka.bootstrap, redis.url, tmp_path) as workers:
         workers.create_topics()
-        worker = workers.start_worker(options={"store_patience_s": 2.0})
+        worker = workers.start_worker(options={"store_patience_s": 4.0})
         Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
         workers.wait_saved(TOTAL)
         redis.kill()
-        assert worker.wait(60) == REFUSED
+        assert worker.wait(PATIENCE_S) == REFUSED
         assert "the state store has not answered" in worker.output.read_text()
 
 
 def test_stalled_consumer_stops_the_worker(workers: Group) -> None:
     worker = workers.start_worker(options={"stall_s": 2.0}, hang=True)
-    assert worker.wait(60) == REFUSED
+    assert worker.wait(PATIENCE_S) == REFUSED
     assert "the consumer has stalled" in worker.output.read_text()
     assert event(0).key and Redis.from_url(workers.redis_url).ping()

@@ -30,6 +30,8 @@ from tests.services.process import OwnedProcess
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = "tests.integration.worker_launcher"
 PARTITIONS = 8
+# For what comes at once on an idle machine, and much later on a busy one.
+PATIENCE_S = 120.0
 
 
 def event(number: int, users: int = 997) -> Outgoing:
@@ -63,7 +65,7 @@ class Feed(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def finish(self, timeout_s: float = 120.0) -> None:
+    def finish(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until everything is acknowledged."""
         self.join(timeout_s)
         if self.error is not None:
@@ -165,7 +167,7 @@ class Group:
             offsets[partition] = orjson.loads(text).get(self.events, 0) if text else 0
         return offsets
 
-    def wait_saved(self, total: int, timeout_s: float = 60.0) -> None:
+    def wait_saved(self, total: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the store stands behind ``total`` events."""
         wait_until(lambda: sum(self.saved().values()) >= total, timeout_s, self.logs)
 

@@ -19,7 +19,7 @@ def docker_answers() -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
         return (
             subprocess.run(
-                ["docker", "info"], capture_output=True, timeout=10, check=False
+                ["docker", "info"], capture_output=True, timeout=60, check=False
             ).returncode
             == 0
         )
@@ -72,9 +72,9 @@ class OwnedContainer:
     def kill(self) -> None:
         if self._container is not None and self.running:
             self._container.kill()
-            self._container.wait(timeout=30)
+            self._container.wait(timeout=120)
 
-    def terminate(self, timeout_s: float = 30.0) -> None:
+    def terminate(self, timeout_s: float = 120.0) -> None:
         if self._container is not None and self.running:
             self._container.stop(timeout=int(timeout_s))
 

@@ -18,7 +18,6 @@ class _HttpService(Service):
 
     binaries: tuple[str, ...] = ()
     config_name = ""
-    start_timeout_s = 30.0
 
     def __init__(self, config: str, files: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -47,7 +46,7 @@ class _HttpService(Service):
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as response:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -116,9 +116,9 @@ class OwnedProcess:
     def kill(self) -> None:
         """Kill −9 the group and wait for its end."""
         self._signal(signal.SIGKILL)
-        self.wait(timeout_s=30)
+        self.wait(timeout_s=120)
 
-    def terminate(self, timeout_s: float = 30.0) -> None:
+    def terminate(self, timeout_s: float = 120.0) -> None:
         """Ask with SIGTERM; what has not ended after `timeout_s` is killed."""
         self._signal(signal.SIGCONT)
         self._signal(signal.SIGTERM)

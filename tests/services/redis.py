@@ -32,7 +32,6 @@ class RedisServer(Service):
     """
 
     name = "redis"
-    start_timeout_s = 30.0
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def create_topic(bootstrap: str, name: str) -> None:
 def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
     for future in [producer.send(topic, value, partition=0) for value in values]:
-        future.get(timeout=20)
+        future.get(timeout=60)
     producer.close()
 
 
@@ -93,7 +93,7 @@ def test_a_killed_redis_comes_back_with_its_keys(redis_factory: Callable[[], Red
 
 
 def test_prometheus_evaluates(prometheus: PrometheusServer) -> None:
-    with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?query=1%2B1", timeout=5) as reply:
+    with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?query=1%2B1", timeout=60) as reply:
         assert json.load(reply)["data"]["result"][1] == "2"
 
 
@@ -101,7 +101,7 @@ def test_alertmanager_starts_with_the_given_receivers(
     alertmanager_factory: Callable[..., AlertmanagerServer],
 ) -> None:
     server = alertmanager_factory("route: {receiver: team}\nreceivers: [{name: team}]\n")
-    with urllib.request.urlopen(f"{server.url}/api/v2/receivers", timeout=5) as reply:
+    with urllib.request.urlopen(f"{server.url}/api/v2/receivers", timeout=60) as reply:
         assert json.load(reply) == [{"name": "team"}]
 
 
@@ -132,7 +132,7 @@ def test_children_of_an_owned_process_end_with_it(tmp_path: Path) -> None:
         while not (child_file.exists() and child_file.read_text().strip()):
             time.sleep(0.01)
     child = int(child_file.read_text())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not gone(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone(child)
@@ -152,7 +152,7 @@ def test_a_killed_test_run_leaves_no_orphan(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
     )
     orphan = int(run.stdout)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not gone(orphan) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone(orphan)

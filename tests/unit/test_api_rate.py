@@ -47,7 +47,7 @@ def test_who_waits_as_told_is_admitted() -> None:
 
 def test_bodies_wait_for_room_and_take_turns() -> None:
     async def run() -> int:
-        admission = Admission(100, timeout_s=5.0)
+        admission = Admission(100, timeout_s=60.0)
         together = most = 0
 
         async def request(n_bytes: int) -> None:

@@ -78,7 +78,9 @@ class Fetched(CheckpointedConsumer):
         await asyncio.sleep(0.01)
         full = self.under_way
         await self.inbox.take()
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while self.under_way:
+                await asyncio.sleep(0.001)
         return full, self.under_way
 
 

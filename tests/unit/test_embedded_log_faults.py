@@ -74,7 +74,7 @@ def test_processes_share_a_log(path: Path, log: EmbeddedLog) -> None:
     for n in range(100):
         log.append([Outgoing(TOPIC, None, b"0 %d" % n, 0)])
     for other in others:
-        other.join(60)
+        other.join(150)
         assert other.exitcode == 0
     values = [v.split() for v in log.read(TOPIC, 0, 0).values]
     for name in (b"0", b"1", b"2"):
@@ -117,9 +117,8 @@ def test_wait_is_woken_by_an_append(
 ) -> None:
     timer = threading.Timer(0.1, log.append, args=(records(1),))
     timer.start()
-    began = time.monotonic()
-    assert log.wait(30, positions) is True
-    assert time.monotonic() - began < 10
+    # Were it not woken, it would sleep beyond the limit of the test.
+    assert log.wait(1_000, positions) is True
     timer.join()
 
 
@@ -132,7 +131,7 @@ def test_wait_is_woken_by_another_process(
     log.wait(0)
     timer = threading.Timer(0.1, other.append, args=(records(1),))
     timer.start()
-    assert log.wait(30, positions) is True
+    assert log.wait(1_000, positions) is True
     timer.join()
     other.close()
 
@@ -184,7 +183,7 @@ def test_full_disk_refuses_the_append_and_nothing_else(path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=150,
     )
     refusal, position, values = run.stdout.splitlines()
     assert "the disk may be full" in refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -39,19 +40,19 @@ def test_those_who_wait_for_a_write_share_the_next() -> None:
     def write(items: Sequence[int]) -> list[int]:
         writes.append(list(items))
         if len(writes) == 1:
-            waiting.wait(10)
+            waiting.wait(60)
         return [item * 10 for item in items]
 
     group: GroupCommit[int, int] = GroupCommit(write, 100, DiskFull)
     first = threading.Thread(target=group.submit, args=(1, 1))
     first.start()
     while not writes:
-        pass
+        time.sleep(0.001)
     rest = threading.Thread(target=lambda: results.update(run_together(group, range(2, 8))))
     results: dict[int, object] = {}
     rest.start()
     while len(group) < 6:
-        pass
+        time.sleep(0.001)
     waiting.set()
     first.join()
     rest.join()
@@ -66,7 +67,7 @@ def test_a_write_has_a_limit(weights: list[int], groups: list[int]) -> None:
 
     def write(items: Sequence[int]) -> list[int]:
         if not items[0]:
-            waiting.wait(10)
+            waiting.wait(60)
         else:
             writes.append(len(items))
         return list(items)
@@ -78,7 +79,7 @@ def test_a_write_has_a_limit(weights: list[int], groups: list[int]) -> None:
         threads.append(threading.Thread(target=group.submit, args=(1, weight)))
         threads[-1].start()
         while len(group) <= count:
-            pass
+            time.sleep(0.001)
     waiting.set()
     for thread in threads:
         thread.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
@@ -154,15 +153,11 @@ def test_hundred_thousand_users_in_one_checkpoint(store: StateStore) -> None:
         for n in range(100_000)
     }
     store.claim(3, A)
-    began = time.perf_counter()
     store.save(step(0, users), A)
     timers = dict(store.claim(3, A).timers)
     loaded = store.load_users(3, list(users))
-    took = time.perf_counter() - began
     assert loaded == {key: write.blob for key, write in users.items()}
     assert timers == {key: write.due for key, write in users.items() if write.due is not None}
-    # Sanity, not a benchmark: a round trip for each user would take longer even on a fast machine.
-    assert took < 30
 
 
 def test_shared_returns_every_partitions_contributions_once(
