@@ -13,6 +13,7 @@ import numpy as np
 from lfs.crowd import CROWD, is_annotator
 from models import LabelModel
 from models.recommender import PrequentialMetrics
+from monitoring.behind import behind_segment
 from monitoring.counts import STAGES, StageCounts
 from monitoring.counts_snapshot import counts_from_bytes
 from monitoring.drift_feed import DriftFeed
@@ -294,37 +295,22 @@ def _drift(parts: Sequence[PipelineDrift]) -> dict[str, Any]:
 def segment_rows(recent: Recent) -> list[dict[str, Any]]:
     """Return what stands beside each other of every segment: hits, confidence, votes, conflict.
 
-    ``functions`` names who votes otherwise there than elsewhere, or is contradicted most.
+    ``functions`` names those that are otherwise there than in any other segment.
     """
     quality, tasks = recent.quality(), recent.tasks()
     rows = []
     for part, segment in enumerate(recent.parts):
         hits = quality.get(segment, {})
-        labels = {name: task.figures(part) for name, task in tasks.items()}
-        functions = [
-            {
-                "name": lf,
-                **task.function(part, column),
-                "coverage_elsewhere": task.function(0, column)["coverage"],
-            }
-            for task in tasks.values()
-            for column, lf in enumerate(task.lfs)
-            if not is_annotator(lf)
-        ]
+        behind = [one for task in tasks.values() for one in behind_segment(task, part)]
         rows.append(
             {
                 "segment": segment or "all",
                 "engagements": hits.get("n", 0.0),
                 f"hit@{HIT_AT}": hits.get("hit_ratio"),
-                "tasks": labels,
-                "functions": sorted(functions, key=_behind)[:3] if part else [],
+                "tasks": {name: task.figures(part) for name, task in tasks.items()},
+                "functions": [
+                    one._asdict() for one in sorted(behind, key=lambda one: -one.affected)
+                ],
             }
         )
     return rows
-
-
-def _behind(function: Mapping[str, Any]) -> float:
-    """Order functions: who differs most from elsewhere, or is contradicted most, comes first."""
-    here, elsewhere = function["coverage"] or 0.0, function["coverage_elsewhere"] or 0.0
-    apart: float = abs(here - elsewhere) + here * (function["conflict"] or 0.0)
-    return -apart

@@ -138,11 +138,7 @@ def _show_live(figures: Mapping[str, Any]) -> None:
         table = Table("segment", "hit@10", "confidence", "cov.", "confl.", "functions behind it")
         for row in figures["segments"]:
             labels = row["tasks"][name]
-            behind = ", ".join(
-                f"{lf['name']} ({_ratio(lf['coverage'])}, elsewhere "
-                f"{_ratio(lf['coverage_elsewhere'])})"
-                for lf in row["functions"]
-            )
+            behind = ", ".join(_behind(lf) for lf in row["functions"])
             table.add_row(
                 row["segment"],
                 _ratio(row["hit@10"]),
@@ -150,6 +146,13 @@ def _show_live(figures: Mapping[str, Any]) -> None:
                 behind or "–",
             )
         out.print(table)
+
+
+def _behind(lf: Mapping[str, Any]) -> str:
+    """Say what of a function is otherwise in a segment: how often it votes, or how rightly."""
+    cell = "disagreement" if lf["reason"].startswith("against") else "coverage"
+    here, elsewhere = _ratio(lf[cell]), _ratio(lf[f"{cell}_elsewhere"])
+    return f"{lf['name']}: {lf['reason']} ({here}, elsewhere {elsewhere})"
 
 
 def _show(found: Analysis) -> None:

@@ -30,7 +30,7 @@ from tests.services.ports import PortLease
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "monitoring" / "alerts"
 HEADRACE = "from stream.cli import main; main()"
-START_S = 240.0
+START_S = 420.0
 RATE = 150.0
 LFS = 4
 DEPLOYMENT = "shop"

@@ -153,9 +153,10 @@ function showSegments(segments) {
       [`coverage${of}`, (s) => share(s.tasks[task].coverage)],
       [`conflict${of}`, (s) => share(s.tasks[task].conflict)]);
   }
-  columns.push(["functions behind it", (s) => s.functions.map((f) =>
-    `${f.name} (coverage ${share(f.coverage)}, elsewhere ${share(f.coverage_elsewhere)})`)
-    .join("; ") || "–"]);
+  columns.push(["functions that differ there", (s) => s.functions.map((f) => {
+    const cell = f.reason.startsWith("against") ? "disagreement" : "coverage";
+    return `${f.name}: ${f.reason} (${share(f[cell])}, elsewhere ${share(f[`${cell}_elsewhere`])})`;
+  }).join("; ") || "–"]);
   byId("segments").replaceChildren(
     grid("Lately: recommender quality beside the labels it learns from",
       columns, segments, "Segments"),
