@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
+from tests.compiled import compile_apart
 from tests.services import (
     AlertmanagerServer,
     ExternalKafka,
@@ -56,6 +57,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in asking]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile before the first test, whose time it would count in."""
+    asked = any("compiled" in getattr(item, "fixturenames", ()) for item in session.items)
+    if asked and not session.config.option.collectonly:
+        compile_apart()
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -92,6 +100,11 @@ class Starter:
         if services_required():
             pytest.fail(f"{name} is required here: {reason}", pytrace=False)
         pytest.skip(f"{name}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Mark a test whose service would compile for minutes: `pytest_collection_finish` has."""
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ from stream.cli import app
 from stream.events import Event
 from stream.simulate import WorldConfig, write_world
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 HEADRACE = [sys.executable, "-m", "stream.cli"]
 
 

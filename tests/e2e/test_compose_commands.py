@@ -23,6 +23,8 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.services import KafkaBroker, OwnedProcess, RedisServer
 from tests.services.ports import PortLease
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 # Two workers may have to compile the kernels first, on a busy machine.

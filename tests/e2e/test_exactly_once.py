@@ -11,6 +11,8 @@ import pytest
 
 from bench import exactly_once
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("learn", [False, True], ids=["frozen", "learning"])

@@ -20,6 +20,8 @@ from tests.services import KafkaBroker, RedisServer
 from tests.services.ports import PortLease
 from tests.services.process import OwnedProcess
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 # What compiles first on a busy machine takes its time.
 WITHIN_S = 300.0
 

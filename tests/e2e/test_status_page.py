@@ -22,6 +22,8 @@ import pytest
 from stream.simulate import SimulatedLF, World, WorldConfig
 from tests.conftest import services_required
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EVENTS = 6_000
 WITHIN_S = 240.0

@@ -36,7 +36,7 @@ from tests.integration.monitoring_harness import (
 from tests.services import AlertmanagerServer, OwnedProcess, PrometheusServer
 from tests.services.ports import PortLease
 
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.usefixtures("compiled"), pytest.mark.timeout(900)]
 
 DATA_S = 60.0
 DASHBOARDS = sorted((ROOT / "monitoring" / "dashboards" / "json").glob("*.json"))

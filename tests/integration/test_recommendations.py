@@ -17,6 +17,8 @@ from stream.embedded import EmbeddedEngine
 from stream.events import DECISIONS, TOPICS
 from stream.partitioning import partition_for
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 PARTITIONS = 2
 # Seconds on an idle machine; what compiles first on a busy one takes its time.
 WITHIN_S = 120.0

@@ -24,6 +24,8 @@ from tests.conftest import Starter
 from tests.services import KafkaBroker, OwnedProcess, RedisServer
 from tests.services.ports import PortLease
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 USER, PASSWORD = "headrace", "a password with = and ,"  # noqa: S105 - of a broker that lives a minute
 LISTENER = "SECURED"
 LINE = b'{"event_id":"e%d","type":"click","ts":1700000000,"user_id":"u","item_id":"i%d"}'

@@ -1,0 +1,36 @@
+"""Compile what the services compile when they start: `python -m tests.compiled`.
+
+Compiled code is kept on disk for every later process. The first time on a machine takes minutes,
+which no test that waits for a service should have to count in: it asks for the fixture `compiled`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from stream.assembly import pipeline_spec
+from stream.config import load_settings
+from stream.readiness import get_ready
+from stream.serving.ready import get_ready_to_serve
+
+ROOT = Path(__file__).parents[1]
+
+
+def compile_apart() -> None:
+    """Compile in a process of its own, which sees no settings of this one's environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    subprocess.run([sys.executable, "-m", "tests.compiled"], cwd=ROOT, env=kept, check=True)
+
+
+def main() -> None:
+    """Compile for a partition, for what several exchange, and for serving."""
+    settings = load_settings(env={})
+    get_ready(pipeline_spec(settings, partitions=2))
+    get_ready_to_serve()
+
+
+if __name__ == "__main__":
+    main()
