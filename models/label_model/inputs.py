@@ -12,8 +12,10 @@ from models.base import ABSTAIN
 from models.label_model.layout import CROWD, LF, Config, FloatArray
 
 __all__ = [
+    "FORMS",
     "class_code",
     "form_code",
+    "read_column",
     "read_column_priors",
     "read_labels",
     "read_prior",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 FORMS = {"lf": LF, "crowd": CROWD}
+"""The number of each form."""
 
 
 def form_code(form: str) -> int:
@@ -46,41 +49,89 @@ def read_prior(
     return np.asarray(array / array.sum())
 
 
-def read_votes(votes: npt.ArrayLike, columns: int) -> npt.NDArray[np.int8]:
-    """Return (n, columns) votes; anything that is no class position abstains."""
-    matrix = np.ascontiguousarray(votes, dtype=np.int8)
-    if matrix.shape[1:] != (columns,):
-        message = f"votes must be (n, {columns}), not {matrix.shape}"
+def read_votes(
+    votes: npt.ArrayLike, columns: int, classes: tuple[str, ...]
+) -> npt.NDArray[np.int8]:
+    """Return (n, columns) votes; refuse what is neither a class position nor an abstention."""
+    given = np.asarray(votes)
+    if given.shape == (0,):
+        given = given.reshape(0, columns)
+    if given.shape[1:] != (columns,):
+        message = f"votes must be (n, {columns}), not {given.shape}"
         raise ValueError(message)
-    return matrix
+    if given.size:
+        _check_votes(given, len(classes))
+    return np.ascontiguousarray(given, dtype=np.int8)
 
 
-def class_code(label: Any, classes: tuple[str, ...]) -> int:
-    """Return the position of a class given by name or position; -1 for None and unknown."""
+def _check_votes(given: npt.NDArray[Any], n_classes: int) -> None:
+    if given.dtype.kind not in "iuf":
+        message = f"votes must be whole numbers, not {given.dtype}: {given.flat[0]!r}"
+        raise ValueError(message)
+    # The extremes tell, without another array; NaN passes through both of them.
+    if ABSTAIN <= given.min() and given.max() < n_classes and given.dtype.kind != "f":
+        return
+    wrong = ~((given >= ABSTAIN) & (given < n_classes) & (given == np.trunc(given)))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        message = (
+            f"votes[{row}, {column}] is {given[row, column]}; allowed: {ABSTAIN} (abstains), or "
+            f"the position of a class, 0 to {n_classes - 1}"
+        )
+        raise ValueError(message)
+
+
+def class_code(label: Any, classes: tuple[str, ...], what: str = "a class") -> int:
+    """Return the position of a class given by name or position; -1 for None and `ABSTAIN`.
+
+    Raises
+    ------
+    ValueError
+        For what is no class.
+    """
     if label is None:
         return ABSTAIN
-    if isinstance(label, str):
-        return classes.index(label) if label in classes else ABSTAIN
-    return int(label)
+    if label in classes:
+        return classes.index(label)
+    if isinstance(label, int | np.integer) and ABSTAIN <= label < len(classes):
+        return int(label)
+    allowed = ", ".join(map(repr, classes))
+    message = f"{what} must be one of {allowed}, or a position in them; found {label!r}"
+    raise ValueError(message)
 
 
 def read_labels(labels: npt.ArrayLike, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Return positions of labels given by name or position, each one a class."""
-    given = np.asarray(labels)
-    if given.dtype.kind in "USO":
-        given = np.array([class_code(label, classes) for label in given.ravel().tolist()])
-    codes = given.astype(np.int64).ravel()
-    if ((codes < 0) | (codes >= len(classes))).any():
-        message = f"labels must be names or positions of {classes}"
+    codes = []
+    for place, label in enumerate(np.asarray(labels).ravel().tolist()):
+        code = class_code(label, classes, f"labels[{place}]")
+        if code < 0:
+            message = f"labels[{place}] is none; allowed: {', '.join(map(repr, classes))}"
+            raise ValueError(message)
+        codes.append(code)
+    return np.array(codes, dtype=np.int64)
+
+
+def read_column(
+    name: str, given: npt.ArrayLike, n: int, lowest: float, highest: float
+) -> FloatArray:
+    """Return ``n`` numbers within bounds, given as one for all or one each."""
+    array = np.asarray(given, dtype=np.float64)
+    if array.shape not in ((), (1,), (n,)):
+        message = f"{name} must be one number or {n}, not {array.shape}"
         raise ValueError(message)
-    return codes
+    wrong = ~((array >= lowest) & (array <= highest))
+    if wrong.any():
+        message = f"{name} is {array[wrong].flat[0]}; allowed: {lowest:g} to {highest:g}"
+        raise ValueError(message)
+    return np.broadcast_to(array, n)
 
 
 def read_row(
     x: Mapping[str, Any], lfs: tuple[str, ...], classes: tuple[str, ...]
 ) -> npt.NDArray[np.int8]:
     """Return one row of votes from a mapping of column to class; columns left out abstain."""
-    codes = [class_code(x.get(name), classes) for name in lfs]
+    codes = [class_code(x.get(name), classes, f"the vote of {name}") for name in lfs]
     return np.array(codes, dtype=np.int8).reshape(1, len(lfs))
 
 

@@ -7,11 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from river import base
 
 from models.label_model.config import HALF_LIVES, default_config
 from models.label_model.inputs import (
+    FORMS,
     class_code,
     form_code,
+    read_column,
     read_column_priors,
     read_labels,
     read_prior,
@@ -28,10 +31,11 @@ from models.label_model.summary import summarise, triplet_gaps
 __all__ = ["LabelModel"]
 
 KIND = "headrace label model"
+MAX_CLASSES = 127
 CHUNK = 4096
 
 
-class LabelModel:
+class LabelModel(base.Classifier):
     """Estimate labels and the accuracy of whoever votes, from each example once.
 
     *Math* — posterior r_k ∝ π_k exp Σ_w ω_w log θ_w(l_w|k) over columns that voted; sums
@@ -94,6 +98,13 @@ class LabelModel:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             message = f"classes must be distinct and at least one: {self.classes}"
             raise ValueError(message)
+        if len(self.classes) > MAX_CLASSES:
+            message = f"{len(self.classes)} classes; a vote has room for {MAX_CLASSES}"
+            raise ValueError(message)
+        unknown = set(forms or {}) - set(lfs)
+        if unknown:
+            message = f"forms names {sorted(unknown)}, which lfs do not"
+            raise ValueError(message)
         if block < 1:
             message = f"block must be at least 1, not {block}"
             raise ValueError(message)
@@ -107,6 +118,31 @@ class LabelModel:
             [form_code((forms or {}).get(name, form)) for name in lfs],
             read_column_priors([(accuracies or {}).get(name) for name in lfs], config),
         )
+
+    def __repr__(self) -> str:
+        return f"LabelModel({list(self.classes)}, {list(self.lf_names)})"
+
+    def _get_params(self) -> dict[str, Any]:
+        # What river's `clone` makes a fresh model from.
+        config = self.state.config
+        names = {code: form for form, code in FORMS.items()}
+        return {
+            "classes": list(self.classes),
+            "lfs": list(self.lf_names),
+            "prior": self.state.prior.tolist(),
+            "form": self.form,
+            "forms": {
+                lf: names[code]
+                for lf, code in zip(self.lf_names, self.state.forms.tolist(), strict=True)
+            },
+            "block": self.block,
+            "correlations": bool(config.use_pairs),
+            "half_lives": config.half_lives.tolist(),
+        }
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
 
     @property
     def lf_names(self) -> tuple[str, ...]:
@@ -163,7 +199,7 @@ class LabelModel:
         ``ts`` and ``groups`` (event times, segments) are accepted for the caller's convenience:
         the clock counts examples, and the estimate does not depend on them.
         """
-        matrix = read_votes(votes, len(self.lf_names))
+        matrix = read_votes(votes, len(self.lf_names), self.classes)
         for given in (ts, groups):
             if given is not None and len(np.asarray(given)) != len(matrix):
                 message = f"{len(np.asarray(given))} values beside {len(matrix)} rows of votes"
@@ -189,7 +225,7 @@ class LabelModel:
 
     def assess_many(self, votes: npt.ArrayLike) -> StepResult:
         """Return probabilities and each vote's weight; change nothing."""
-        matrix = read_votes(votes, len(self.lf_names))
+        matrix = read_votes(votes, len(self.lf_names), self.classes)
         n, m = matrix.shape
         return self.step_many(
             matrix,
@@ -201,19 +237,23 @@ class LabelModel:
             learn=False,
         )
 
-    def learn_one(self, x: Mapping[str, Any], y: str | int | None = None) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Any = None) -> None:
         """Learn one example's votes, a mapping of column to class; ``y`` is its gold label."""
         row = read_row(x, self.lf_names, self.classes)
+        label = class_code(y, self.classes, "y")
         self.learn_many(row)
         if y is not None:
-            self.learn_gold(row, [class_code(y, self.classes)])
+            self.learn_gold(row, [label])
 
-    def predict_proba_one(self, x: Mapping[str, Any]) -> dict[str, float]:
-        """Return the probability of each class, given a mapping of column to class."""
+    def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
+        """Return the probability of each class, given a mapping of column to class.
+
+        Further keywords are river's; there are none that this model knows.
+        """
         proba = self.predict_proba_many(read_row(x, self.lf_names, self.classes))[0]
         return dict(zip(self.classes, proba.tolist(), strict=True))
 
-    def predict_one(self, x: Mapping[str, Any]) -> str:
+    def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> str:
         """Return the most probable class, given a mapping of column to class."""
         return self.classes[
             int(self.predict_proba_many(read_row(x, self.lf_names, self.classes))[0].argmax())
@@ -232,11 +272,14 @@ class LabelModel:
         0 says that it is not known, as when the model's doubt alone chose it. Class balance,
         temperature and gold accuracy use 1 / inclusion.
         """
-        matrix = read_votes(votes, len(self.lf_names))
+        matrix = read_votes(votes, len(self.lf_names), self.classes)
         n = len(matrix)
-        codes = np.broadcast_to(read_labels(labels, self.classes), n)
-        ages = np.broadcast_to(np.asarray(delay, dtype=np.float64), n)
-        chances = np.broadcast_to(np.asarray(inclusion, dtype=np.float64), n)
+        codes = read_labels(labels, self.classes)
+        if len(codes) != n:
+            message = f"{len(codes)} labels beside {n} rows of votes"
+            raise ValueError(message)
+        ages = read_column("delay", delay, n, 0.0, float("inf"))
+        chances = read_column("inclusion", inclusion, n, 0.0, 1.0)
         for row, label, age, chance in zip(matrix, codes, ages, chances, strict=True):
             believed = np.empty(self.n_classes)
             answer_row(

@@ -1,11 +1,11 @@
 """Every form of the label model passes the shared checks; baselines follow the protocols."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 import pytest
-from river import metrics
+from river import evaluate, metrics
 
 from models import LabelModel
 from models.base import Contributor, LabelEstimator, Snapshot
@@ -88,3 +88,91 @@ def test_river_evaluates_it() -> None:
         metric.update(model.classes[label], model.predict_one(x))
         assert model.learn_one(x) is None  # type: ignore[func-returns-value]
     assert metric.get() > 0.7
+
+
+def test_rivers_own_loop_runs_it() -> None:
+    model = LabelModel(["no", "yes"], columns(5), forms={"column-2": "crowd"})
+    votes, truth = planted_votes(400, 5, 2)
+    stream: list[tuple[dict[Hashable, Any], Any]] = [
+        (
+            {
+                name: model.classes[vote]
+                for name, vote in zip(model.lf_names, row, strict=True)
+                if vote >= 0
+            },
+            model.classes[label],
+        )
+        for row, label in zip(votes, truth, strict=True)
+    ]
+    found: list[Any] = [metrics.Accuracy(), metrics.CrossEntropy()]  # type: ignore[no-untyped-call]
+    for metric in found:
+        fresh = model.clone()
+        assert fresh.to_bytes() == model.to_bytes()
+        evaluate.progressive_val_score(stream, fresh, metric)
+        assert fresh.clock == len(stream)
+        assert metric.get() > 0.7 if metric.bigger_is_better else metric.get() < 0.5
+    assert repr(model).startswith("LabelModel(['no', 'yes'], ['column-0'")
+
+
+@pytest.mark.parametrize(
+    ("votes", "told"),
+    [
+        ([[0, 1], [2, 0]], r"votes\[1, 0\] is 2; allowed: -1 \(abstains\)"),
+        ([[0, -2]], r"votes\[0, 1\] is -2"),
+        ([[0, 256]], "is 256"),
+        ([[0.5, 1.0]], r"is 0\.5"),
+        ([[float("nan"), 1.0]], "is nan"),
+        ([["yes", "no"]], "must be whole numbers, not <U3: .*yes"),
+        ([0, 1], r"must be \(n, 2\), not \(2,\)"),
+        ([[0]], r"must be \(n, 2\), not \(1, 1\)"),
+    ],
+)
+def test_votes_that_are_none_are_refused(votes: list[Any], told: str) -> None:
+    model = LabelModel(["no", "yes"], columns(2))
+    before = model.to_bytes()
+    for use in (
+        model.learn_many,
+        model.predict_proba_many,
+        lambda given: model.learn_gold(given, [0] * len(given)),
+    ):
+        with pytest.raises(ValueError, match=told):
+            use(votes)
+    assert model.to_bytes() == before
+
+
+def test_answers_that_are_none_are_refused() -> None:
+    model = LabelModel(["no", "yes"], columns(2))
+    before = model.to_bytes()
+    row = [[0, 1]]
+    for wrong, told in (
+        ({"labels": [2]}, r"labels\[0\] must be one of .*; found 2"),
+        ({"labels": ["maybe"]}, "must be one of 'no', 'yes', or a position in them; found 'maybe'"),
+        ({"labels": [-1]}, "is none"),
+        ({"labels": [0, 1]}, "2 labels beside 1 rows"),
+        ({"labels": [0], "delay": -1}, "delay is -1.0; allowed: 0 to inf"),
+        ({"labels": [0], "inclusion": 1.5}, "inclusion is 1.5; allowed: 0 to 1"),
+        ({"labels": [0], "inclusion": float("nan")}, "inclusion is nan"),
+        ({"labels": [0], "delay": [1, 2]}, "delay must be one number or 1"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            model.learn_gold(row, **wrong)
+    for x, y in (({"column-0": "maybe"}, None), ({"column-0": "no"}, "maybe")):
+        with pytest.raises(ValueError, match="found 'maybe'"):
+            model.learn_one(x, y)
+    assert model.to_bytes() == before
+    with pytest.raises(ValueError, match=r"forms names \['other'\]"):
+        LabelModel(["no", "yes"], columns(2), forms={"other": "crowd"})
+
+
+def test_nothing_is_a_legal_input() -> None:
+    model = LabelModel(["no", "yes"], columns(2))
+    before = model.to_bytes()
+    empty = np.zeros((0, 2), dtype=np.int8)
+    lots: list[Any] = [[], empty]
+    for nothing in lots:
+        model.learn_many(nothing)
+        model.learn_gold(nothing, [])
+        assert model.predict_proba_many(nothing).shape == (0, 2)
+    assert model.to_bytes() == before
+    silent = {"column-0": None, "column-1": -1, "unheard of": "yes"}
+    assert model.predict_proba_one(silent) == model.predict_proba_one({})
