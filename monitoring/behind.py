@@ -59,7 +59,7 @@ def behind_segment(task: TaskRecent, part: int) -> list[Behind]:
         votes, against = task.functions[:, column, 0], task.functions[:, column, 2]
         coverage, elsewhere, more = _apart(votes, labels, part, others)
         voting = [at for at in others if votes[at] >= _FEWEST]
-        wrong, wrong_elsewhere, excess = _ratio(against[part], votes[part]), None, 0.0
+        wrong, wrong_elsewhere, excess = _ratio(against, votes, part), None, 0.0
         if voting and votes[part] >= _FEWEST:
             wrong, wrong_elsewhere, excess = _apart(against, votes, part, voting)
         # Going with the labels more than elsewhere is nothing to look after.
@@ -78,7 +78,7 @@ def behind_segment(task: TaskRecent, part: int) -> list[Behind]:
                 elsewhere,
                 wrong,
                 wrong_elsewhere,
-                _ratio(float(task.functions[part, column, 1]), float(votes[part])),
+                _ratio(task.functions[:, column, 1], votes, part),
             )
         )
     return sorted(found, key=lambda one: (-one.affected, one.name))[:_MOST]
@@ -97,5 +97,5 @@ def _apart(
     return here, there, gap if here > there else -gap
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole > 0.0 else None
+def _ratio(hits: NDArray[np.float64], tried: NDArray[np.float64], part: int) -> float | None:
+    return float(hits[part] / tried[part]) if tried[part] > 0.0 else None

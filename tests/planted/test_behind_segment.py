@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from bench.label_scores import label_stream
@@ -37,7 +38,10 @@ def rows(seed: int, *, wrong: bool = False, silent: bool = False) -> dict[str, d
     drift = PipelineDrift({"relevance": task}, ["click"], ["dwell_s"], segments=SEGMENTS)
     codes = drift.segment_codes([SEGMENTS[at] for at in segment.tolist()])
     drift.labelled("relevance", votes, proba, np.arange(n), codes)
-    return {row["segment"]: row for row in segment_rows(drift.recent)}
+    shown = segment_rows(drift.recent)
+    # As plain values: the status page is told so.
+    assert orjson.loads(orjson.dumps(shown)) == shown
+    return {row["segment"]: row for row in shown}
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
