@@ -144,10 +144,11 @@ def make_topics(variables: dict[str, str], folder: Path) -> None:
 
 @dataclass
 class Fleet:
-    """The workers."""
+    """The workers; ``command`` is what Python is to run for each."""
 
     environment: dict[str, str]
     folder: Path
+    command: Sequence[str] = ("-m", "stream.cli", "worker")
     workers: list[OwnedProcess] = field(default_factory=list)
     count: int = 0
 
@@ -155,7 +156,7 @@ class Fleet:
         """Start one more worker."""
         self.count += 1
         worker = OwnedProcess(
-            [sys.executable, "-m", "stream.cli", "worker"],
+            [sys.executable, *self.command],
             output=self.folder / f"worker-{self.count}.log",
             env=self.environment,
         )

@@ -1,6 +1,6 @@
 """From produced to labelled, and to covered by a checkpoint: one worker on real Kafka and Redis.
 
-    python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh]
+    python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh] [--plain-worker]
 
 Two kinds of traffic, both printed unless one is chosen:
 
@@ -14,7 +14,9 @@ Two kinds of traffic, both printed unless one is chosen:
 An event's clock starts when it is handed to the producer; a consumer of the labels topic notes
 when the label arrives. Prints percentiles in milliseconds beside the targets (p99 of 50 ms to the
 label, 300 ms to the checkpoint, checkpoints every 0.25 s), and what share of a core each process
-had: on few cores, producer, broker and consumer slow the worker down.
+had: on few cores, producer, broker and consumer slow the worker down. Then, by stage, how long each
+event took from the stage before and from the beginning; ``--plain-worker`` leaves that out, and
+runs `headrace worker` as it is.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -39,8 +42,11 @@ import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+from numpy.typing import NDArray
 
 from bench.kafka_deployment import PARTITIONS, Fleet, environment, make_topics, wait_for
+from bench.latency_stages import STAGES, Stamps, passed
 from stream.assembly import open_state
 from stream.config import load_settings
 from stream.events import EVENTS, LABELS
@@ -151,13 +157,15 @@ class Coverage(threading.Thread):
 
     def covered_at(self, partition: int, offsets: list[int]) -> list[float]:
         """Return when each offset lay below a checkpoint's next offset; NaN if never."""
-        bounds = [offset for offset, _ in self.seen[partition]]
-        times = [*(when for _, when in self.seen[partition]), float("nan")]
-        return [times[int(i)] for i in np.searchsorted(bounds, offsets, side="right")]
+        times: list[float] = passed(self.seen[partition], offsets).tolist()
+        return times
 
 
-async def produce(bootstrap: str, rate: float, lines: list[Line]) -> list[float]:
-    """Send the lines at a rate, each to its partition; return when each was handed over."""
+async def produce(bootstrap: str, rate: float, lines: list[Line]) -> tuple[list[float], Stamps]:
+    """Send the lines at a rate, each to its partition.
+
+    Returns when each was handed over, and when the broker had acknowledged which offsets.
+    """
     # Dearer than nothing, cheaper than `send` for each record: the machine is the worker's, too.
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_batch_size=1 << 20
@@ -165,6 +173,11 @@ async def produce(bootstrap: str, rate: float, lines: list[Line]) -> list[float]
     await producer.start()
     began, sent = time.monotonic(), 0
     handed: list[float] = []
+    stamps = Stamps()
+
+    def acknowledged(future: asyncio.Future[RecordMetadata], partition: int, count: int) -> None:
+        stamps.add("acknowledged", partition, future.result().offset + count)
+
     while sent < len(lines):
         due = min(len(lines), int((time.monotonic() - began) * rate))
         if due > sent:
@@ -176,13 +189,15 @@ async def produce(bootstrap: str, rate: float, lines: list[Line]) -> list[float]
                     builder = builders[line.partition] = producer.create_batch()
                 builder.append(key=None, value=line.value, timestamp=None)
             for partition, builder in builders.items():
-                await producer.send_batch(builder, EVENTS, partition=partition)
+                future = await producer.send_batch(builder, EVENTS, partition=partition)
+                done = partial(acknowledged, partition=partition, count=builder.record_count())
+                future.add_done_callback(done)
             handed += [now] * (due - sent)
             sent = due
         await asyncio.sleep(STEP_S)
     await producer.flush()
     await producer.stop()
-    return handed
+    return handed, stamps
 
 
 def cpu_seconds(pid: int) -> float:
@@ -202,7 +217,7 @@ def shares_of(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
     shares |= {name: (cpu_seconds(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
 
 
-def measure(kind: str, rate: float, seconds: float) -> None:
+def measure(kind: str, rate: float, seconds: float, *, plain: bool) -> None:
     """Run one kind of traffic through a deployment of its own, and print."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
@@ -216,6 +231,9 @@ def measure(kind: str, rate: float, seconds: float) -> None:
         stack.callback(store.close)
         fleet = Fleet(variables, folder)
         stack.callback(fleet.close)
+        stamps_file = folder / "stamps.json"
+        if not plain:
+            fleet.command = ("-m", "bench.latency_stages", str(stamps_file))
         worker = fleet.start()
         count = int(rate * seconds)
         n_first = FRESH_USERS if kind == "fresh" else 500
@@ -241,7 +259,7 @@ def measure(kind: str, rate: float, seconds: float) -> None:
         gc.collect()
         gc.disable()
         with shares_of(pids) as shares:
-            handed = asyncio.run(produce(broker.bootstrap, rate, lines))
+            handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
         gc.enable()
         wait_for(lambda: covered(store) >= len(first) + count, 60, "every event is covered")
         time.sleep(0.5)
@@ -249,7 +267,12 @@ def measure(kind: str, rate: float, seconds: float) -> None:
         stop.set()
         arrived = answer.recv()
         arrivals.join(60)
+        worker.terminate()
+        if not plain:
+            stamps.seen |= Stamps.read(stamps_file).seen
     report(lines, first, handed, arrived, coverage)
+    if not plain:
+        report_stages(lines, first, handed, arrived, coverage, stamps)
     used = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     print(f"cores in use: {used} (of {os.cpu_count()})", flush=True)
 
@@ -283,6 +306,47 @@ def report(
     show("covered by a checkpoint", waits, CHECKPOINT_TARGET_MS)
 
 
+def report_stages(
+    lines: list[Line],
+    first: list[Line],
+    handed: list[float],
+    arrived: list[tuple[str, float, float]],
+    coverage: Coverage,
+    stamps: Stamps,
+) -> None:
+    """Print percentiles of each stage: from the one before, and from the beginning."""
+    steady = handed[0] + WARM_UP_S
+    read = {(user_id, ts): now for user_id, ts, now in arrived}
+    names = ("acknowledged", *STAGES, "label read", "announced")
+    columns: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("produced", *names)}
+    for partition in range(PARTITIONS):
+        base = sum(line.partition == partition for line in first)
+        mine = [(w, x) for x, w in zip(lines, handed, strict=True) if x.partition == partition]
+        offsets = np.arange(base, base + len(mine))
+        keep = np.array([when > steady for when, _ in mine], dtype=np.bool_)
+        chosen = offsets[keep].tolist()
+        columns["produced"].append(np.array([when for when, _ in mine])[keep])
+        for name in ("acknowledged", *STAGES):
+            columns[name].append(stamps.times(name, partition, chosen))
+        labels = [read.get(x.asks, np.nan) if x.asks else np.nan for _, x in mine]
+        columns["label read"].append(np.array(labels)[keep])
+        columns["announced"].append(np.array(coverage.covered_at(partition, chosen)))
+    times = {name: np.concatenate(parts) for name, parts in columns.items()}
+    print(f"{'stage':14}{'from':>14}{'p50':>8}{'p99':>8}   since produced: p50     p99 ms")
+    # Checkpoints go beside the labels' way.
+    before = {name: other for name, other in zip(names, ("produced", *names), strict=False)} | {
+        "cut": "applied",
+        "label read": "sent",
+        "announced": "saved",
+    }
+    for name in names:
+        step = (times[name] - times[before[name]]) * 1e3
+        whole = (times[name] - times["produced"]) * 1e3
+        p50, p99 = np.nanpercentile(step, [50, 99])
+        all50, all99 = np.nanpercentile(whole, [50, 99])
+        print(f"{name:14}{before[name]:>14}{p50:8.1f}{p99:8.1f}{all50:22.1f}{all99:8.1f}")
+
+
 def covered(store: StateStore) -> int:
     """Return how many events lie below a checkpoint."""
     return sum(offsets.get(EVENTS, 0) for offsets in store.partitions().values())
@@ -303,9 +367,15 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5_000.0, help="events a second")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--users", choices=("shop", "fresh"), action="append")
+    parser.add_argument("--plain-worker", action="store_true", help="no stages")
     args = parser.parse_args()
+    if args.seconds <= WARM_UP_S:
+        parser.error(
+            f"--seconds: found {args.seconds:g}; more than {WARM_UP_S:g} is needed, since the "
+            f"first {WARM_UP_S:g} s are warm-up and not measured"
+        )
     for kind in args.users or ("shop", "fresh"):
-        measure(kind, args.rate, args.seconds)
+        measure(kind, args.rate, args.seconds, plain=args.plain_worker)
     return 0
 
 
