@@ -63,7 +63,7 @@ class Snapshot:
         pipeline = self._pipeline
         join = pipeline.join
         layout = pipeline.layout
-        pipeline.rewards.flush()  # it writes to the examples
+        pipeline.settle()
         users: dict[bytes, UserWrite | None] = dict.fromkeys(sorted(join.gone))
         for key, user in join.dirty.items():
             users[key] = UserWrite(user.to_bytes(layout.id), user.due)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from models.recommender import Config, PrequentialMetrics, Recommender, SharedRe
 from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from stream.histories import pack, unpack
+from stream.numbers import weights_of, with_weights
 from stream.peers import Peers, update_chunk
 from stream.rows import CORRECT, ENGAGE, Rows
 from stream.state import SharedChunk
@@ -20,6 +22,12 @@ from stream.user_state import Example, UserState
 from stream.watching import Watch
 
 __all__ = ["Learning", "RecommenderSpec"]
+
+_HELD: Final = 48
+_Row = tuple[UserState, Example, int, float, float]
+"""Person, example, what is asked, weight, time."""
+
+_Thing = TypeVar("_Thing", UserState, Example)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,10 @@ class Learning:
     ----------
     seconds
         Time spent in the model, if the shell lent a clock; no part of the state.
+
+    Rows wait until there are some dozens of them, or until somebody looks: what is learned does
+    not depend on how rows are cut into calls. Only partitions of one process, which predict by
+    what all of them learned, see each other's rows so much later.
     """
 
     def __init__(
@@ -75,32 +87,62 @@ class Learning:
         if content is not None:
             make = peers.borrowing if peers is not None else Borrowing
             self._borrowing = make(content, spec.config.max_items // 2)
-        self.metrics = PrequentialMetrics()
+        self._metrics = PrequentialMetrics()
+        self._held: list[_Row] = []
+        self._learns = True
         self._watch = watch
         self._timer = timer
         self.seconds = 0.0
 
-    def step(
-        self, rows: Rows, table: NDArray[np.void], weight: NDArray[np.float64], learn: bool
-    ) -> None:
-        """Predict and learn the rows that ask for it, (n,) weights, in order."""
-        columns = rows.columns
-        chosen = (columns.kind >= 0).nonzero()[0]
-        if not len(chosen):
+    def step(self, rows: Rows, weight: NDArray[np.float64], learn: bool) -> None:
+        """Take in the rows that ask for it, (n,) weights, in order: to be predicted and learned."""
+        kinds = rows.columns.kind.tolist()
+        asked = [row for row, kind in enumerate(kinds) if kind >= 0]
+        if not asked:
             return
+        columns, touched, users = rows.columns, rows.touched, rows.users
+        example, user, ts = columns.example.tolist(), columns.user.tolist(), columns.ts.tolist()
+        weights = weight.tolist()
+        self._hold(
+            [
+                (users[user[at]], touched[example[at]], kinds[at], weights[at], ts[at])
+                for at in asked
+            ],
+            learn,
+        )
+
+    def correct(
+        self, user: UserState, example: Example, weight: float, ts: float, learn: bool
+    ) -> None:
+        """Take in that one engagement's probability changed."""
+        self._hold([(user, example, CORRECT, weight, ts)], learn)
+
+    def _hold(self, rows: list[_Row], learn: bool) -> None:
+        if learn != self._learns:
+            self.flush()
+            self._learns = learn
+        self._held += rows
+        if len(self._held) >= _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Predict and learn what waits; write to people and examples what to remember."""
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        people, examples, kinds, weights, times = zip(*held, strict=True)
+        users, user = _slots(people)
+        touched, example = _slots(examples)
+        kind, ts = np.array(kinds, dtype=np.int8), np.array(times)
+        # What speaks against a thing is told by how sure it is.
+        told = np.array(weights)
+        weight = np.where(kind <= CORRECT, told, 1.0 - told)
         if self._borrowing is not None:
             self._borrowing.catch_up(self.model.predicting)
-        touched, users = rows.touched, rows.users
-        example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
-        if len(chosen) < len(rows):
-            example, user, kind, ts = example[chosen], user[chosen], kind[chosen], ts[chosen]
-            weight = weight[chosen]
-        # What speaks against a thing is told by how sure it is.
-        weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
-        items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
-        lengths = np.array([u.history_length for u in users], dtype=np.int32)
-        hist_items, hist_weights = unpack([u.packed_history for u in users], lengths)
-        ex_weight = np.ascontiguousarray(table["weight"])
+        items = self.model.item_indexes([one.item_id for one in examples])
+        lengths = np.array([one.history_length for one in users], dtype=np.int32)
+        hist_items, hist_weights = unpack([one.packed_history for one in users], lengths)
+        ex_weight = weights_of([one.numbers for one in touched])
         began = self._timer() if self._timer is not None else 0.0
         out = self.model.step_many(
             hist_items,
@@ -113,11 +155,14 @@ class Learning:
             weight,
             ts,
             kind,
-            learn,
+            self._learns,
         )
         if self._timer is not None:
             self.seconds += self._timer() - began
-        table["weight"] = ex_weight
+        for one, numbers in zip(
+            touched, with_weights([one.numbers for one in touched], ex_weight), strict=True
+        ):
+            one.numbers = numbers
         packed = pack(hist_items, hist_weights, lengths)
         for person, history, length in zip(users, packed, lengths.tolist(), strict=True):
             person.packed_history = history
@@ -130,9 +175,9 @@ class Learning:
             example, weight, ts = example[engaged], weight[engaged], ts[engaged]
             rank, predicted = rank[engaged], predicted[engaged]
             novelty_bits = novelty_bits[engaged]
-        code = self.metrics.segment_code
+        code = self._metrics.segment_code
         segments = [code(touched[slot].segment or "") for slot in example.tolist()]
-        self.metrics.update_many(
+        self._metrics.update_many(
             rank,
             novelty_bits,
             np.array(segments, dtype=np.int32),
@@ -142,20 +187,15 @@ class Learning:
         if self._watch is not None:
             self._watch.engaged(rank, predicted, weight, ts, touched, example)
 
-    def correct(
-        self,
-        user: UserState,
-        example: Example,
-        table: NDArray[np.void],
-        weight: float,
-        ts: float,
-        learn: bool,
-    ) -> None:
-        """Learn that one engagement's probability changed."""
-        rows = Rows()
-        rows.add(user, example, 0, 0, CORRECT, ts)
-        self.step(rows, table, np.array([weight]), learn)
-        rows.release()
+    @property
+    def metrics(self) -> PrequentialMetrics:
+        """How well it predicted, everything taken in."""
+        self.flush()
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: PrequentialMetrics) -> None:
+        self._metrics = metrics
 
     def report(self) -> dict[str, object]:
         """Return the prequential figures of this partition."""
@@ -164,21 +204,25 @@ class Learning:
     @property
     def core(self) -> RecommenderCore:
         """Return this partition's contribution, as it is now; it goes on changing."""
+        self.flush()
         model = self.model
         return model if isinstance(model, RecommenderCore) else model.contribution().core
 
     @property
     def predicting(self) -> RecommenderCore:
         """Return what predictions come from, as it is now; it goes on changing."""
+        self.flush()
         return self.model.predicting
 
     @property
     def places(self) -> NDArray[np.int32] | None:
         """Return the index there of each item of this partition; None: the same as here."""
+        self.flush()
         return self.model.places if isinstance(self.model, SharedRecommender) else None
 
     def updates(self) -> dict[str, bytes]:
         """Return what was learned since the last call, as the chunk that other partitions read."""
+        self.flush()
         if self._peers is None or not isinstance(self.model, SharedRecommender):
             return {}
         updates = self.model.publish()
@@ -189,7 +233,10 @@ class Learning:
 
     def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
         """Learn what other partitions' recommenders learned; see `Peers.take_in`."""
-        return None if self._peers is None else self._peers.take_in(chunks)
+        if self._peers is None:
+            return None
+        self.flush()
+        return self._peers.take_in(chunks)
 
     def leave(self) -> None:
         """Let the partition go: another process learns it from here on."""
@@ -198,6 +245,7 @@ class Learning:
 
     def dirty_chunks(self) -> dict[str, bytes | None]:
         """Return the model's chunks that changed since the last call; None is to be deleted."""
+        self.flush()
         chunks = self.model.dirty_chunks()
         self.model.mark_clean()
         return chunks
@@ -206,3 +254,16 @@ class Learning:
         """Take the model's chunks up again."""
         if chunks:
             self.model.load_chunks(chunks)
+
+
+def _slots(things: Sequence[_Thing]) -> tuple[list[_Thing], NDArray[np.int32]]:
+    """Return each thing once, in the order of first appearance, and the place of each there."""
+    places: dict[int, int] = {}
+    once: list[_Thing] = []
+    found = np.empty(len(things), dtype=np.int32)
+    for row, thing in enumerate(things):
+        place = places.setdefault(id(thing), len(once))
+        if place == len(once):
+            once.append(thing)
+        found[row] = place
+    return once, found

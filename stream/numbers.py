@@ -16,9 +16,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-__all__ = ["Layout", "TaskLayout"]
+__all__ = ["Layout", "TaskLayout", "weights_of", "with_weights"]
 
 _UNSET: Final = -1
+_WEIGHT_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +110,17 @@ class Layout:
                     votes = before[f"votes_{task.name}"]
                     after[f"votes_{task.name}"][0, column] = votes[0, columns[lf]]
         return after.tobytes()
+
+
+def weights_of(records: Sequence[bytes]) -> NDArray[np.float64]:
+    """Return the weight in each record, which begins with it in every layout; writable."""
+    return np.array(np.frombuffer(b"".join([one[:_WEIGHT_BYTES] for one in records]), dtype="<f8"))
+
+
+def with_weights(records: Sequence[bytes], weights: NDArray[np.float64]) -> list[bytes]:
+    """Return the records with other weights, (e,)."""
+    data = weights.tobytes()
+    return [
+        data[_WEIGHT_BYTES * place : _WEIGHT_BYTES * (place + 1)] + record[_WEIGHT_BYTES:]
+        for place, record in enumerate(records)
+    ]

@@ -121,6 +121,11 @@ class PartitionPipeline:
         """Return everything that changed since the last cut, as one checkpoint."""
         return self._snapshot.cut()
 
+    def settle(self) -> None:
+        """Learn what still waits for more of its kind: whoever looks sees everything applied."""
+        self.rewards.flush()
+        self.learning.flush()
+
     def saved(self) -> None:
         """Learn that the last cut was saved: what it held may now leave memory."""
         self._snapshot.saved()
@@ -139,6 +144,7 @@ class PartitionPipeline:
 
     def shared(self) -> dict[str, bytes]:
         """Return this partition's contributions by name, as other partitions would read them."""
+        self.settle()
         return self._snapshot.shared()
 
     # --- records in -----------------------------------------------------------------------
@@ -306,6 +312,7 @@ class PartitionPipeline:
         if isinstance(order, LfSwitch):
             self.switches.apply(order)
         else:
+            self.learning.flush()  # what came before is watched under the references before
             self.watch.obey(order)
 
     def _prepare_decisions(self, prepared: Prepared) -> None:
@@ -385,9 +392,9 @@ class PartitionPipeline:
         )
         self.watch.labels(rows, effects.labels[first:])
         effects.governance += self.labelling.switched_off(self.partition)
-        self.learning.step(rows, table, weight, self.spec.learn)
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers
+        self.learning.step(rows, weight, self.spec.learn)
         rows.release()
 
     def _decide_due(self, ts: float) -> None:
@@ -424,9 +431,9 @@ class PartitionPipeline:
                 self.spec.recommender.task,
                 self.spec.learn,
             )
-            if weight is not None and example.engaged:
-                self.learning.correct(user, example, table, weight, answer.ts, self.spec.learn)
             example.numbers = self.layout.cut(table)[0]
+            if weight is not None and example.engaged:
+                self.learning.correct(user, example, weight, answer.ts, self.spec.learn)
         return self._rows()
 
     def _weigh(

@@ -24,6 +24,7 @@ def report(
     """Return the report of the partitions together; ratios without any cases are None."""
     counts = StageCounts()
     for pipeline in pipelines:
+        pipeline.settle()
         counts.add(pipeline.counts)
     events = counts.consumed[EVENTS]
     rejected = sum(n for (topic, _), n in counts.rejected.items() if topic == EVENTS)

@@ -59,6 +59,9 @@ class EngineSource:
     def stepped(self, learned: bool) -> None:
         """Copy what was learned, if it is time to: called by the learning thread, between steps."""
         self._changed |= learned
+        for pipeline in self._pipelines.values():
+            # Histories are served as they stand.
+            pipeline.learning.flush()
         began = self._clock()
         if not self._changed or began < self._due:
             return
