@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import heapq
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
@@ -17,7 +19,10 @@ import zstandard
 from stream.decoding.fields import TS_LIMIT
 from stream.events import Event
 
-__all__ = ["FileError", "Lines", "read_merged"]
+__all__ = ["STDIN", "FileError", "Lines", "known_size", "read_merged", "require_readable"]
+
+STDIN: Final = Path("-")
+"""Stands for standard input: plain NDJSON."""
 
 _PARQUET_ROWS: Final = 10_000
 
@@ -126,14 +131,37 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
-    if not path.is_file():
+def require_readable(path: Path) -> None:
+    """Refuse a path that is no file; pipes, and `-` for standard input, are files, too.
+
+    Raises
+    ------
+    FileError
+        Saying what was found.
+    """
+    if path == STDIN:
+        return
+    if path.is_dir():
+        raise FileError(f"{path}: is a folder; name the files in it")
+    if not path.exists():
         raise FileError(f"{path}: there is no such file")
+
+
+def known_size(paths: Sequence[Path]) -> int | None:
+    """Return how many bytes the files have; None if one is a pipe."""
+    if all(path.is_file() for path in paths):
+        return sum(path.stat().st_size for path in paths)
+    return None
+
+
+def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    require_readable(path)
     name = path.name
     if name.endswith(".parquet"):
         yield from _parquet_lines(path, progress)
         return
-    raw = io.BufferedReader(_Counted(path.open("rb"), progress), 1 << 20)
+    opened = sys.stdin.buffer if path == STDIN else path.open("rb")
+    raw = io.BufferedReader(_Counted(opened, progress), 1 << 20)
     stream: BinaryIO
     if name.endswith(".gz"):
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
@@ -144,7 +172,12 @@ def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes
     try:
         with raw:
             rest = b""
+            first = True
             while block := stream.read(1 << 20):
+                if first:
+                    # Editors and spreadsheets put one before the first line.
+                    block = block.removeprefix(codecs.BOM_UTF8)
+                    first = False
                 lines = (rest + block).split(b"\n")
                 rest = lines.pop()
                 yield from lines

@@ -24,7 +24,17 @@ _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
 _GZIP_WBITS: Final = 31
 _JSON_SPACE: Final = b" \t\r\n"
 _NDJSON: Final = "application/x-ndjson"
-_TYPES: Final = ("application/json", _NDJSON, "application/ndjson", "application/jsonl")
+_TYPES: Final = (
+    "application/json",
+    _NDJSON,
+    "application/ndjson",
+    "application/jsonl",
+    # What curl and others say of any body. A page of another site, which may say so too, names
+    # its Origin, or has no token.
+    "application/x-www-form-urlencoded",
+    "application/octet-stream",
+)
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _raw_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _raw_value: Final = msgspec.json.Decoder(msgspec.Raw)
 
@@ -148,6 +158,7 @@ def split_lines(body: bytes, content_type: str | None) -> list[Line]:
             f"Content-Type {media_type!r} is not supported; allowed: {', '.join(_TYPES[:2])}",
             headers={"Accept": ", ".join(_TYPES[:2])},
         )
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     start = body.lstrip(_JSON_SPACE)[:1]
     if start == b"[":
         return _elements(body)

@@ -111,6 +111,7 @@ class Ingest:
             max_line_bytes=events.max_line_bytes,
             max_future_skew_s=events.max_future_skew_s,
         )
+        self._longest_line = events.max_line_bytes
         self._secret: bytes | None = None
         if settings.privacy.pseudonymise:
             self._secret = settings.privacy.hash_key.get_secret_value().encode()
@@ -169,7 +170,9 @@ class Ingest:
             return self._unavailable(route, failure, checked, sum(checked.line_counts))
         accepted = sum(checked.line_counts)
         self._count(route, accepted=accepted, rejected=len(checked.rejected))
-        return _answer(accepted, self._rejections(checked.rejected))
+        longest = self._longest_line
+        all_too_long = all(len(each.raw) > longest for each in checked.rejected)
+        return _answer(accepted, self._rejections(checked.rejected), all_too_long=all_too_long)
 
     def _check_events(self, lines: Sequence[Line], partitions: int) -> Checked:
         decoded = self._events.decode(self._as_batch(EVENTS, lines))
@@ -277,14 +280,14 @@ def _groups(keyed: Sequence[tuple[bytes, bytes]]) -> Iterable[Sequence[tuple[byt
         yield keyed[start:]
 
 
-def _answer(accepted: int, rejections: dict[str, Any]) -> Response:
+def _answer(accepted: int, rejections: dict[str, Any], *, all_too_long: bool) -> Response:
     count = rejections["rejected_count"]
     if not count:
         return _json(202, {"accepted": accepted})
     if accepted:
         return _json(207, {"accepted": accepted, **rejections})
     detail = f"no line is valid of {count}; `rejected` says why of each"
-    return problem_response(422, detail, accepted=0, **rejections)
+    return problem_response(413 if all_too_long else 422, detail, accepted=0, **rejections)
 
 
 def _json(status: int, content: dict[str, Any]) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import tempfile
 import threading
 import time
@@ -33,6 +34,7 @@ __all__ = ["demo"]
 _STEP_S: Final = 0.1
 _TIMEOUT_S: Final = 30.0
 _SIM_LF: Final = "sim_lf_"
+_TERMINATED: Final = 143
 
 
 def demo(
@@ -68,7 +70,10 @@ def demo(
             )
             sent = world.live()
             settings = _settings(Path(folder), len(world.config.sim_lfs))
-        asyncio.run(_demo(settings, sent, world, events, rate, stay=not exit_))
+        try:
+            asyncio.run(_demo(settings, sent, world, events, rate, stay=not exit_))
+        except asyncio.CancelledError:
+            raise typer.Exit(_TERMINATED) from None
 
 
 def _settings(folder: Path, n_lfs: int) -> Settings:
@@ -93,6 +98,10 @@ async def _demo(
     *,
     stay: bool,
 ) -> None:
+    current = asyncio.current_task()
+    if current is not None:
+        # As Ctrl-C does: what was begun is ended, and the folder goes.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     with embedded_service(settings) as (engine, service):
         await service.start()
         engine.start()

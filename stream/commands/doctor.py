@@ -51,7 +51,7 @@ def doctor(config: ConfigOption = None) -> None:
 def _say(name: str, text: str, *, bad: bool = False) -> None:
     mark = "[red]✗[/]" if bad else "[green]✓[/]"
     out.print(f"{mark} {name}: ", end="")
-    out.print(text, markup=False, highlight=False)
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _where(config: Path | None) -> str:

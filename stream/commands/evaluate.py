@@ -24,6 +24,7 @@ from models.off_policy import (
 )
 from stream.commands.console import Refused, bytes_progress, note, out
 from stream.commands.policy_logs import Codes, PolicyLog, read_logs, read_table
+from stream.event_files import known_size, require_readable
 
 __all__ = ["evaluate"]
 
@@ -89,8 +90,7 @@ def evaluate(
         headrace evaluate random.ndjson.gz bts.ndjson.gz --target bts
     """
     for path in logs:
-        if not path.is_file():
-            raise Refused(f"{path}: there is no such file")
+        require_readable(path)
     if not 0.0 < level < 1.0:
         raise Refused(f"--level: found {level}, allowed: between 0 and 1")
     if cap is not None and cap <= 0.0:
@@ -139,7 +139,7 @@ class _Codes:
 def _read(
     logs: Sequence[Path], target: str, rewards: tuple[str, ...], values: bool
 ) -> dict[str, PolicyLog]:
-    with bytes_progress("evaluate", sum(path.stat().st_size for path in logs)) as progress:
+    with bytes_progress("evaluate", known_size(logs)) as progress:
         task = progress.task_ids[0]
         found = read_logs(
             logs, rewards, values=values, progress=lambda size: progress.advance(task, size)

@@ -15,6 +15,7 @@ from monitoring.lf_heatmap import heat_map
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
 from stream.config import load_settings
+from stream.event_files import known_size, require_readable
 from stream.lf_sample import LabelCollector
 from stream.merged_view import MergedView
 from stream.readiness import get_ready
@@ -91,8 +92,7 @@ def analyse_command(
     """
     spec = pipeline_spec(load_settings(config), partitions=1)
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
-        if not path.is_file():
-            raise Refused(f"{path}: there is no such file")
+        require_readable(path)
     if heatmap is not None and heatmap.suffix not in (".html", ".htm"):
         raise Refused(f"--heatmap: found {heatmap.name!r}, allowed: a name that ends in .html")
     if heatmap is not None and not heatmap.absolute().parent.is_dir():
@@ -100,7 +100,7 @@ def analyse_command(
     get_ready(spec)
     collector = LabelCollector()
     run = Replay(spec, on_effects=collector)
-    with bytes_progress("analyse", sum(path.stat().st_size for path in events)) as progress:
+    with bytes_progress("analyse", known_size(events)) as progress:
         task = progress.task_ids[0]
         if items is not None:
             run.read_items(items)
@@ -111,7 +111,11 @@ def analyse_command(
     run.close_windows()
     run.answer_rest()
     if run.problems:
-        note.print(f"{len(run.problems)} lines were rejected, the first: {run.problems[0]}")
+        note.print(
+            f"{len(run.problems)} lines were rejected, the first: {run.problems[0]}",
+            markup=False,
+            soft_wrap=True,
+        )
     found = [analyse(collector.sample(run.pipelines, task.name)) for task in spec.tasks]
     if heatmap is not None:
         heatmap.write_text(heat_map(found), encoding="utf-8")

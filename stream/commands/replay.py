@@ -15,6 +15,7 @@ from stream.assembly import pipeline_spec
 from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
 from stream.config import load_settings
 from stream.effects import Effects
+from stream.event_files import known_size, require_readable
 from stream.readiness import get_ready
 from stream.replay import Replay
 
@@ -26,7 +27,9 @@ _SHOWN_PROBLEMS = 10
 def replay(
     events: Annotated[
         list[Path],
-        typer.Argument(help="Files of events: NDJSON, also .gz or .zst, or Parquet."),
+        typer.Argument(
+            help="Files of events: NDJSON, also .gz or .zst, or Parquet; -: standard input."
+        ),
     ],
     items: Annotated[Path | None, typer.Option(help="File of items.")] = None,
     gold: Annotated[Path | None, typer.Option(help="File of gold answers.")] = None,
@@ -49,16 +52,14 @@ def replay(
     spec = pipeline_spec(load_settings(config), partitions=partitions, timer=time.perf_counter)
     get_ready(spec)
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
-        if not path.is_file():
-            raise Refused(f"{path}: there is no such file")
+        require_readable(path)
     for target in (report, labels):
         if target is not None and not target.absolute().parent.is_dir():
             raise Refused(f"{target}: its folder does not exist")
-    total = sum(path.stat().st_size for path in events)
     sink = labels.open("wb") if labels is not None else None
     try:
         run = Replay(spec, on_effects=_label_writer(sink) if sink is not None else None)
-        with bytes_progress("replay", total) as progress:
+        with bytes_progress("replay", known_size(events)) as progress:
             task = progress.task_ids[0]
             if items is not None:
                 run.read_items(items)
@@ -82,7 +83,9 @@ def replay(
     _show(result)
     rejected = len(run.problems)
     for problem in run.problems[:_SHOWN_PROBLEMS]:
-        note.print(f"[yellow]rejected[/] {problem}", markup=True, soft_wrap=True)
+        note.print("[yellow]rejected[/] ", end="")
+        # It quotes the line, which may look like markup.
+        note.print(str(problem), markup=False, soft_wrap=True)
     if rejected > _SHOWN_PROBLEMS:
         note.print(f"… and {rejected - _SHOWN_PROBLEMS} more lines were rejected")
 
@@ -101,19 +104,22 @@ def _show(report: dict[str, Any]) -> None:
     out.print(
         f"{report['events']:,} events, {report['rejected']:,} rejected, "
         f"{report['duplicates']:,} duplicates in {report['seconds']:.1f} s"
-        + (f" ({rate:,.0f} events/s)" if rate else "")
+        + (f" ({rate:,.0f} events/s)" if rate else ""),
+        soft_wrap=True,
     )
     join = report["join"]
     out.print(
         f"join: {join['matched']:,} matched, {join['organic']:,} organic, "
         f"{join['expired']:,} expired, {join['late_corrections']:,} corrected late, "
-        f"{join['pending']:,} still open"
+        f"{join['pending']:,} still open",
+        soft_wrap=True,
     )
     figures = report["recommender"]["prequential"]
     if figures["n"]:
         out.print(
             f"recommender: hit@10 {figures['hit@10']:.4f}, nDCG@10 {figures['ndcg@10']:.4f}, "
-            f"MRR {figures['mrr']:.4f} over {figures['n']:,} engagements"
+            f"MRR {figures['mrr']:.4f} over {figures['n']:,} engagements",
+            soft_wrap=True,
         )
     for name, labels in report["labels"].items():
         gold = labels["gold"]
@@ -123,7 +129,7 @@ def _show(report: dict[str, Any]) -> None:
             if gold["n"]
             else ""
         )
-        out.print(f"labels of {name}: {labels['count']:,}{told}")
+        out.print(f"labels of {name}: {labels['count']:,}{told}", soft_wrap=True)
     table = Table("labeling function", "coverage", "overlap", "conflict", "est. accuracy", "gold")
     for name, row in sorted(report["lfs"].items(), key=lambda pair: -(pair[1]["coverage"] or 0)):
         if row["coverage"]:

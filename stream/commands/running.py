@@ -62,7 +62,10 @@ async def _up(settings: Settings) -> int:
     with embedded_service(settings) as (engine, service):
         await service.start()
         engine.start()
-        out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
+        out.print(
+            f"Headrace answers at {service.url} (status page; API documentation at /docs)",
+            soft_wrap=True,
+        )
         try:
             await _until_stopped(service, engine)
         finally:
@@ -201,7 +204,10 @@ async def _serve(settings: Settings) -> int:
         await feed.start()
         source.start()
         export.start()
-        out.print(f"Headrace answers at {service.url} (status page; API documentation at /docs)")
+        out.print(
+            f"Headrace answers at {service.url} (status page; API documentation at /docs)",
+            soft_wrap=True,
+        )
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

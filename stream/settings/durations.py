@@ -21,7 +21,7 @@ UNITS_S: Final[dict[str, float]] = {
 """Seconds in each unit that a duration may be written in."""
 
 _ENDLESS_S: Final = 1e11
-_WRITTEN: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)\s*")
+_WRITTEN: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-zµ]*)\s*")
 _ALLOWED: Final = f'a number of seconds, or a string as "30m" with one of {", ".join(UNITS_S)}'
 
 
@@ -35,8 +35,8 @@ def parse_duration(value: object) -> object:
 
     Examples
     --------
-    >>> parse_duration("30m"), parse_duration("1.5 h"), parse_duration("20"), parse_duration(7)
-    (1800.0, 5400.0, 20.0, 7)
+    >>> parse_duration("30m"), parse_duration("1.5 h"), parse_duration(".25"), parse_duration(7)
+    (1800.0, 5400.0, 0.25, 7)
     """
     if isinstance(value, str):
         match = _WRITTEN.fullmatch(value)

@@ -129,6 +129,18 @@ def test_bad_lines_are_listed_and_good_ones_kept(log: EmbeddedLog) -> None:
     assert [each["line"] for each in bad.json()["rejected"]] == [1, 2]
 
 
+def test_nothing_but_lines_that_are_too_long_is_too_large(log: EmbeddedLog) -> None:
+    async def run() -> tuple[Response, Response]:
+        async with serving(EmbeddedSink(log)) as (client, _, _):
+            long = event(1, note="x" * 1_100_000)
+            alone = await client.post("/v1/events", content=ndjson(long), headers=NDJSON)
+            return alone, await client.post("/v1/events", content=ndjson(long, b"{"))
+
+    alone, with_another = asyncio.run(run())
+    assert (alone.status_code, with_another.status_code) == (413, 422)
+    assert "is too long; found" in alone.json()["rejected"][0]["reason"]
+
+
 def test_a_very_bad_request_has_a_bounded_answer(log: EmbeddedLog) -> None:
     async def run() -> None:
         limits = Limits(lines=50, shown_rejections=3)

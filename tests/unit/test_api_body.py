@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from httpx import ASGITransport, AsyncClient, Response
 
 from stream.api import problems
-from stream.api.body import read_body, split_lines
+from stream.api.body import Line, read_body, split_lines
 from stream.api.problems import Problem
 
 LIMIT = 10_000
@@ -52,6 +52,10 @@ def test_a_broken_array_says_where() -> None:
 
 
 def test_other_media_types_are_refused_with_what_is_allowed() -> None:
+    # The default of curl.
+    assert split_lines(b'\xef\xbb\xbf{"a":1}', "application/x-www-form-urlencoded") == [
+        Line(1, b'{"a":1}')
+    ]
     with pytest.raises(Problem, match=r"'text/plain' is not supported; allowed: application/json"):
         split_lines(b"{}", "text/plain")
 

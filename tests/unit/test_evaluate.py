@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from stream.cli import app
 from stream.commands.console import Refused
+from stream.event_files import FileError
 
 WORTH = {"a": 0.05, "b": 0.2, "c": 0.4}
 
@@ -119,7 +120,7 @@ def test_help_teaches() -> None:
 
 
 def refusal(*arguments: str | Path) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises((Refused, FileError)) as caught:
         CliRunner().invoke(app, ["evaluate", *map(str, arguments)], catch_exceptions=False)
     return str(caught.value)
 
