@@ -2,8 +2,8 @@
 
 Run ``python -m bench.serving``. A catalogue of 100,000 items is learned from long-tailed
 sessions; then the top 100 are asked for, in the kernel and, at a steady rate of requests, from
-the embedded service, while events arrive at a steady rate and the same process learns them. The
-client is a process of its own.
+the embedded service, while events arrive at a steady rate and are learned. The client is a process
+of its own (`bench.open_loop`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
+import re
+import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from httpx import AsyncClient, Limits
+from httpx import AsyncClient
 from numpy.typing import NDArray
 
 from models.recommender import Recommender
@@ -73,91 +79,105 @@ def kernel(items: int, events: int, asked: int = 5_000) -> None:
     quantiles("with reasons", with_reasons)
 
 
-def _event(number: int, user: str, item: str) -> dict[str, Any]:
-    now = time.time()
-    return {"event_id": f"e{number}", "type": "click", "ts": now, "user_id": user, "item_id": item}
+def _bodies(users: list[str], items: list[str], posts: int) -> list[str]:
+    """Return the events as bodies of requests; `bench.open_loop` puts the time in."""
+    lines = [
+        f'{{"event_id":"e{user}.{item}.{n}","type":"click","ts":"@","user_id":"{user}",'
+        f'"item_id":"{item}"}}'
+        for n, (user, item) in enumerate(zip(users, items, strict=True))
+    ]
+    cuts = np.linspace(0, len(lines), posts + 1).astype(int).tolist() if posts else []
+    return ["\n".join(lines[a:b]) for a, b in pairwise(cuts)]
 
 
-async def _feed(url: str, users: list[str], items: list[str], rate: float, seconds: float) -> int:
-    """Send events at a rate, twenty times a second; return how many."""
-    sent = 0
-    began = time.monotonic()
-    async with AsyncClient(base_url=url, timeout=60) as client:
-        while (elapsed := time.monotonic() - began) < seconds:
-            due = min(len(users), int((elapsed + 0.05) * rate))
-            if due > sent:
-                lines = [json.dumps(_event(n, users[n], items[n])) for n in range(sent, due)]
-                answer = await client.post(
-                    "/v1/events",
-                    content="\n".join(lines),
-                    headers={"content-type": "application/x-ndjson"},
-                )
-                answer.raise_for_status()
-                sent = due
-            await asyncio.sleep(0.05)
-    return sent
+async def _load(url: str, **job: Any) -> dict[str, Any]:
+    """Put a load on the service from a process of its own; return what it measured."""
+    address = urlsplit(url)
+    job |= {"host": address.hostname, "port": address.port}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.open_loop", stdin=PIPE, stdout=PIPE
+    )
+    written, _ = await process.communicate(json.dumps(job).encode())
+    if process.returncode:
+        raise RuntimeError("the load generator failed")
+    result: dict[str, Any] = json.loads(written)
+    return result
 
 
-async def _ask(url: str, users: list[str], rate: float, seconds: float) -> list[float]:
-    """Ask at a rate, whatever the answers take; return their milliseconds."""
-    took: list[float] = []
-    rng = np.random.default_rng(2)
-    pool = Limits(max_connections=32, max_keepalive_connections=32)
-    async with AsyncClient(base_url=url, timeout=60, limits=pool) as client:
-
-        async def one(user: str) -> None:
-            began = time.perf_counter()
-            answer = await client.get("/v1/recommendations", params={"user_id": user, "k": 100})
-            answer.raise_for_status()
-            took.append((time.perf_counter() - began) * 1e3)
-
-        began = time.monotonic()
-        asking = []
-        for number in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-            asking.append(asyncio.create_task(one(users[int(rng.integers(len(users)))])))
-        await asyncio.gather(*asking)
-    return took
-
-
-def _load(url: str, work: tuple[list[str], list[str], float, float, float], out: Any) -> None:
-    users, items, rate, asked, seconds = work
+def _service(url: str, port: Any, stop: Any) -> None:
+    """Run the embedded service, as `headrace up` does."""
 
     async def run() -> None:
-        feeding = asyncio.create_task(_feed(url, users, items, rate, seconds))
-        took = await _ask(url, users, asked, seconds)
-        out.put((await feeding, took))
+        settings = load_settings(env={}, overrides={"log": {"url": url}, "api": {"port": 0}})
+        with embedded_service(settings) as (engine, service):
+            await service.start()
+            engine.start()
+            port.put(service.url)
+            while not stop.is_set():
+                await asyncio.sleep(0.2)
+            await service.stop()
+            await asyncio.to_thread(engine.stop)
 
     asyncio.run(run())
 
 
-async def http(items: int, warm: int, rate: float, asked: float, seconds: float) -> None:
-    """Print how long answers take while the same process learns."""
+async def http(
+    items: int, warm: int, rate: float, asked: float, seconds: float, posts: float
+) -> None:
+    """Print how long answers take while the same deployment learns."""
+    users, chosen = sessions(warm + int(rate * seconds) + 1, items)
+    context = multiprocessing.get_context("spawn")
+    port, stop = context.Queue(), context.Event()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        settings = load_settings(
-            env={},
-            overrides={"log": {"url": f"sqlite:///{Path(folder) / 'b.db'}"}, "api": {"port": 0}},
-        )
-        users, chosen = sessions(warm + int(rate * seconds) + 1, items)
-        with embedded_service(settings) as (engine, service):
-            await service.start()
-            engine.start()
-            await _feed(service.url, users[:warm], chosen[:warm], 50_000.0, 1.0 + warm / 50_000.0)
-            while not await asyncio.to_thread(engine.drained):
-                await asyncio.sleep(0.2)
-            context = multiprocessing.get_context("spawn")
-            for name, events in (("idle", 0.0), ("learning", rate)):
-                out = context.Queue()
-                work = (users[warm:], chosen[warm:], events, asked, seconds)
-                client = context.Process(target=_load, args=(service.url, work, out))
-                client.start()
-                sent, took = await asyncio.to_thread(out.get)
-                await asyncio.to_thread(client.join)
-                print(f"HTTP, {name}: {sent / seconds:.0f} events/s, {asked:g} requests/s")
-                # The first requests compile nothing, but open connections.
-                quantiles("GET /v1/recommendations?k=100", took[len(took) // 10 :])
-            await service.stop()
-            await asyncio.to_thread(engine.stop)
+        url = f"sqlite:///{Path(folder) / 'b.db'}"
+        service = context.Process(target=_service, args=(url, port, stop))
+        service.start()
+        at = await asyncio.to_thread(port.get)
+        bodies = _bodies(users[:warm], chosen[:warm], warm // 5_000)
+        await _load(at, seconds=warm / 40_000, asked=1, users=["nobody"], k=1, posts=bodies)
+        await _learned(at, warm)
+        known = list(dict.fromkeys(users[:warm]))
+        np.random.default_rng(2).shuffle(known)
+        part = slice(warm, warm + int(rate * seconds))
+        for name, body in (
+            ("idle", []),
+            ("learning", _bodies(users[part], chosen[part], int(posts * seconds))),
+        ):
+            used = -_cpu_s(service.pid)
+            result = await _load(at, seconds=seconds, asked=asked, users=known, k=100, posts=body)
+            wall, used = result["wall_s"], used + _cpu_s(service.pid)
+            sent = sum(text.count("\n") + 1 for text in body)
+            print(
+                f"HTTP, {name}: {sent / wall:.0f} events/s, {len(result['asked']) / wall:.0f} "
+                f"requests/s; of a core, the service takes {used / wall:.2f}, "
+                f"the load generator {result['cpu_s'] / wall:.2f}"
+            )
+            # The first requests compile nothing, but open connections.
+            took = np.array(result["asked"][len(result["asked"]) // 10 :]) * 1e3
+            quantiles("GET /v1/recommendations?k=100", took)
+            if body:
+                quantiles("POST /v1/events", np.array(result["posted"]) * 1e3)
+                await _learned(at, warm + sent)
+        stop.set()
+        await asyncio.to_thread(service.join)
+
+
+def _cpu_s(pid: int | None) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _learned(url: str, events: int) -> None:
+    """Wait until the service has applied this many events."""
+    async with AsyncClient(base_url=url, timeout=60) as client:
+        while True:
+            text = (await client.get("/metrics")).text
+            found = re.search(
+                r'^headrace_events_consumed_total{topic="headrace.events"} (\S+)', text, re.M
+            )
+            if found and float(found[1]) >= events:
+                return
+            await asyncio.sleep(0.5)
 
 
 def main() -> None:
@@ -166,11 +186,19 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=400_000, help="Events learned beforehand.")
     parser.add_argument("--rate", type=float, default=5_000.0, help="Events a second.")
     parser.add_argument("--asked", type=float, default=200.0, help="Requests a second.")
+    parser.add_argument("--posts", type=float, default=20.0, help="Requests that bring them.")
     parser.add_argument("--seconds", type=float, default=20.0)
     arguments = parser.parse_args()
     kernel(arguments.items, arguments.warm)
     asyncio.run(
-        http(arguments.items, arguments.warm, arguments.rate, arguments.asked, arguments.seconds)
+        http(
+            arguments.items,
+            arguments.warm,
+            arguments.rate,
+            arguments.asked,
+            arguments.seconds,
+            arguments.posts,
+        )
     )
 
 
