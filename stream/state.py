@@ -152,8 +152,11 @@ class StateStore(Protocol):
         """Return next offsets of every partition that was ever saved."""
         ...
 
-    def find_user(self, key: bytes) -> tuple[int, bytes] | None:
-        """Return (partition, blob) of the user with this key, wherever it lives."""
+    def find_user(self, key: bytes, partition: int | None = None) -> tuple[int, bytes] | None:
+        """Return (partition, blob) of the user with this key, wherever it lives.
+
+        Whoever knows the one partition where it can live names it: only that one is asked.
+        """
         ...
 
     def reset(self, partitions: Iterable[int] | None = None) -> None:

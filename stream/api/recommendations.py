@@ -22,7 +22,7 @@ from stream.api.problems import PROBLEM_JSON, Problem
 from stream.api.rate import RateLimit
 from stream.config import Settings
 from stream.decoding.fields import Context, Id
-from stream.events import DECISIONS
+from stream.events import DECISIONS, EVENTS
 from stream.partitioning import partition_for
 from stream.pseudonyms import pseudonym
 from stream.records import Outgoing
@@ -240,7 +240,11 @@ class Recommendations:
         if known is not None:
             return known
         try:
-            return await asyncio.to_thread(self.source.person, user_id)
+            partition = partition_for(user_id.encode(), await self._sink.partitions(EVENTS))
+        except AppendFailed:
+            partition = None
+        try:
+            return await asyncio.to_thread(self.source.person, user_id, partition)
         except StoreError as error:
             # What is popular is better than nothing; readiness tells the operator.
             log.warning("recommending without history, the state store fails: %s", error)

@@ -84,9 +84,9 @@ class EngineSource:
         user = self._pipelines[partition].join.resident.get(user_id)
         return None if user is None else person_of(user, partition)
 
-    def person(self, user_id: str) -> Person:
+    def person(self, user_id: str, partition: int | None = None) -> Person:
         """Return what the last checkpoint knows of a person."""
-        return self._store.person(user_id)
+        return self._store.person(user_id, partition)
 
     def start(self) -> None:
         """Do nothing: the learning thread calls `stepped`."""

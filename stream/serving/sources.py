@@ -39,8 +39,11 @@ class ModelSource(Protocol):
         """Return what is known of a person without waiting; None if the store must be asked."""
         ...
 
-    def person(self, user_id: str) -> Person:
-        """Return what is known of a person, `NOBODY` for a stranger; may wait for the store."""
+    def person(self, user_id: str, partition: int | None = None) -> Person:
+        """Return what is known of a person, `NOBODY` for a stranger; may wait for the store.
+
+        ``partition`` is the person's, where the caller knows it; else all of them are asked.
+        """
         ...
 
     def start(self) -> None:
@@ -118,14 +121,14 @@ class StoreSource:
         del user_id
         return None
 
-    def person(self, user_id: str) -> Person:
+    def person(self, user_id: str, partition: int | None = None) -> Person:
         """Return what the last checkpoint knows of a person; `StoreError` if it cannot be read."""
         key = user_key(user_id, self._secret)
-        found = self._store.find_user(key)
+        found = self._store.find_user(key, partition)
         if found is None:
             return NOBODY
-        partition, data = found
-        return person_of(UserState.from_bytes(data, key)[0], partition)
+        place, data = found
+        return person_of(UserState.from_bytes(data, key)[0], place)
 
     def start(self) -> None:
         """Begin to follow."""

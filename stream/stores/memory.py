@@ -129,13 +129,13 @@ class MemoryStore:
                 if held.offsets is not None
             }
 
-    def find_user(self, key: bytes) -> tuple[int, bytes] | None:
+    def find_user(self, key: bytes, partition: int | None = None) -> tuple[int, bytes] | None:
         """Return (partition, blob) of the user with this key."""
         with self._lock:
             self._check_open()
-            for partition, held in sorted(self._partitions.items()):
-                if key in held.users:
-                    return partition, held.users[key]
+            for place, held in sorted(self._partitions.items()):
+                if partition in (None, place) and key in held.users:
+                    return place, held.users[key]
             return None
 
     def reset(self, partitions: Iterable[int] | None = None) -> None:

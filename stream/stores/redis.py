@@ -190,15 +190,15 @@ class RedisStore:
             if offsets is not None
         }
 
-    def find_user(self, key: bytes) -> tuple[int, bytes] | None:
+    def find_user(self, key: bytes, partition: int | None = None) -> tuple[int, bytes] | None:
         """Return (partition, blob) of the user with this key."""
-        partitions = self._registered()
+        partitions = self._registered() if partition is None else [partition]
         replies = self._server.pipeline(
-            [("HGET", self._key(partition, "users"), key) for partition in partitions]
+            [("HGET", self._key(place, "users"), key) for place in partitions]
         )
-        for partition, blob in zip(partitions, replies, strict=True):
+        for place, blob in zip(partitions, replies, strict=True):
             if blob is not None:
-                return partition, blob
+                return place, blob
         return None
 
     def reset(self, partitions: Iterable[int] | None = None) -> None:

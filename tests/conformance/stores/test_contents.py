@@ -28,6 +28,7 @@ def test_partition_that_was_never_saved_is_empty(store: StateStore) -> None:
     assert store.load_users(3, [ANN, BOB]) == {}
     assert store.partitions() == {}
     assert store.find_user(ANN) is None
+    assert store.find_user(ANN, 3) is None
     assert store.shared("", {}) == []
 
 
@@ -136,6 +137,9 @@ def test_find_user_in_any_partition(store: StateStore) -> None:
     assert store.find_user(BOB) == (1, BOB[::-1])
     assert store.find_user(EVE) == (7, EVE[::-1])
     assert store.find_user(b"nobody----") is None
+    assert store.find_user(EVE, 7) == (7, EVE[::-1])
+    assert store.find_user(EVE, 1) is None
+    assert store.find_user(EVE, 5) is None
 
 
 def test_ten_megabytes_in_one_checkpoint(store: StateStore) -> None:
@@ -224,6 +228,7 @@ def test_reset_deletes_partitions_and_fences_their_owners(store: StateStore) -> 
     store.reset()
     assert store.partitions() == {}
     assert store.find_user(ANN) is None
+    assert store.find_user(ANN, 3) is None
 
 
 def test_ping_says_what_answers(backend: Backend, store: StateStore) -> None:
