@@ -50,9 +50,12 @@ _NEAR, _AGAIN, _SCORE, _PARTS = Part.NEAR, Part.AGAIN, Part.SCORE, Part.SIZE
 
 
 def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
-    """Return the entry points; ``mark`` is part of the key under which they are kept."""
+    """Return the entry points; ``mark`` is part of the key under which they are kept.
 
-    @numba.njit(cache=True)
+    What learns lets other threads run meanwhile; who answers has no time to wait for its turn.
+    """
+
+    @numba.njit(cache=True, nogil=True)
     def through(*rows: Any) -> int:
         step_rows(*rows)
         return mark
@@ -91,19 +94,19 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
         clear(t, items, length, stop, p.lists)
         return n
 
-    @numba.njit(cache=True)
+    @numba.njit(cache=True, nogil=True)
     def rows(
         own: Tables, other: Tables, target: NDArray[np.int32], ours: float, theirs: float
     ) -> int:
         add_rows(own, other, target, ours, theirs)
         return mark
 
-    @numba.njit(cache=True)
+    @numba.njit(cache=True, nogil=True)
     def derived(t: Tables, p: Parameters, items: int) -> int:
         derive_all(t, p, items)
         return mark
 
-    @numba.njit(cache=True)
+    @numba.njit(cache=True, nogil=True)
     def copied(t: Tables, rows: NDArray[np.int64], words: NDArray[np.int32]) -> int:
         copy_rows(t, rows, words)
         return mark

@@ -17,11 +17,11 @@ __all__ = ["apply_updates", "record_updates"]
 def _compiled(mark: int) -> tuple[Callable[..., int], Callable[..., int]]:
     """Return the entry points; ``mark`` is part of the key under which they are kept."""
 
-    @numba.njit(cache=True)
+    @numba.njit(cache=True, nogil=True)
     def record(*rows: Any) -> int:
         return record_rows(*rows) + 0 * mark
 
-    @numba.njit(cache=True)
+    @numba.njit(cache=True, nogil=True)
     def apply(*rows: Any) -> int:
         apply_rows(*rows)
         return mark

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from monitoring.metrics import Metrics
 from stream.api import health, ingest, problems, recommendations, status
 from stream.api.auth import LoopbackOnly, TokenTable
+from stream.api.direct import DirectRecommendations
 from stream.api.health import Readiness
 from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.meter import RequestMeter
@@ -93,6 +94,8 @@ def create_app(
         app.state.status = status_source
         app.include_router(status.router)
     # The last one added is the outermost.
+    if answers is not None:
+        app.add_middleware(DirectRecommendations, recommendations=answers, tokens=tokens)
     if not tokens:
         app.add_middleware(LoopbackOnly)
     app.add_middleware(RequestMeter, metrics=metrics)

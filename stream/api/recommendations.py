@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import orjson
@@ -32,7 +32,7 @@ from stream.serving.sources import ModelSource
 from stream.sinks import AppendFailed, EventSink
 from stream.state import StoreError
 
-__all__ = ["Recommendations", "router"]
+__all__ = ["Recommendations", "asked_in_query", "router"]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,34 @@ class _Asked(BaseModel):
     request_id: Id | None = Field(
         default=None, description="Names the answer; made up if absent. Send it with feedback."
     )
+
+
+_LISTS: Final = frozenset(
+    name for name, field in _Asked.model_fields.items() if field.default_factory is list
+)
+
+
+def asked_in_query(fields: Sequence[tuple[str, str]]) -> _Asked:
+    """Return what the fields of a query ask for, as a request's own validation reads them.
+
+    Raises
+    ------
+    ValidationError
+        A field is wrong.
+
+    Examples
+    --------
+    >>> asked = asked_in_query([("user_id", "ann"), ("k", "3"), ("exclude", "a"), ("exclude", "b")])
+    >>> asked.k, asked.exclude
+    (3, ['a', 'b'])
+    """
+    found: dict[str, str | list[str]] = {}
+    for name, value in fields:
+        if name in _LISTS:
+            found[name] = [*found.get(name, ()), value]
+        else:
+            found[name] = value
+    return _Asked.model_validate(found)
 
 
 class Asked(_Asked):

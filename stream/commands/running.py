@@ -31,7 +31,8 @@ from stream.sinks import EmbeddedSink, KafkaSink
 
 __all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
 
-_SWITCH_S: Final = 0.000_5
+_SWITCH_S: Final = 0.000_1
+"""While one thread learns, another answers; each of its five to ten turns waits so long."""
 
 
 def log_to_stderr() -> None:
@@ -87,7 +88,6 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
     """Open log and store, and yield what learns from them and what listens; close them after."""
     log, store = open_embedded(settings)
     switch_s = sys.getswitchinterval()
-    # While one thread learns, another answers: it must not wait 5 ms for each of its turns.
     sys.setswitchinterval(_SWITCH_S)
     try:
         metrics = Metrics()

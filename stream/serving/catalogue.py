@@ -31,7 +31,11 @@ class ServedCatalogue(Catalogue):
 
     def newest(self, n: int) -> Sequence[str]:
         """Return the items that became known last, the newest first."""
-        return list(islice(reversed(list(self._by_age)), n))
+        try:
+            return list(islice(reversed(self._by_age), n))
+        except RuntimeError:
+            # Another thread put one in meanwhile; a copy is whole, but as long as the catalogue.
+            return list(islice(reversed(list(self._by_age)), n))
 
     def _changed(
         self, item_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from models.content import ContentIndex
 from models.recommender import HISTORY, Config
 from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
+from models.recommender.tables import Cell
 from models.recommender.vocabulary import UNKNOWN
 
 __all__ = ["NOBODY", "Person", "ServedModel", "merged"]
+
+_POPULAR: Final = 1_000
 
 
 class Person(NamedTuple):
@@ -54,6 +57,7 @@ class ServedModel:
         self.version = version
         self._places = places
         self._items = len(core.vocabulary)
+        self._popular: list[str] = []
 
     @property
     def n_items(self) -> int:
@@ -64,6 +68,17 @@ class ServedModel:
         """Return the item's index, -1 where the model does not know it."""
         found = self.core.vocabulary.find(item_id)
         return found if found < self._items else UNKNOWN
+
+    def popular(self, n: int) -> list[str]:
+        """Return the items engaged with most, as far as they are known."""
+        if len(self._popular) < min(n, self._items):
+            # Looked for once a model: all items are gone through.
+            n = min(max(n, _POPULAR), self._items)
+            counts = self.core.tables.cells[: self._items, Cell.COUNT]
+            best = np.argpartition(-counts, n - 1)[:n]
+            best = best[np.lexsort((best, -counts[best]))]
+            self._popular = self.core.item_ids(best.astype(np.int32))
+        return self._popular[:n]
 
     def history(self, person: Person) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
         """Return the person's (items, weights, length) by this model's indexes."""

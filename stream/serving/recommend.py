@@ -188,7 +188,7 @@ def _fill(
         reason = "new"
         offered = dict.fromkeys(catalogue.newest(question.k + len(had)))
         if model is not None:
-            for item_id in _popular(model, question.k + len(had)):
+            for item_id in model.popular(question.k + len(had)):
                 offered.setdefault(item_id)
     counts = core_counts(model, list(offered)[:_FILLERS])
     lowest = min(pool.scores, default=1.0)
@@ -215,15 +215,6 @@ def core_counts(model: ServedModel | None, item_ids: Sequence[str]) -> dict[str,
     known = index >= 0
     counts[known] = model.core.tables.cells[index[known], Cell.COUNT]
     return dict(zip(item_ids, counts.tolist(), strict=True))
-
-
-def _popular(model: ServedModel, n: int) -> list[str]:
-    """Return the items engaged with most; only for slates that nothing else fills."""
-    counts = model.core.tables.cells[: model.n_items, Cell.COUNT]
-    n = min(n, len(counts))
-    best = np.argpartition(-counts, n - 1)[:n] if n else np.zeros(0, np.int64)
-    best = best[np.lexsort((best, -counts[best]))]
-    return model.core.item_ids(best.astype(np.int32))
 
 
 def _slate(pool: _Pool, catalogue: Catalogued, question: Question, version: str) -> Slate:
