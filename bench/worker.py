@@ -159,9 +159,9 @@ class TimedStore(RedisStore):
 
     stages: Stages
 
-    def load_users(self, partition: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = self.stages.timed(
-            "load users", super().load_users, partition, keys
+    def load_users_of(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        found: dict[int, dict[bytes, bytes]] = self.stages.timed(
+            "load users", super().load_users_of, wanted
         )
         return found
 

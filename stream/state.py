@@ -127,6 +127,10 @@ class StateStore(Protocol):
         """Return the stored users among ``keys``, in one round trip; unknown keys are absent."""
         ...
 
+    def load_users_of(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        """Return for each partition what `load_users` would, in one round trip for all."""
+        ...
+
     def save(self, checkpoint: Checkpoint, epoch: Epoch) -> None:
         """Write the checkpoint atomically, or raise `Fenced` and write nothing.
 

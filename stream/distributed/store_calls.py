@@ -44,10 +44,28 @@ class StoreCalls:
         self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._loads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-load")
+        self._wanted: dict[int, Sequence[bytes]] = {}
+        self._next_load: asyncio.Task[dict[int, dict[bytes, bytes]]] | None = None
+        self._loading = asyncio.Lock()
 
     async def load_users(self, partition: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the stored users among ``keys``; raises as `call` does."""
-        return await self._call(self._loads, lambda: self.port.load_users(partition, keys))
+        """Return the stored users among ``keys``; raises as `call` does.
+
+        What several partitions ask for while the store answers others is asked in one round trip.
+        """
+        # Whoever had the partition before may have asked, too, and has gone.
+        before = self._wanted.get(partition, ())
+        self._wanted[partition] = list(dict.fromkeys((*before, *keys)))
+        if self._next_load is None:
+            self._next_load = asyncio.get_running_loop().create_task(self._load())
+        # One who is cancelled takes nothing away from the others.
+        found = (await asyncio.shield(self._next_load))[partition]
+        return {key: found[key] for key in keys if key in found}
+
+    async def _load(self) -> dict[int, dict[bytes, bytes]]:
+        async with self._loading:
+            wanted, self._wanted, self._next_load = self._wanted, {}, None
+            return await self._call(self._loads, lambda: self.port.load_users_of(wanted))
 
     async def call(self, function: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Return the call's result; repeat it while the store is away.

@@ -63,6 +63,10 @@ class MemoryStore:
                 return {}
             return {key: held.users[key] for key in keys if key in held.users}
 
+    def load_users_of(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        """Return the stored users of several partitions."""
+        return {partition: self.load_users(partition, keys) for partition, keys in wanted.items()}
+
     def save(self, checkpoint: Checkpoint, epoch: Epoch) -> None:
         """Write the checkpoint atomically; see `stream.state.StateStore.save`."""
         check_dues(checkpoint)

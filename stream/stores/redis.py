@@ -99,11 +99,21 @@ class RedisStore:
 
     def load_users(self, partition: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the stored users among ``keys``, in one round trip."""
-        if not keys:
-            self._server.check_open()
-            return {}
-        blobs = self._server.run("HMGET", self._key(partition, "users"), *keys)
-        return {key: blob for key, blob in zip(keys, blobs, strict=True) if blob is not None}
+        return self.load_users_of({partition: keys})[partition]
+
+    def load_users_of(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        """Return the stored users of several partitions, in one round trip."""
+        self._server.check_open()
+        found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in wanted}
+        asked = [(partition, keys) for partition, keys in wanted.items() if keys]
+        replies = self._server.each(
+            [("HMGET", self._key(partition, "users"), *keys) for partition, keys in asked]
+        )
+        for (partition, keys), blobs in zip(asked, replies, strict=True):
+            found[partition] = {
+                key: blob for key, blob in zip(keys, blobs, strict=True) if blob is not None
+            }
+        return found
 
     def save(self, checkpoint: Checkpoint, epoch: Epoch) -> None:
         """Write the checkpoint with one script; see `stream.state.StateStore.save`.

@@ -146,6 +146,10 @@ class SqliteStore:
                 found.update(connection.execute(_LOAD, (partition, *some)))
         return found
 
+    def load_users_of(self, wanted: Mapping[int, Sequence[bytes]]) -> dict[int, dict[bytes, bytes]]:
+        """Return the stored users of several partitions."""
+        return {partition: self.load_users(partition, keys) for partition, keys in wanted.items()}
+
     def save(self, checkpoint: Checkpoint, epoch: Epoch) -> None:
         """Write the checkpoint in one transaction; see `stream.state.StateStore.save`."""
         check_dues(checkpoint)

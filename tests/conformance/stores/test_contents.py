@@ -121,6 +121,20 @@ def test_partitions_do_not_mix(store: StateStore) -> None:
     assert store.partitions() == {0: at(1), 3: at(1), 30: at(1)}
 
 
+def test_users_of_several_partitions_are_loaded_at_once(store: StateStore) -> None:
+    for partition in (3, 30):
+        store.claim(partition, A)
+        users = {key: UserWrite(b"%d %s" % (partition, key), None) for key in (ANN, BOB)}
+        store.save(step(0, users, {}, partition), A)
+    assert store.load_users_of({3: [ANN, EVE], 30: [BOB, ANN], 4: [ANN], 5: []}) == {
+        3: {ANN: b"3 " + ANN},
+        30: {BOB: b"30 " + BOB, ANN: b"30 " + ANN},
+        4: {},
+        5: {},
+    }
+    assert store.load_users_of({}) == {}
+
+
 def test_unknown_and_repeated_keys(store: StateStore) -> None:
     store.claim(3, A)
     store.save(step(0, {ANN: UserWrite(b"1", None)}), A)
