@@ -7,7 +7,9 @@ Everything in memory, one partition, one core: what ``headrace replay`` does, in
 Prints events a second of processor time and of the clock (medians of the repeats), then a budget
 in microseconds an event: the median of each stage's own time, measured in separate repeats,
 since looking at the clock costs time itself. Then what a batch costs by its size, which is what a
-worker's latency hangs on: the medians of batches of 1 to 256 events. Peak memory is the process's.
+worker's latency hangs on: median and mean of batches of 1 to 4096 events, the mean with what waits
+for more rows than a small batch has. ``--batch`` prints that table alone. Peak memory is the
+process's.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ from stream.rewards import Rewards
 from stream.watching import Watch
 
 AIM_PER_S = 60_000
-SIZES = (1, 8, 32, 256)
-_BATCHES = 150
+SIZES = (1, 8, 32, 256, 4096)
+_BATCHES = 400
+_MOST = 16_384
 _WARM = 30_000
 _SHARED = Path(os.environ.get("HEADRACE_SHARED_DATA", "../shared/data"))
 _STAGES: tuple[tuple[type, str, str], ...] = (
@@ -58,9 +61,11 @@ _STAGES: tuple[tuple[type, str, str], ...] = (
     (LabelModel, "step_many", "label model"),
     (Labelling, "step", "labeling stage"),
     (Learning, "step", "learning stage"),
+    (Learning, "flush", "learning stage"),
     (Recommender, "step_many", "recommender"),
     (Recommender, "item_indexes", "recommender"),
     (Rewards, "step", "late rewards"),
+    (Rewards, "flush", "late rewards"),
     (Watch, "events", "drift and recent figures"),
     (Watch, "labels", "drift and recent figures"),
     (Watch, "engaged", "drift and recent figures"),
@@ -122,8 +127,11 @@ def stages(spec: PipelineSpec, path: Path) -> tuple[int, dict[str, float]]:
     return events, dict(budget.spent_s)
 
 
-def by_batch_size(spec: PipelineSpec, path: Path) -> dict[int, float]:
-    """Return the median seconds that a batch takes by size, in a pipeline that has seen 30,000."""
+def by_batch_size(spec: PipelineSpec, path: Path) -> dict[int, list[float]]:
+    """Return the seconds that batches take by size, in a pipeline that has seen 30,000 events.
+
+    Several hundreds of each size in a row, as a worker meets them; fewer of the large ones.
+    """
     pipeline = PartitionPipeline(spec, 0)
     lines = [line for block in read_merged([path], 4096) for line in block.lines]
     now = time.time()
@@ -133,15 +141,25 @@ def by_batch_size(spec: PipelineSpec, path: Path) -> dict[int, float]:
         return RecordBatch(EVENTS, 0, range(first, first + size), values, [now] * size)
 
     pipeline.process(pipeline.prepare(batch(0, _WARM)), {})
+    pipeline.settle()
     first, spent = _WARM, {size: list[float]() for size in SIZES}
-    for _ in range(_BATCHES):
-        for size in SIZES:
+    for size in SIZES:
+        for _ in range(min(_BATCHES, _MOST // size)):
             records = batch(first, size)
             began = time.thread_time()
             pipeline.process(pipeline.prepare(records), {})
             spent[size].append(time.thread_time() - began)
             first += size
-    return {size: statistics.median(times) for size, times in spent.items()}
+    return spent
+
+
+def print_batches(spec: PipelineSpec, path: Path) -> None:
+    """Print what a batch costs by its size."""
+    print("microseconds of processor time, by the size of a batch")
+    print("  events    median      mean  an event")
+    for size, spent in by_batch_size(spec, path).items():
+        middle, mean = statistics.median(spent) * 1e6, statistics.mean(spent) * 1e6
+        print(f"  {size:6d}{middle:10.0f}{mean:10.0f}{mean / size:10.1f}")
 
 
 def main() -> None:
@@ -152,6 +170,7 @@ def main() -> None:
     parser.add_argument(
         "--stages", choices=["plain", "all"], default="all", help="whose stages to measure"
     )
+    parser.add_argument("--batch", action="store_true", help="only what a batch costs by its size")
     options = parser.parse_args()
     if not options.events.is_file():
         print(f"skipped: there is no {options.events}; name a file with --events")
@@ -160,6 +179,10 @@ def main() -> None:
         "plain": pipeline_spec(Settings.model_validate(PLAIN), partitions=1),
         "all": pipeline_spec(Settings(), partitions=1),
     }
+    if options.batch:
+        get_ready(kinds[options.stages])
+        print_batches(kinds[options.stages], options.events)
+        return
     speeds: dict[str, list[float]] = {kind: [] for kind in kinds}
     clocks: dict[str, list[float]] = {kind: [] for kind in kinds}
     for spec in kinds.values():
@@ -190,10 +213,8 @@ def main() -> None:
     for stage, spent_us in sorted(budget.items(), key=lambda pair: -pair[1]):
         print(f"  {stage:24s}{spent_us:8.2f}")
     print(f"  {'all':24s}{sum(budget.values()):8.2f}")
-    print("\nmicroseconds of processor time, by the size of a batch (medians)")
-    print("  events   a batch  an event")
-    for size, seconds in by_batch_size(spec, options.events).items():
-        print(f"  {size:6d}{seconds * 1e6:10.0f}{seconds / size * 1e6:10.1f}")
+    print()
+    print_batches(spec, options.events)
     print(f"\npeak RSS {peak_rss_bytes() / 2**20:.0f} MiB")
 
 

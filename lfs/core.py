@@ -16,6 +16,7 @@ from stream.evidence import COLUMNS
 
 __all__ = [
     "ABSTAIN",
+    "Asked",
     "Example",
     "ExampleBatch",
     "LabelingFunction",
@@ -31,6 +32,7 @@ ABSTAIN: Final = -1
 Votes = NDArray[np.int8]
 
 _SECTIONS: Final = ("Rationale", "Sources", "Known errors")
+_REMEMBERED: Final = 512
 _TEMPLATE: Final = '''
     """Say in one line what is voted, and when.
 
@@ -209,6 +211,30 @@ def labeling_function(
     return decorate
 
 
+class Asked:
+    """Which of several functions have anything to look at, by what is known of a batch.
+
+    *State* — at most some hundreds of the sets that occur, each with its functions.
+    """
+
+    def __init__(self, lfs: Sequence[LabelingFunction]) -> None:
+        self._needs = [lf.needs for lf in lfs]
+        self._known: dict[frozenset[str], list[int]] = {}
+
+    def columns(self, observed: frozenset[str]) -> list[int]:
+        """Return the columns of the functions that need any of it, or nothing."""
+        found = self._known.get(observed)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[observed] = [
+                column
+                for column, needs in enumerate(self._needs)
+                if not needs or not needs.isdisjoint(observed)
+            ]
+        return found
+
+
 def vote_matrix(
     lfs: Sequence[LabelingFunction],
     batch: ExampleBatch,
@@ -216,6 +242,7 @@ def vote_matrix(
     *,
     timer: Callable[[], float] | None = None,
     enabled: Sequence[bool] | None = None,
+    asked: Asked | None = None,
 ) -> tuple[Votes, dict[str, dict[int, str]], NDArray[np.float64]]:
     """Return the votes of every function on every row, who failed where, and what each took.
 
@@ -225,6 +252,8 @@ def vote_matrix(
         A clock that the shell lends to measure durations; nothing else depends on it.
     enabled
         Which functions are on; one that is off abstains.
+    asked
+        Of the same functions, kept between calls; spares looking at what each of them needs.
 
     Returns
     -------
@@ -240,13 +269,11 @@ def vote_matrix(
     votes.fill(ABSTAIN)
     seconds = np.zeros(m)
     failures: dict[str, dict[int, str]] = {}
-    observed = batch.observed()
     again: list[int] = []
-    for column, lf in enumerate(lfs):
-        if lf.needs and lf.needs.isdisjoint(observed):
-            continue
+    for column in (asked or Asked(lfs)).columns(batch.observed()):
         if enabled is not None and not enabled[column]:
             continue
+        lf = lfs[column]
         started = timer() if timer is not None else 0.0
         answer = lf.columns(batch)
         if answer is None:

@@ -16,7 +16,7 @@
     drift_feed.update(partition, drift)     # `MeteredPipeline.feed`
     drift_feed.end(partition)               # `MeteredPipeline.close`
 
-Rows wait until there are a thousand of them, or until somebody looks: a small batch costs a few
+Rows wait until there are some thousands of them, or until somebody looks: a small batch costs a few
 references, and since nothing depends on how rows are cut into calls, nobody can tell.
 """
 
@@ -50,7 +50,7 @@ _SHARE_EDGES: Final = np.asarray(_SHARES)
 _CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
 _MAX_TYPES: Final = 63
 _MAX_CATEGORIES: Final = 64
-_HELD: Final = 1024
+_HELD: Final = 4096
 
 
 class WatchedTask(NamedTuple):
@@ -62,7 +62,7 @@ class WatchedTask(NamedTuple):
 
 
 _Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-_Evidence = tuple[NDArray[np.int8], NDArray[np.float64]]
+_Evidence = tuple[NDArray[np.float64], NDArray[np.float64]]
 _Engaged = tuple[
     NDArray[Any], NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
 ]
@@ -210,8 +210,8 @@ class PipelineDrift:
         self, values: NDArray[np.float64], rows: NDArray[np.intp], ts: NDArray[np.float64]
     ) -> None:
         """Take evidence in: all its columns, the rows that were published, and their times."""
-        codes = bin_columns(values, rows, self._columns, _NUMBER_EDGES)
-        self._held.evidence.append((codes, ts))
+        # Values wait as they are: a compiled pass over a few rows costs as much as over hundreds.
+        self._held.evidence.append((values if len(rows) == len(values) else values[rows], ts))
         self._hold(len(rows))
 
     def events(self, types: Iterable[str], ts: Iterable[float]) -> None:
@@ -254,8 +254,10 @@ class PipelineDrift:
             if parts:
                 self._take_labels(task, *map(_joined, zip(*parts, strict=True)))
         if held.evidence:
-            binned, times = zip(*held.evidence, strict=True)
-            monitor.update_columns("features", np.concatenate(binned, axis=1), _joined(times))
+            values, times = map(_joined, zip(*held.evidence, strict=True))
+            every = np.arange(len(values), dtype=np.int64)
+            codes = bin_columns(values, every, self._columns, _NUMBER_EDGES)
+            monitor.update_columns("features", codes, times)
         if held.event_ts:
             code, other = self._types.get, len(self._types)
             codes = np.array([code(name, other) for name in held.event_types], dtype=np.int8)

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from lfs.core import ExampleBatch, LabelingFunction, vote_matrix
+from lfs.core import Asked, ExampleBatch, LabelingFunction, vote_matrix
 from lfs.crowd import annotator_name, is_annotator
 from models import LabelModel, StepResult
 from monitoring.counts import StageCounts
@@ -104,6 +104,7 @@ class _Task:
         self.names = [lf.name for lf in spec.lfs]
         self.versions = [lf.version for lf in spec.lfs]
         self.shown = list(zip(self.names, self.versions, strict=True))
+        self.asked = Asked(spec.lfs)
         # Fields of the examples' numbers.
         self.votes, self.proba = f"votes_{spec.name}", f"proba_{spec.name}"
         self.clock, self.gold = f"clock_{spec.name}", f"gold_{spec.name}"
@@ -230,7 +231,7 @@ class Labelling:
         columns = rows.columns
         example = columns.example
         batch = self._batch(rows)
-        published = (columns.revision >= 0).nonzero()[0]
+        published = rows.published
         weight: NDArray[np.float64] | None = None
         for name, task in self.tasks.items():
             votes, failures, seconds = self._votes(task, batch)
@@ -365,6 +366,7 @@ class Labelling:
             task.spec.classes,
             timer=self._timer,
             enabled=self.enabled(task.spec.name),
+            asked=task.asked,
         )
 
     def _batch(self, rows: Rows) -> ExampleBatch:

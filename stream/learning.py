@@ -24,9 +24,6 @@ from stream.watching import Watch
 __all__ = ["Learning", "RecommenderSpec"]
 
 _HELD: Final = 48
-_Row = tuple[UserState, Example, int, float, float]
-"""Person, example, what is asked, weight, time."""
-
 _Thing = TypeVar("_Thing", UserState, Example)
 
 
@@ -88,7 +85,11 @@ class Learning:
             make = peers.borrowing if peers is not None else Borrowing
             self._borrowing = make(content, spec.config.max_items // 2)
         self._metrics = PrequentialMetrics()
-        self._held: list[_Row] = []
+        self._people: list[UserState] = []
+        self._examples: list[Example] = []
+        self._kinds: list[int] = []
+        self._weights: list[float] = []
+        self._times: list[float] = []
         self._learns = True
         self._watch = watch
         self._timer = timer
@@ -96,50 +97,74 @@ class Learning:
 
     def step(self, rows: Rows, weight: NDArray[np.float64], learn: bool) -> None:
         """Take in the rows that ask for it, (n,) weights, in order: to be predicted and learned."""
-        kinds = rows.columns.kind.tolist()
-        asked = [row for row, kind in enumerate(kinds) if kind >= 0]
-        if not asked:
-            return
         columns, touched, users = rows.columns, rows.touched, rows.users
-        example, user, ts = columns.example.tolist(), columns.user.tolist(), columns.ts.tolist()
-        weights = weight.tolist()
-        self._hold(
-            [
-                (users[user[at]], touched[example[at]], kinds[at], weights[at], ts[at])
-                for at in asked
-            ],
-            learn,
-        )
+        chosen = (columns.kind >= 0).nonzero()[0]
+        if not len(chosen):
+            return
+        example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
+        if len(chosen) < len(rows):
+            example, user, kind, ts = example[chosen], user[chosen], kind[chosen], ts[chosen]
+            weight = weight[chosen]
+        self._begin(learn)
+        if len(chosen) >= _HELD:
+            # Waiting would only copy them.
+            self.flush()
+            self._take(users, user, touched, example, kind, weight, ts)
+            return
+        self._people += [users[slot] for slot in user.tolist()]
+        self._examples += [touched[slot] for slot in example.tolist()]
+        self._kinds += kind.tolist()
+        self._weights += weight.tolist()
+        self._times += ts.tolist()
+        if len(self._kinds) >= _HELD:
+            self.flush()
 
     def correct(
         self, user: UserState, example: Example, weight: float, ts: float, learn: bool
     ) -> None:
         """Take in that one engagement's probability changed."""
-        self._hold([(user, example, CORRECT, weight, ts)], learn)
+        self._begin(learn)
+        self._people.append(user)
+        self._examples.append(example)
+        self._kinds.append(CORRECT)
+        self._weights.append(weight)
+        self._times.append(ts)
+        if len(self._kinds) >= _HELD:
+            self.flush()
 
-    def _hold(self, rows: list[_Row], learn: bool) -> None:
+    def _begin(self, learn: bool) -> None:
         if learn != self._learns:
             self.flush()
             self._learns = learn
-        self._held += rows
-        if len(self._held) >= _HELD:
-            self.flush()
 
     def flush(self) -> None:
         """Predict and learn what waits; write to people and examples what to remember."""
-        if not self._held:
+        if not self._kinds:
             return
-        held, self._held = self._held, []
-        people, examples, kinds, weights, times = zip(*held, strict=True)
-        users, user = _slots(people)
-        touched, example = _slots(examples)
-        kind, ts = np.array(kinds, dtype=np.int8), np.array(times)
+        users, user = _slots(self._people)
+        touched, example = _slots(self._examples)
+        kind = np.array(self._kinds, dtype=np.int8)
+        weight, ts = np.array(self._weights), np.array(self._times)
+        self._people, self._examples = [], []
+        self._kinds, self._weights, self._times = [], [], []
+        self._take(users, user, touched, example, kind, weight, ts)
+
+    def _take(
+        self,
+        users: Sequence[UserState],
+        user: NDArray[np.int32],
+        touched: Sequence[Example],
+        example: NDArray[np.int32],
+        kind: NDArray[np.int8],
+        weight: NDArray[np.float64],
+        ts: NDArray[np.float64],
+    ) -> None:
+        """Predict and learn rows, in order: of whom, of what, what is asked, weights and times."""
         # What speaks against a thing is told by how sure it is.
-        told = np.array(weights)
-        weight = np.where(kind <= CORRECT, told, 1.0 - told)
+        weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
         if self._borrowing is not None:
             self._borrowing.catch_up(self.model.predicting)
-        items = self.model.item_indexes([one.item_id for one in examples])
+        items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
         lengths = np.array([one.history_length for one in users], dtype=np.int32)
         hist_items, hist_weights = unpack([one.packed_history for one in users], lengths)
         ex_weight = weights_of([one.numbers for one in touched])

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.evidence import COLUMNS, blank_row
+from stream.evidence import COLUMNS, Evidence
 from stream.user_state import Example, UserState
 
 __all__ = [
@@ -91,6 +91,7 @@ class Rows:
         "_columns",
         "_evidence",
         "_first_stage",
+        "_published",
         "_table",
         "happened",
         "touched",
@@ -102,9 +103,10 @@ class Rows:
         self.users: list[UserState] = []
         self.happened: list[Happened] = []
         self._first_stage = first_stage
-        self._evidence = blank_row()[:0]
+        self._evidence = Evidence("d")
         self._table: list[float] = []
         self._columns: RowColumns | None = None
+        self._published: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self._table) // _WIDTH
@@ -146,6 +148,13 @@ class Rows:
             )
             _cut(table, *self._columns)
         return self._columns
+
+    @property
+    def published(self) -> NDArray[np.intp]:
+        """The rows that publish a label; no row may be added any more."""
+        if self._published is None:
+            self._published = (self.columns.revision >= 0).nonzero()[0]
+        return self._published
 
     def evidence(self) -> NDArray[np.float64]:
         """Return the evidence of each row, (n, columns); no row may be added any more."""

@@ -97,7 +97,7 @@ class Watch:
             return
         drift, head = self.drift, blocks[0]
         segments = self._segments(head.examples, head.example)
-        drift.evidence(rows.evidence(), np.flatnonzero(rows.columns.revision >= 0), head.ts)
+        drift.evidence(rows.evidence(), rows.published, head.ts)
         for block in blocks:
             drift.labelled(block.task, block.votes, block.proba, block.ts, segments)
 
