@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.recommender import HISTORY
+from models.recommender import width_for
 
 __all__ = ["pack", "unpack"]
 
@@ -16,22 +16,25 @@ Items = NDArray[np.int32]
 Weights = NDArray[np.float32]
 
 
-def unpack(packed: Sequence[bytes], lengths: NDArray[np.int32]) -> tuple[Items, Weights]:
-    """Return items and weights, each (u, HISTORY), newest first; -1 and 0 beyond the length.
+def unpack(
+    packed: Sequence[bytes], lengths: NDArray[np.int32], rows: NDArray[np.int32]
+) -> tuple[Items, Weights]:
+    """Return items and weights, each (u, h), newest first; -1 and 0 beyond the length.
 
-    A packed history is its items (int32), then its weights (float32).
+    A packed history is its items (int32), then its weights (float32). There is room for one item
+    more every time that ``rows`` names a user, as far as a history goes.
 
     Examples
     --------
     >>> one = np.array([7, 5], "<i4").tobytes() + np.array([1.0, 0.5], "<f4").tobytes()
     >>> lengths = np.array([2, 0], dtype=np.int32)
-    >>> items, weights = unpack([one, b""], lengths)
-    >>> items[:, :3].tolist(), weights[0, :3].tolist()
-    ([[7, 5, -1], [-1, -1, -1]], [1.0, 0.5, 0.0])
+    >>> items, weights = unpack([one, b""], lengths, np.array([0, 1, 0]))
+    >>> items.tolist(), weights[0].tolist()
+    ([[7, 5, -1, -1], [-1, -1, -1, -1]], [1.0, 0.5, 0.0, 0.0])
     >>> pack(items, weights, lengths) == [one, b""]
     True
     """
-    shape = (len(packed), HISTORY)
+    shape = (len(packed), width_for(lengths, rows))
     items, weights = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
     joined = np.frombuffer(b"".join(packed), dtype=np.int32)
     _unpack(joined, joined.view(np.float32), lengths, items, weights)

@@ -166,7 +166,7 @@ class Learning:
             self._borrowing.catch_up(self.model.predicting)
         items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
         lengths = np.array([one.history_length for one in users], dtype=np.int32)
-        hist_items, hist_weights = unpack([one.packed_history for one in users], lengths)
+        hist_items, hist_weights = unpack([one.packed_history for one in users], lengths, user)
         ex_weight = weights_of([one.numbers for one in touched])
         began = self._timer() if self._timer is not None else 0.0
         out = self.model.step_many(

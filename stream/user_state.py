@@ -9,22 +9,17 @@ from typing import Final
 
 import msgspec
 
-from models.recommender import HISTORY
 from stream.evidence import DEFAULTS, Evidence
 
-__all__ = ["EMPTY_HISTORY", "FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState"]
+__all__ = ["FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState"]
 
 OPENED: Final = 0
 PROVISIONAL: Final = 1
 FINAL: Final = 2
 
-EMPTY_HISTORY: Final = b"\xff" * (4 * HISTORY) + b"\0" * (4 * HISTORY)
-"""No items (index -1), no weights: int32[HISTORY] newest first, then float32[HISTORY]."""
-_HALF: Final = len(EMPTY_HISTORY) // 2
-
-USER_FORMAT: Final = 4
+USER_FORMAT: Final = 5
 """1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed;
-4: what was decided, and where revisions go on."""
+4: what was decided, and where revisions go on; 5: histories of more than 100 items."""
 _NEVER: Final = float("inf")
 
 
@@ -115,7 +110,7 @@ class UserState:
     """One person, as long as a partition's cache holds them.
 
     *State* — ``examples``, ``latest`` and ``decided`` are bounded by the join's rules,
-    ``seen`` by its deduplication horizon, the history by `HISTORY`.
+    ``seen`` by its deduplication horizon, the history by the recommender's.
 
     Attributes
     ----------
@@ -166,20 +161,6 @@ class UserState:
         self.decided: dict[int, Shown] = {}
         self.slot = -1
         self.touched = 0
-
-    @property
-    def history(self) -> bytes:
-        """Return the history in full width, as `EMPTY_HISTORY` is."""
-        items, weights = (
-            self.packed_history[: 4 * self.history_length],
-            self.packed_history[4 * self.history_length :],
-        )
-        return (
-            items
-            + EMPTY_HISTORY[len(items) : _HALF]
-            + weights
-            + EMPTY_HISTORY[_HALF + len(weights) :]
-        )
 
     def to_bytes(self, layout: str) -> bytes:
         """Return the state as versioned bytes; ``layout`` names the layout of the numbers."""
@@ -246,9 +227,8 @@ class UserState:
 
 def _packed(stored: bytes, length: int) -> bytes:
     """Return the items and weights that are there; up to format 2 all were stored."""
-    if len(stored) != len(EMPTY_HISTORY):
-        return stored
-    return stored[: 4 * length] + stored[_HALF : _HALF + 4 * length]
+    used, half = 4 * length, len(stored) // 2
+    return stored[:used] + stored[half : half + used]
 
 
 def _format_of(data: bytes) -> int:

@@ -1,7 +1,7 @@
 """Recommend the next item, learning from every event."""
 
 from models.recommender.config import EXPERTS, HISTORY, Config
-from models.recommender.histories import pack_histories, unpack_histories
+from models.recommender.histories import pack_histories, unpack_histories, width_for
 from models.recommender.prequential import PrequentialMetrics
 from models.recommender.recommender import Recommender
 from models.recommender.shared import SharedRecommender, contribution_of
@@ -34,4 +34,5 @@ __all__ = [
     "contribution_of",
     "pack_histories",
     "unpack_histories",
+    "width_for",
 ]

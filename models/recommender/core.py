@@ -152,8 +152,8 @@ class RecommenderCore:
         Parameters
         ----------
         hist_items, hist_weights, hist_len
-            Histories of the users in this batch, newest first: (u, HISTORY), (u, HISTORY), (u,).
-            Mutated in place.
+            Histories of the users in this batch, newest first: (u, h), (u, h), (u,), as wide as
+            `width_for` says or `HISTORY`; a full one loses its oldest item. Mutated in place.
         user, item
             Row of each event's user in the histories; index of its item (-1: not admitted).
         example, ex_weight

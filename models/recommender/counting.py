@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import POWER_STEPS, Parameters
+from models.recommender.config import LAGS, POWER_STEPS, Parameters
 from models.recommender.guard import context_of
 from models.recommender.kernel import kernel
 from models.recommender.listing import list_popular, relist
@@ -257,9 +257,11 @@ def learn_repeats(
     for k in range(length):
         # What stands there by mistake has no chance to be repeated.
         tried = unit * min(1.0, weights[k] / usual)
-        seen[k] += tried
-        seen_here[k] += tried
-        expected[k] += tried * near[k]
+        lag = min(k, LAGS - 1)
+        seen[lag] += tried
+        seen_here[lag] += tried
+        expected[lag] += tried * near[k]
     if own >= 0:
-        t.lag_hits[CONTEXTS, own] += unit
-        t.lag_hits[here, own] += unit
+        lag = min(own, LAGS - 1)
+        t.lag_hits[CONTEXTS, lag] += unit
+        t.lag_hits[here, lag] += unit

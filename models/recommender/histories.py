@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from models.recommender.config import HISTORY
 
-__all__ = ["Histories", "pack_histories", "unpack_histories"]
+__all__ = ["Histories", "pack_histories", "unpack_histories", "width_for"]
+
+_FIRST_WIDTH = 32
+
+
+def width_for(lengths: NDArray[np.int32], rows: NDArray[np.int32]) -> int:
+    """Return how wide histories of these (u,) lengths must be when items come to these rows."""
+    if not len(lengths):
+        return 0
+    return min(HISTORY, int((lengths + np.bincount(rows, minlength=len(lengths))).max()))
 
 
 class Histories:
@@ -26,12 +35,24 @@ class Histories:
         self.max_users = max_users
         self.dropped = 0
         self._rows: OrderedDict[str, int] = OrderedDict()
-        self.items = np.full((1, HISTORY), -1, np.int32)
-        self.weights = np.zeros((1, HISTORY), np.float32)
+        self.items = np.full((1, _FIRST_WIDTH), -1, np.int32)
+        self.weights = np.zeros((1, _FIRST_WIDTH), np.float32)
         self.lengths = np.zeros(1, np.int32)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def make_room(self, rows: NDArray[np.int32]) -> None:
+        """Let each history hold one item more for every time that its row is named, or `HISTORY`.
+
+        Most histories stay short: they are as wide as the longest one.
+        """
+        width = width_for(self.lengths, rows)
+        have = self.items.shape[1]
+        if width > have:
+            shape = (len(self.lengths), min(HISTORY, max(width, 2 * have)) - have)
+            self.items = np.hstack([self.items, np.full(shape, -1, np.int32)])
+            self.weights = np.hstack([self.weights, np.zeros(shape, np.float32)])
 
     def find(self, user: str) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
         """Return (items, weights, length) of the user, empty for an unknown one."""
@@ -61,8 +82,9 @@ class Histories:
 
     def _grow(self, capacity: int) -> None:
         more = capacity - len(self.lengths)
-        self.items = np.concatenate([self.items, np.full((more, HISTORY), -1, np.int32)])
-        self.weights = np.concatenate([self.weights, np.zeros((more, HISTORY), np.float32)])
+        shape = (more, self.items.shape[1])
+        self.items = np.concatenate([self.items, np.full(shape, -1, np.int32)])
+        self.weights = np.concatenate([self.weights, np.zeros(shape, np.float32)])
         self.lengths = np.concatenate([self.lengths, np.zeros(more, np.int32)])
 
     def merge(self, other: Histories, target: NDArray[np.int32]) -> None:
@@ -75,6 +97,7 @@ class Histories:
             kept = items >= 0
             row = self.admit(user)
             size = int(kept.sum())
+            self.make_room(np.full(size, row, np.int32))
             self.items[row, :size] = items[kept]
             self.weights[row, :size] = other.weights[theirs, :length][kept]
             self.lengths[row] = size
@@ -82,10 +105,13 @@ class Histories:
     def export(self) -> tuple[list[str], dict[str, NDArray[np.int32] | NDArray[np.float32]]]:
         """Return the users, seen longest ago first, and their arrays in that order."""
         rows = list(self._rows.values())
+        lengths = self.lengths[rows]
+        # How wide the arrays are depends on how calls were split, what is in them does not.
+        width = int(lengths.max()) if rows else 0
         return list(self._rows), {
-            "items": self.items[rows],
-            "weights": self.weights[rows],
-            "lengths": self.lengths[rows],
+            "items": self.items[rows, :width],
+            "weights": self.weights[rows, :width],
+            "lengths": lengths,
         }
 
     def load(

@@ -110,6 +110,7 @@ class Recommender(RecommenderCore):
             stop = min(n, start + max(1, histories.max_users))
             rows = np.array([histories.admit(user) for user in users[start:stop]], np.int32)
             part = slice(start, stop)
+            histories.make_room(rows)
             out = self.step_many(
                 histories.items,
                 histories.weights,

@@ -21,7 +21,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import Parameters
+from models.recommender.config import LAGS, Parameters
 from models.recommender.counting import decayed, usual_weight
 from models.recommender.guard import blend, context_of
 from models.recommender.kernel import kernel
@@ -201,11 +201,12 @@ def gather(
     hits, seen = t.lag_hits[CONTEXTS], t.lag_seen[CONTEXTS]
     hits_here, seen_here = t.lag_hits[here], t.lag_seen[here]
     for k in range(length):
-        trials = 1.0 / (seen[k] + unit)
-        chance = (hits[k] + _LAG_PRIOR * unit) * trials
-        chance = (hits_here[k] + pooled * chance) / (seen_here[k] + pooled)
+        lag = min(k, LAGS - 1)
+        trials = 1.0 / (seen[lag] + unit)
+        chance = (hits[lag] + _LAG_PRIOR * unit) * trials
+        chance = (hits_here[lag] + pooled * chance) / (seen_here[lag] + pooled)
         if mass > 0.0:
-            expected = (t.lag_expected[k] + _LAG_PRIOR * unit) * trials
+            expected = (t.lag_expected[lag] + _LAG_PRIOR * unit) * trials
             chance *= math.sqrt(t.lag_near[k] / expected + _LAG_SMOOTHING)
         chance *= min(1.0, weights[k] / usual)
         chances[k] = chance

@@ -134,7 +134,7 @@ class SharedRecommender:
             learn,
         )
         n = len(user)
-        amount, size = np.zeros(n), np.empty(n, np.int32)
+        amount, size, long = np.zeros(n), np.empty(n, np.int32), np.zeros(n, np.int8)
         room = n * (NEIGHBOURHOOD * self.own.config.window + 1)
         near_items, near_weights = np.empty(room, np.int32), np.empty(room, np.float32)
         kind = np.ascontiguousarray(kind, np.int8)
@@ -152,6 +152,7 @@ class SharedRecommender:
             kind,
             amount,
             size,
+            long,
             near_items,
             near_weights,
         )
@@ -163,6 +164,7 @@ class SharedRecommender:
                 amount[told],
                 np.asarray(ts, np.float64)[told],
                 size[told],
+                long[told],
                 near_items[:used].copy(),
                 near_weights[:used].copy(),
             )

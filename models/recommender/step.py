@@ -31,12 +31,12 @@ __all__ = [
     "NEGATIVE",
     "NOT_PREDICTED",
     "StepOutput",
-    "learn_correction",
-    "learn_engagement",
-    "learn_refusal",
+    "amount_of",
+    "learn_row",
+    "move_on",
     "position_of",
-    "push",
     "step_rows",
+    "weight_of",
 ]
 
 ENGAGE, CORRECT, NEGATIVE = 0, 1, 2
@@ -47,9 +47,9 @@ MISS, NOT_PREDICTED = -1, -2
 
 TOP = 10
 RANKED = 100
-_EVENTS = Total.EVENTS
+_EVENTS, _LATEST_UNIT = Total.EVENTS, Total.LATEST_UNIT
 _FILLED, _FIRST = Row.FILLED, Row.FIRST
-_PAIR_POWERS = 2
+_PAIR_POWERS, _LONG_PAIR_POWERS = 2, 3
 
 
 class StepOutput(NamedTuple):
@@ -107,12 +107,14 @@ def learn_engagement(
     item: int,
     w: float,
     usual: float,
+    long: bool,
 ) -> None:
     """Learn the pairs that an engagement makes with the latest of the history."""
     back = 0.0
+    powers = _LONG_PAIR_POWERS if long else _PAIR_POWERS
     for k in range(min(length, p.window)):
         j = items[k]
-        amount = w * decayed(t.powers, _PAIR_POWERS, back) * weights[k]
+        amount = w * decayed(t.powers, powers, back) * weights[k]
         if j >= 0 and j != item and amount > 0.0:
             learn_pair(t, j, item, amount)
             learn_pair(t, item, j, amount)
@@ -128,6 +130,7 @@ def learn_correction(
     length: int,
     item: int,
     delta: float,
+    long: bool,
 ) -> None:
     """Learn a label's difference with the history as it stands now.
 
@@ -137,6 +140,7 @@ def learn_correction(
     position = position_of(items, length, item)
     if position < 0:
         return
+    decay = p.long_pair_decay if long else p.pair_decay
     for direction in (-1, 1):
         step = delta
         k = position + direction
@@ -148,7 +152,7 @@ def learn_correction(
             if j >= 0 and amount != 0.0:
                 learn_pair(t, j, item, amount)
                 learn_pair(t, item, j, amount)
-            step *= p.pair_decay
+            step *= decay
             k += direction
 
 
@@ -162,6 +166,73 @@ def learn_refusal(
         if items[k] >= 0 and items[k] != item:
             _refuse(t, items[k], item, part)
         part *= p.pair_decay
+
+
+@kernel
+def learn_row(
+    t: Tables,
+    p: Parameters,
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    length: int,
+    long: bool,
+    item: int,
+    kind: int,
+    amount: float,
+    unit: float,
+    fresh_unit: float,
+) -> None:
+    """Learn the counts and pairs that one row teaches.
+
+    ``items``, ``weights`` and ``length`` are the history, or as much of it as the row is paired
+    with; ``long`` says whether it was long. ``amount`` is an engagement's or a refusal's weight,
+    a correction's difference.
+    """
+    if kind == NEGATIVE:
+        learn_refusal(t, p, items, length, item, amount)
+        return
+    if kind == ENGAGE:
+        t.totals[_LATEST_UNIT] = max(unit, t.totals[_LATEST_UNIT])
+        t.totals[_EVENTS] += unit
+    learn_item(t, p, item, amount, unit, fresh_unit)
+    amount *= unit
+    if kind == ENGAGE:
+        learn_engagement(t, p, items, weights, length, item, amount, usual_weight(t), long)
+    else:
+        learn_correction(t, p, items, weights, length, item, amount, long)
+
+
+@kernel
+def weight_of(weight: float) -> float:
+    """Return the weight within [0, 1]; what is no number counts as nothing."""
+    return 0.0 if math.isnan(weight) else min(1.0, max(0.0, weight))
+
+
+@kernel
+def amount_of(kind: int, w: float, learned: float) -> float:
+    """Return what a row teaches: its weight, or of a correction the difference to ``learned``."""
+    return w - max(0.0, learned) if kind == CORRECT else w
+
+
+@kernel
+def move_on(
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    length: int,
+    item: int,
+    position: int,
+    kind: int,
+    w: float,
+) -> int:
+    """Enter a row into the history, in which its item stands at ``position`` (-1: nowhere).
+
+    Returns the new length.
+    """
+    if kind == ENGAGE:
+        return push(items, weights, length, item, position, w)
+    if position >= 0:
+        weights[position] = w if kind == CORRECT else weights[position] * np.float32(1.0 - w)
+    return length
 
 
 @kernel
@@ -222,16 +293,15 @@ def step_rows(
         items = hist_items[user[r]]
         weights = hist_weights[user[r]]
         length = hist_len[user[r]]
-        w = min(1.0, max(0.0, weight[r]))
-        if math.isnan(w):
-            w = 0.0
+        w = weight_of(weight[r])
+        own = position_of(items, length, i)
+        amount = amount_of(kind[r], w, ex_weight[example[r]])
         now = ts[r]
         if learn:
             rescale(t, p, now)
         unit, fresh_unit = units(t, p, now)
         if kind[r] == ENGAGE:
             n = gather(t, p, items, weights, length, unit, fresh_unit)
-            own = position_of(items, length, i)
             before, share = rank_of(t, n, items, length, i, own)
             rank[r] = before if 0 <= before < RANKED else MISS
             predicted[r] = share
@@ -245,24 +315,9 @@ def step_rows(
             clear(t, items, length, n, p.lists)
             if learn:
                 learn_repeats(t, weights, length, own, w * unit, usual)
-                t.totals[_EVENTS] += unit
-                learn_item(t, p, i, w, unit, fresh_unit)
-                learn_engagement(t, p, items, weights, length, i, w * unit, usual_weight(t))
-            hist_len[user[r]] = push(items, weights, length, i, own, w)
+        if learn and (kind[r] != CORRECT or amount != 0.0):
+            long = length >= p.long_from
+            learn_row(t, p, items, weights, length, long, i, kind[r], amount, unit, fresh_unit)
+        hist_len[user[r]] = move_on(items, weights, length, i, own, kind[r], w)
+        if kind[r] != NEGATIVE:
             ex_weight[example[r]] = w
-        elif kind[r] == CORRECT:
-            before = ex_weight[example[r]]
-            delta = w - max(0.0, before)
-            if learn and delta != 0.0:
-                learn_item(t, p, i, delta, unit, fresh_unit)
-                learn_correction(t, p, items, weights, length, i, delta * unit)
-            position = position_of(items, length, i)
-            if position >= 0:
-                weights[position] = w
-            ex_weight[example[r]] = w
-        elif kind[r] == NEGATIVE:
-            if learn:
-                learn_refusal(t, p, items, length, i, w)
-            position = position_of(items, length, i)
-            if position >= 0:
-                weights[position] *= np.float32(1.0 - w)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import EXPERTS, HISTORY, Config
+from models.recommender.config import EXPERTS, HISTORY, LAGS, Config
 from models.recommender.lenders import Lending, no_lending, wider
 
 __all__ = [
@@ -112,8 +112,8 @@ class Tables(NamedTuple):
     ``rows`` (items, words) is laid out as `Row` says, and ``values`` is the same memory as
     float32; ``room`` is how many neighbours a row holds. ``traits`` (items, `Trait`) repeats
     counts as float32, and ``places`` is the same memory as int32. ``listed`` (2, popular): items
-    popular lately, and over long. ``lag_hits``, ``lag_seen`` (contexts + all, lag): how often the
-    next item was the one ``lag`` steps back; ``lag_expected``: what co-visitation gave it.
+    popular lately, and over long. ``lag_hits``, ``lag_seen`` (contexts + all, `LAGS`): how often
+    the next item was the one ``lag`` steps back; ``lag_expected``: what co-visitation gave it.
     ``evidence`` (contexts, experts): events for which each expert was responsible. ``gains``
     (contexts, mixture + experts): what the guard goes by.
 
@@ -123,7 +123,8 @@ class Tables(NamedTuple):
     ``lent`` (expected, came; `AGES`): what new items were given by borrowing, and what came of
     it; ``lending``: from whom they borrow, which follows from the catalogue and is not stored.
     ``best`` and ``best_scores`` are the top 10, ``likely`` the places of the last one for nobody.
-    ``powers`` (3, steps) are the decays of the near and the far expert and of pairs.
+    ``powers`` (4, steps) are the decays of the near and the far expert, of pairs and of those of
+    long histories.
     """
 
     rows: NDArray[np.int32]
@@ -199,9 +200,9 @@ def allocate(config: Config, capacity: int) -> Tables:
         flags=np.zeros(capacity, np.uint8),
         dirty=np.zeros(capacity, np.uint8),
         listed=np.full((2, config.popular), -1, np.int32),
-        lag_hits=np.zeros((CONTEXTS + 1, HISTORY)),
-        lag_seen=np.zeros((CONTEXTS + 1, HISTORY)),
-        lag_expected=np.zeros(HISTORY),
+        lag_hits=np.zeros((CONTEXTS + 1, LAGS)),
+        lag_seen=np.zeros((CONTEXTS + 1, LAGS)),
+        lag_expected=np.zeros(LAGS),
         evidence=np.zeros((CONTEXTS, len(EXPERTS))),
         gains=np.zeros((CONTEXTS, 1 + len(EXPERTS))),
         totals=totals,

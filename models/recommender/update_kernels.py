@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.config import Parameters
-from models.recommender.counting import learn_item, rescale, units, usual_weight
+from models.recommender.counting import rescale, units
 from models.recommender.kernel import kernel
 from models.recommender.step import (
     CORRECT,
-    ENGAGE,
-    learn_correction,
-    learn_engagement,
-    learn_refusal,
+    NEGATIVE,
+    amount_of,
+    learn_row,
+    move_on,
     position_of,
-    push,
+    weight_of,
 )
-from models.recommender.tables import Tables, Total
+from models.recommender.tables import Tables
 
 __all__ = ["NEIGHBOURHOOD", "apply_rows", "record_rows"]
-
-_EVENTS, _LATEST_UNIT = Total.EVENTS, Total.LATEST_UNIT
 
 NEIGHBOURHOOD = 2
 """Windows of the history that lie around a corrected item; an engagement needs one."""
@@ -43,6 +39,7 @@ def record_rows(
     kind: NDArray[np.int8],
     amount: NDArray[np.float64],
     size: NDArray[np.int32],
+    long: NDArray[np.int8],
     near_items: NDArray[np.int32],
     near_weights: NDArray[np.float32],
 ) -> int:
@@ -60,33 +57,25 @@ def record_rows(
         items = hist_items[user[r]]
         weights = hist_weights[user[r]]
         length = hist_len[user[r]]
-        w = min(1.0, max(0.0, weight[r]))
-        if math.isnan(w):
-            w = 0.0
+        w = weight_of(weight[r])
         position = position_of(items, length, i)
+        amount[r] = amount_of(kind[r], w, ex_weight[example[r]])
         first, stop = 0, min(length, p.window)
-        amount[r] = w
         if kind[r] == CORRECT:
-            amount[r] = w - max(0.0, ex_weight[example[r]])
             first, stop = 0, 0
             if position >= 0:
                 first = max(0, position - p.window)
                 stop = min(length, position + p.window + 1)
         if kind[r] != CORRECT or amount[r] != 0.0:
             size[r] = stop - first
+            long[r] = length >= p.long_from
             for k in range(first, stop):
                 near_items[used] = items[k]
                 near_weights[used] = weights[k]
                 used += 1
-        if kind[r] == ENGAGE:
-            hist_len[user[r]] = push(items, weights, length, i, position, w)
+        hist_len[user[r]] = move_on(items, weights, length, i, position, kind[r], w)
+        if kind[r] != NEGATIVE:
             ex_weight[example[r]] = w
-        elif kind[r] == CORRECT:
-            if position >= 0:
-                weights[position] = w
-            ex_weight[example[r]] = w
-        elif position >= 0:
-            weights[position] *= np.float32(1.0 - w)
     return used
 
 
@@ -99,6 +88,7 @@ def apply_rows(
     amount: NDArray[np.float64],
     ts: NDArray[np.float64],
     size: NDArray[np.int32],
+    long: NDArray[np.int8],
     near_items: NDArray[np.int32],
     near_weights: NDArray[np.float32],
 ) -> None:
@@ -112,13 +102,6 @@ def apply_rows(
         items, weights = near_items[first:stop], near_weights[first:stop]
         rescale(t, p, ts[r])
         unit, fresh_unit = units(t, p, ts[r])
-        if kind[r] == ENGAGE:
-            t.totals[_LATEST_UNIT] = max(unit, t.totals[_LATEST_UNIT])
-            t.totals[_EVENTS] += unit
-            learn_item(t, p, i, amount[r], unit, fresh_unit)
-            learn_engagement(t, p, items, weights, size[r], i, amount[r] * unit, usual_weight(t))
-        elif kind[r] == CORRECT:
-            learn_item(t, p, i, amount[r], unit, fresh_unit)
-            learn_correction(t, p, items, weights, size[r], i, amount[r] * unit)
-        else:
-            learn_refusal(t, p, items, size[r], i, amount[r])
+        learn_row(
+            t, p, items, weights, size[r], long[r] != 0, i, kind[r], amount[r], unit, fresh_unit
+        )

@@ -14,7 +14,7 @@ from models.recommender.sums import Epochs, Sums
 
 __all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
-_ROWS = ("item", "kind", "amount", "ts", "size", "near_items", "near_weights")
+_ROWS = ("item", "kind", "amount", "ts", "size", "long", "near_items", "near_weights")
 
 
 class LearnedRows(NamedTuple):
@@ -22,7 +22,8 @@ class LearnedRows(NamedTuple):
 
     ``item`` (n,), ``kind`` (n,), ``ts`` (n,) as in `RecommenderCore.step_many`; ``amount`` (n,)
     is how much is learned: an engagement's weight, a correction's difference. The next ``size``
-    entries of ``near_items`` and ``near_weights`` are the history that a row is paired with.
+    entries of ``near_items`` and ``near_weights`` are the history that a row is paired with;
+    ``long`` (n,) says whether the whole one was long.
     """
 
     item: NDArray[np.int32]
@@ -30,6 +31,7 @@ class LearnedRows(NamedTuple):
     amount: NDArray[np.float64]
     ts: NDArray[np.float64]
     size: NDArray[np.int32]
+    long: NDArray[np.int8]
     near_items: NDArray[np.int32]
     near_weights: NDArray[np.float32]
 
@@ -50,6 +52,7 @@ NO_ROWS = LearnedRows(
     np.zeros(0),
     np.zeros(0),
     np.zeros(0, np.int32),
+    np.zeros(0, np.int8),
     np.zeros(0, np.int32),
     np.zeros(0, np.float32),
 )
@@ -105,6 +108,8 @@ class Updates:
     def from_bytes(cls, data: bytes) -> Self:
         """Return what `to_bytes` wrote; `SnapshotError` if it is damaged or newer."""
         head, arrays = unpack(data)
+        # Earlier programs did not tell long histories from others.
+        arrays = {"long": np.zeros(len(arrays["item"]), np.int8), **arrays}
         text = arrays["ids"].tobytes()
         ends = np.cumsum(arrays["lengths"], dtype=np.int64).tolist()
         return cls(
@@ -127,6 +132,7 @@ _TYPES = {
     "amount": "<f8",
     "ts": "<f8",
     "size": "<i4",
+    "long": "i1",
     "near_items": "<i4",
     "near_weights": "<f4",
 }

@@ -24,7 +24,7 @@ from stream.report import report
 from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
-from stream.user_state import EMPTY_HISTORY, USER_FORMAT, UserState
+from stream.user_state import USER_FORMAT, UserState
 
 T = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -300,21 +300,24 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
         UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
 
 
-@pytest.mark.parametrize("older", [1, 2, 3])
+@pytest.mark.parametrize("older", [1, 2, 3, 4])
 def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
     partition = Partition(spec())
     partition.run(event(1, "impression", T), event(2, "click", T + 1.5))
     partition.runner.checkpoint()
     now = partition.users()[user_key("u")]
     fields = msgspec.msgpack.decode(now)
-    assert fields[0] == USER_FORMAT == 4
+    assert fields[0] == USER_FORMAT == 5
     fields[0] = older
-    # Before format 4 nobody kept decisions, or where revisions go on.
-    del fields[13:]
+    if older <= 3:
+        # Before format 4 nobody kept decisions, or where revisions go on.
+        del fields[13:]
     if older <= 2:
-        # Up to format 2 a history was stored at full width, whatever was in it.
-        fields[6] = UserState.from_bytes(now, user_key("u"))[0].history
-        assert len(fields[6]) == len(EMPTY_HISTORY)
+        # Up to format 2 a history was stored a hundred items wide, whatever was in it.
+        used = 4 * fields[7]
+        items, weights = fields[6][:used], fields[6][used:]
+        assert used
+        fields[6] = items.ljust(400, b"\xff") + weights.ljust(400, b"\0")
     if older == 1:
         for example in fields[11]:
             example[2] = np.frombuffer(example[2], dtype="<f8").tolist()

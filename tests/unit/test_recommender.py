@@ -97,6 +97,36 @@ def test_a_split_into_calls_changes_no_bit(size: int) -> None:
     assert np.array_equal(whole.learned, parts.learned)
 
 
+@pytest.mark.parametrize("size", [1, 30, 450])
+def test_histories_grow_as_far_as_they_go_however_calls_are_split(size: int) -> None:
+    n = HISTORY + 50
+    users, items = ["often", "seldom"] * n, [f"i{x // 2}" for x in range(2 * n)]
+    users[-1] = "once"
+    whole, parts = Recommender(), Recommender()
+    whole.learn_many(users, items)
+    for start in range(0, 2 * n, size):
+        parts.learn_many(users[start : start + size], items[start : start + size])
+    assert whole.to_bytes() == parts.to_bytes()
+    got, _, length = parts.histories.find("often")
+    assert parts.item_ids(got[:length]) == [f"i{x}" for x in range(n - 1, 49, -1)]
+    assert Recommender.from_bytes(parts.to_bytes()).to_bytes() == parts.to_bytes()
+
+
+def test_what_was_had_long_ago_is_repeated_only_where_that_happens() -> None:
+    rng = np.random.default_rng(0)
+    order = [f"i{x}" for x in range(200)]
+    returning, moving = Recommender(), Recommender()
+    # One goes round in a circle of 200 things, the other never comes back to one.
+    returning.learn_many(["u"] * 1200, order * 6)
+    moving.learn_many(["u"] * 1200, [f"i{x}" for x in rng.permutation(1200)])
+    next_ones = [item for item, _ in returning.recommend("u", 10)]
+    assert "i0" in next_ones
+    had, _, length = moving.histories.find("u")
+    known = set(moving.item_ids(had[:length]))
+    assert length == HISTORY
+    assert not known & {item for item, _ in moving.recommend("u", 10)}
+
+
 def test_chunks_written_while_dirty_restore_every_bit() -> None:
     stream = mixed_stream()
     owner = Owner(Recommender(), stream)

@@ -22,7 +22,7 @@ from models.recommender import (
     pack_histories,
     unpack_histories,
 )
-from models.recommender.snapshot import SnapshotError
+from models.recommender.snapshot import SnapshotError, pack, unpack
 from models.recommender.tables import Total
 
 
@@ -298,3 +298,26 @@ def test_histories_pack_to_what_is_there() -> None:
     )
     assert unpack_histories(longer)[0][0].tolist() == list(range(HISTORY))
     assert unpack_histories([])[2].tolist() == []
+
+
+def test_updates_of_an_earlier_program_are_of_short_histories() -> None:
+    model = SharedRecommender()
+    model.step_many(
+        np.full((1, HISTORY), -1, np.int32),
+        np.zeros((1, HISTORY), np.float32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+        model.item_indexes(["tea"]),
+        np.zeros(1, np.int32),
+        np.full(1, -1.0),
+        np.ones(1),
+        np.full(1, 1.6e9),
+        np.zeros(1, np.int8),
+    )
+    updates = model.publish()
+    assert updates is not None
+    head, arrays = unpack(updates.to_bytes())
+    del arrays["long"]
+    read = Updates.from_bytes(pack(head, arrays))
+    assert read.rows.long.tolist() == [0]
+    assert read.rows.item.tolist() == updates.rows.item.tolist()
