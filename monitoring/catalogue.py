@@ -40,6 +40,7 @@ LABEL_BOUNDS: Final = {
     "segment": 21,
     "signal": 512,
     "stage": 8,
+    "state": 8,
     "task": 32,
     "topic": 32,
     "version": 1,
@@ -153,6 +154,9 @@ _GAUGES: Final = (
     ("consumer_lag_messages", "topic partition", 512, "Records in the log not yet applied"),
     ("consumer_lag_seconds", "topic", 32, "Age of the oldest record not yet applied"),
     ("checkpoint_timestamp_seconds", "partition", 256, "When the last checkpoint was written"),
+    ("worker_state", "state", 8, "1 for what the Faust worker is doing, 0 for the other states"),
+    ("worker_partitions", "", 1, "Partitions that this worker owns"),
+    ("worker_generation", "", 1, "Generation of the consumer group that this worker is in"),
     # labeling functions
     ("lf_estimated_accuracy_ratio", "lf", 256, "Accuracy that the label model estimates"),
     (

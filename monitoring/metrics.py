@@ -275,6 +275,12 @@ class Metrics(Collector):
             since = family.since.get(row)
             return float(family.values[row]) if since is None else max(0.0, self._clock() - since)
 
+    def known(self, name: str, labels: Labels = ()) -> float | None:
+        """Return a counter or gauge, None if it has not been set."""
+        with self._lock:
+            unknown = self._families[name].rows.find(labels) is None
+        return None if unknown else self.value(name, labels)
+
     def collect(self) -> Iterator[Metric]:
         """Yield every family that has a series, as prometheus_client wants it."""
         now = self._clock()

@@ -13,6 +13,7 @@ import numpy as np
 from lfs.crowd import CROWD, is_annotator
 from models import LabelModel
 from models.recommender import PrequentialMetrics
+from monitoring.attention import concerns
 from monitoring.behind import behind_segment
 from monitoring.counts import STAGES, StageCounts
 from monitoring.counts_snapshot import counts_from_bytes
@@ -142,7 +143,7 @@ class MergedView:
         join = counts.join
         drifts = list(self._drifts().values())
         recent = together([drift.recent for drift in drifts])
-        return {
+        figures = {
             "partitions": len(self._named(_COUNTS)),
             "events": dict(counts.consumed),
             "rejected": sum(counts.rejected.values()),
@@ -168,6 +169,7 @@ class MergedView:
             "drift": _drift(drifts),
             "governance": self._governance(),
         }
+        return {**figures, "concerns": concerns(figures)}
 
     def _governance(self) -> list[dict[str, Any]]:
         """Return the latest changes, newest first; who made them is for the governance log."""
@@ -282,6 +284,7 @@ def _drift(parts: Sequence[PipelineDrift]) -> dict[str, Any]:
                 "signal": names[at],
                 "z": float(readings.z[at]),
                 "effect": float(readings.effect[at]),
+                "limit": float(monitors[0].layout.thresholds[at]),
                 "firing": bool(readings.firing[at]),
                 "since": float(readings.since[at]),
             }

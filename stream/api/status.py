@@ -14,7 +14,10 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from monitoring.attention import lag_concern
+from monitoring.metrics import Metrics
 from stream.api.problems import Problem
+from stream.events import EVENTS
 from stream.state import StoreError
 
 __all__ = ["StatusSource", "router"]
@@ -63,4 +66,12 @@ async def status(request: Request) -> Response:
         figures = await asyncio.to_thread(source)
     except StoreError as error:
         raise Problem(503, f"the state store does not answer: {error}") from error
+    # Known where events are consumed in this process; else the workers export it.
+    metrics: Metrics = request.app.state.metrics
+    lag_s = metrics.known("consumer_lag_seconds", (EVENTS,))
+    figures = {
+        **figures,
+        "lag_s": lag_s,
+        "concerns": [*lag_concern(lag_s), *figures["concerns"]],
+    }
     return Response(orjson.dumps(figures), media_type="application/json")

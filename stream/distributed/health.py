@@ -15,13 +15,15 @@ from stream.distributed.store_calls import WorkerStop
 if TYPE_CHECKING:
     from stream.worker import Worker
 
-__all__ = ["Health"]
+__all__ = ["WORKER_STATES", "Health"]
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 LATE_S = 5.0
 REST_S = 1.0
+WORKER_STATES = ("starting", "running", "rebalancing", "stopping", "crashed")
+_STATE_SERIES = tuple((name,) for name in WORKER_STATES)
 
 
 class Health:
@@ -55,6 +57,7 @@ class Health:
                 log.warning("the process stood still for %.1f s", now - looked_at)
                 awake_since = now
             looked_at = now
+            self._tell_state()
             self._tell_lag()
             for partition, since in self._worker.ownership.forfeited.items():
                 if now - since > self._options.session_timeout_s + self._options.heartbeat_s:
@@ -148,6 +151,23 @@ class Health:
             "busy_s": round(worker.applier.busy_s, 3),
             "partitions": partitions,
         }
+
+    def _tell_state(self) -> None:
+        """Say what Faust's application is doing, as the group sees it, and what it owns here."""
+        app, metrics = self._worker.app, self._worker.metrics
+        if app.crashed:
+            state = "crashed"
+        elif app.should_stop:
+            state = "stopping"
+        elif app.rebalancing:
+            state = "rebalancing"
+        else:
+            state = "running" if app.started else "starting"
+        metrics.set_array(
+            "worker_state", _STATE_SERIES, [float(name == state) for name in WORKER_STATES]
+        )
+        metrics.set("worker_partitions", (), float(len(self._worker.ownership.live())))
+        metrics.set("worker_generation", (), float(app.consumer_generation_id))
 
     def _tell_lag(self) -> None:
         metrics, now = self._worker.metrics, time.time()

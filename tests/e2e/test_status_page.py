@@ -155,8 +155,14 @@ def test_the_page_shows_the_services_own_figures(
     assert matched is not None
     assert figures["feedback joined"] == f"{float(matched[1]):,.0f}"
     assert any(re.fullmatch(r"clicked v\d+", word) for word in words)
-    # Drift, conflicts, segments and changes, each with figures.
+    # First of all, whether anything needs a look.
     shown = status(service)
+    told = [concern["what"] for concern in shown["concerns"]]
+    many = f"{len(told)} thing{'s need' if len(told) > 1 else ' needs'} a look"
+    assert words.index(many if told else "All is well") < words.index("Now")
+    assert set(told) <= set(words)
+    assert figures["behind by"] == "0 s"
+    # Drift, conflicts, segments and changes, each with figures.
     assert shown["drift"]["with_reference"] > 20
     assert any("signals with a reference are away from it" in word for word in words)
     signal = shown["drift"]["signals"][0]
@@ -194,6 +200,12 @@ def test_what_the_page_says_is_there_for_a_screen_reader(browser: str, service: 
     assert len(scrolls) >= 5
     assert all('tabindex="0"' in box and "aria-label=" in box for box in scrolls)
     assert len(set(re.findall(r'role="region" aria-label="([^"]+)"', dom))) == len(scrolls)
+    # What is folded can be opened by keyboard, and its summary says what it is about.
+    summaries = re.findall(r'<summary aria-label="[^"]+: (\w+)">', dom)
+    assert summaries == ["drift", "relevance"]
+    # A link of what needs a look leads to its section.
+    places = set(re.findall(r'<h2 id="(\w+)"', dom))
+    assert {"now", "drifting", "labels", "segmented", "changed"} <= places
 
 
 def test_the_page_needs_nothing_from_outside(service: str) -> None:

@@ -2,6 +2,7 @@
 // Reads the figures every two seconds and writes them into the page; no library, no other host.
 const EVERY_MS = 2000;
 const KEPT = 60;
+const SHOWN_SIGNALS = 5;
 const rates = [];
 let before = null;
 let paused = false;
@@ -33,6 +34,35 @@ function drawn(name, attributes, text) {
   return made;
 }
 
+// What is read aloud whenever it changes is left alone while it does not.
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function showVerdict(concerns) {
+  const box = byId("verdict");
+  box.hidden = false;
+  box.className = concerns.length ? "look" : "well";
+  const things = concerns.length === 1 ? "1 thing needs" : `${concerns.length} things need`;
+  say(byId("well"), concerns.length ? `${things} a look` : "All is well");
+  const told = concerns.map(({ where, what }) => `${where} ${what}`).join("\n");
+  const list = byId("concerns");
+  if (list.dataset.told === told) return;
+  list.dataset.told = told;
+  list.replaceChildren(...concerns.map(({ where, what }) => {
+    const row = element("li");
+    row.append(element("a", what, { href: `#${where}` }));
+    return row;
+  }));
+}
+
+// Rows that are seldom wanted; whoever opened them finds them open after the next reading.
+function folded(summary, name, content) {
+  const box = element("details", undefined, { "data-name": name });
+  box.append(element("summary", summary, { "aria-label": `${summary}: ${name}` }), content);
+  return box;
+}
+
 function showFigures(status) {
   const events = status.events["headrace.events"] || 0;
   const now = performance.now();
@@ -43,6 +73,7 @@ function showFigures(status) {
   const figures = {
     "events learned": whole.format(events),
     "events a second": rates.length ? whole.format(rates.at(-1)) : "–",
+    "behind by": status.lag_s === null ? "see workers" : `${whole.format(status.lag_s)} s`,
     "rejected lines": whole.format(status.rejected),
     "duplicates": whole.format(status.duplicates),
     "feedback joined": whole.format(status.join.matched),
@@ -58,11 +89,9 @@ function showFigures(status) {
     return pair;
   }));
   const most = Math.max(1, ...rates);
-  const points = rates.map((rate, n) => `${(n * 300) / (KEPT - 1)},${58 - (54 * rate) / most}`);
-  byId("rate").replaceChildren(
-    drawn("polyline", { class: "line", points: points.join(" ") }),
-    drawn("text", { x: 4, y: 12 }, `${whole.format(most)} at most`),
-  );
+  const points = rates.map((rate, n) => `${(n * 300) / (KEPT - 1)},${39 - (37 * rate) / most}`);
+  byId("rate").replaceChildren(drawn("polyline", { class: "line", points: points.join(" ") }));
+  byId("most").textContent = `Events a second while this page is open: ${whole.format(most)} at most`;
 }
 
 function grid(caption, columns, rows, name, className) {
@@ -89,8 +118,8 @@ function grid(caption, columns, rows, name, className) {
   return box;
 }
 
-function table(functions, task) {
-  return grid("Votes and how far each function is trusted", [
+function table(functions, task, name) {
+  return grid(task, [
     ["labeling function", (f) => `${f.name} v${f.version}`],
     ["coverage", (f) => share(f.coverage)],
     ["overlap", (f) => share(f.overlap)],
@@ -100,7 +129,18 @@ function table(functions, task) {
     ["gold accuracy", (f) => share(f.gold_accuracy)],
     ["silent for", (f) => age(f.silence_s)],
     ["failures", (f) => whole.format(f.failures)],
-  ], functions, `Labeling functions of ${task}`);
+  ], functions, name);
+}
+
+function tables(functions, task) {
+  const voted = functions.filter((f) => f.coverage > 0).sort((f, g) => g.coverage - f.coverage);
+  const rest = functions.filter((f) => !(f.coverage > 0));
+  const shown = table(voted, "Votes and how far each function is trusted, as shares of 1",
+    `Labeling functions of ${task}`);
+  if (!rest.length) return [shown];
+  const caption = "What they read has not come";
+  return [shown, folded(`${rest.length} functions have never voted`, task,
+    table(rest, caption, `Functions of ${task} without a vote`))];
 }
 
 function heat(map, task) {
@@ -123,22 +163,29 @@ function showDrift(drift) {
     ? `${drift.firing} of ${drift.with_reference} signals with a reference are away from it`
     : "no signal has a reference yet");
   if (drift.firing) told.className = "firing";
-  const signals = grid("The signals furthest from their references", [
+  const columns = [
     ["signal", (s) => s.signal],
     ["z", (s) => signed(s.z, 1)],
+    ["away beyond", (s) => `±${s.limit.toFixed(1)}`],
     ["share moved by", (s) => share(s.effect)],
     ["state", (s) => (s.firing ? "away" : "calm")],
-    ["reference of", (s) => moment(s.since)],
-  ], drift.signals, "Drift of signals");
+    ["reference of (UTC)", (s) => moment(s.since)],
+  ];
+  const first = Math.max(SHOWN_SIGNALS, drift.signals.filter((s) => s.firing).length);
+  const signals = grid("The signals furthest from their references; z counts their own deviations",
+    columns, drift.signals.slice(0, first), "Drift of signals");
+  const calm = drift.signals.slice(first);
+  const others = folded(`${calm.length} more signals`, "drift",
+    grid("Those that are next", columns, calm, "Drift of more signals"));
   const found = grid("Latest detections", [
     ["signal", (d) => d.signal],
     ["category", (d) => d.category],
     ["from", (d) => share(d.reference)],
     ["to", (d) => share(d.share)],
-    ["event time", (d) => moment(d.ts)],
+    ["event time (UTC)", (d) => moment(d.ts)],
   ], drift.detections, "Latest detections");
   byId("drift").replaceChildren(told, ...(drift.signals.length ? [signals] : []),
-    ...(drift.detections.length ? [found] : []));
+    ...(calm.length ? [others] : []), ...(drift.detections.length ? [found] : []));
 }
 
 function showSegments(segments) {
@@ -170,7 +217,7 @@ function showChanges(changes) {
       ["what", (c) => c.action],
       ["subject", (c) => c.subject],
       ["why", (c) => c.why],
-      ["when", (c) => moment(c.ts)],
+      ["when (UTC)", (c) => moment(c.ts)],
     ], changes, "Governance events")
     : element("p", "nothing was changed yet"));
 }
@@ -198,7 +245,7 @@ function showTasks(tasks) {
       ? `gold: ${whole.format(task.gold.n)}, accuracy ${share(task.gold.accuracy)}, ECE ${share(task.gold.ece)}`
       : "no gold yet";
     box.append(element("h3", name), element("p", `${stages.join(", ")}; ${shares.join(", ")}; ${gold}`),
-      table(task.lfs, name), heat(task.heat, name), calibration(task.calibration));
+      ...tables(task.lfs, name), heat(task.heat, name), calibration(task.calibration));
     return box;
   }));
 }
@@ -207,27 +254,35 @@ async function refresh() {
   const state = byId("state");
   // Whoever reads a table by keyboard keeps the place: what is redrawn gets focus and scroll back.
   const held = document.activeElement && document.activeElement.getAttribute("aria-label");
+  const open = new Set([...document.querySelectorAll("details[open]")].map((box) => box.dataset.name));
   const places = new Map([...document.querySelectorAll(".scroll")].map((box) =>
     [box.getAttribute("aria-label"), box.scrollLeft]));
   try {
     const answer = await fetch("/v1/status", { cache: "no-store" });
-    if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
+    if (!answer.ok) {
+      const problem = await answer.json().catch(() => ({}));
+      throw new Error(problem.detail || `the service answered ${answer.status}`);
+    }
     const status = await answer.json();
+    showVerdict(status.concerns);
     showFigures(status);
     showDrift(status.drift);
     showTasks(status.tasks);
     showSegments(status.segments);
     showChanges(status.governance);
-    for (const box of document.querySelectorAll(".scroll")) {
+    for (const box of document.querySelectorAll("details")) box.open = open.has(box.dataset.name);
+    for (const box of document.querySelectorAll(".scroll, summary")) {
       const name = box.getAttribute("aria-label");
       box.scrollLeft = places.get(name) || 0;
       if (name === held) box.focus({ preventScroll: true });
     }
     state.className = "";
-    state.textContent = `live, ${status.partitions} partition${status.partitions === 1 ? "" : "s"}`;
+    say(state, `live, ${status.partitions} partition${status.partitions === 1 ? "" : "s"}`);
   } catch (error) {
+    // What stands below is old: it must not look as if all were well.
+    byId("verdict").hidden = true;
     state.className = "bad";
-    state.textContent = `not live: ${error.message}`;
+    say(state, `not live: ${error.message}`);
   }
 }
 
