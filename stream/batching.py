@@ -13,7 +13,7 @@ from faust.types import TP
 
 from stream.records import RecordBatch
 
-__all__ = ["Pacer", "joined", "part_of", "to_batch", "to_batches"]
+__all__ = ["Linger", "Pacer", "joined", "part_of", "to_batch", "to_batches"]
 
 
 def to_batch(topic: str, partition: int, records: Sequence[Any]) -> RecordBatch:
@@ -75,6 +75,43 @@ class Pacer:
                 start, size = index + 1, 0
         if start < len(batch):
             yield part_of(batch, start, len(batch)), size
+
+
+class Linger:
+    """Say how long thin traffic is let gather, so that small batches leave most of the time free.
+
+    A batch costs as much as dozens of records. What is spent on one round of batches is learned as
+    it goes, and the pause is a multiple of it: a busy worker takes fewer and fuller batches, an
+    idle one waits for nobody.
+
+    Parameters
+    ----------
+    least_s
+        Shortest pause; 0 for none ever.
+    longest_s
+        Longest pause, unless the shortest is longer.
+    share
+        Share of the time that rounds may take.
+
+    Replay: batches depend on the clock, results do not depend on batches.
+    """
+
+    SMOOTHING = 0.1
+
+    def __init__(self, least_s: float, *, longest_s: float = 0.025, share: float = 0.25) -> None:
+        self._least_s = least_s
+        self._longest_s = longest_s
+        self._pauses_per_round = 1.0 / share - 1.0
+        self._round_s = 0.0
+        self._spent_s = 0.0
+
+    def pause_s(self, spent_s: float) -> float:
+        """Return the pause before the next round, given the seconds spent on all until now."""
+        if self._least_s <= 0.0:
+            return 0.0
+        last_s, self._spent_s = spent_s - self._spent_s, spent_s
+        self._round_s += self.SMOOTHING * (last_s - self._round_s)
+        return max(self._least_s, min(self._longest_s, self._round_s * self._pauses_per_round))
 
 
 def joined(batches: Sequence[RecordBatch]) -> RecordBatch:

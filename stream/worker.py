@@ -16,6 +16,7 @@ from faust.types import TP, StreamT
 from mode.supervisors import CrashingSupervisor
 
 from monitoring.metrics import Metrics
+from stream.batching import Linger
 from stream.distributed.applying import Applier
 from stream.distributed.broadcast import BroadcastReader
 from stream.distributed.commit_order import Checkpointer
@@ -186,7 +187,8 @@ class Worker:
         consumer.ownership = self.ownership
         consumer.connection = options.kafka
         consumer.fetch_wait_s = options.fetch_wait_s
-        consumer.linger_s = options.linger_s
+        consumer.linger = Linger(options.linger_s)
+        consumer.spent_s = lambda: self.applier.busy_s
         app.on_partitions_revoked.connect(self._on_revoked)
         consumer.deliver = self._deliver
         consumer.room = self._room

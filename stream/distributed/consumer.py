@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
-from stream.batching import to_batches
+from stream.batching import Linger, to_batches
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.ownership import Ownership
 from stream.records import RecordBatch
@@ -33,7 +33,9 @@ class CheckpointedConsumer(driver.Consumer):
     #: Waits until there is room for more of a partition.
     room: Callable[[int], Awaitable[None]]
     fetch_wait_s: float = 0.01
-    linger_s: float = 0.0
+    linger: Linger = Linger(0.0)
+    #: Seconds that batches took so far.
+    spent_s: Callable[[], float] = staticmethod(float)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -167,10 +169,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
             ):
                 return records
             fetches = [records]
-            if mine.linger_s:
+            pause_s = mine.linger.pause_s(mine.spent_s())
+            if pause_s:
                 # Let some more arrive, or each record costs a batch. What was taken just now has
                 # lain here since the last fetch; what came in meanwhile is on its way.
-                await asyncio.sleep(mine.linger_s)
+                await asyncio.sleep(pause_s)
                 fetches.append(await fetch(consumer, active_partitions, 0, max_records))
             mine.under_way += 1
             self.parent_loop.call_soon_threadsafe(mine.hand_over, fetches, active_partitions)

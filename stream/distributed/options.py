@@ -41,7 +41,8 @@ class WorkerOptions:
     fetch_wait_s
         How long a broker may hold a fetch back when it has nothing new.
     linger_s
-        Pause between fetches when traffic is thin.
+        Shortest pause between fetches when traffic is thin; a busy worker pauses for up to 25 ms.
+        0 for no pauses.
     tick_idle_s
         A partition that is caught up and idle for this long gets a tick; None for never.
     stall_s

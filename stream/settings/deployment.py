@@ -189,7 +189,11 @@ class WorkerSettings(Section):
     slice_s: Duration = key(
         0.015, "seconds", "How long processing may block heartbeats and acknowledgements.", gt=0
     )
-    linger_s: Duration = key(0.005, "seconds", "Pause between fetches when traffic is thin.")
+    linger_s: Duration = key(
+        0.005,
+        "seconds",
+        "Shortest pause between fetches when traffic is thin; 0: none; when busy up to 25 ms.",
+    )
     fetch_wait_s: Duration = key(
         0.01, "seconds", "How long a broker may hold a fetch back when it has nothing new."
     )
