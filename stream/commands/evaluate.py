@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -19,16 +18,15 @@ from models.off_policy import (
     Logged,
     estimate,
     estimate_logged,
-    marginal_propensities,
     support,
 )
 from stream.commands.console import Refused, bytes_progress, note, out
-from stream.commands.policy_logs import Codes, PolicyLog, read_logs, read_table
+from stream.commands.policy_logs import Codes, LogColumns, PolicyLog, read_logs
+from stream.commands.policy_target import Target, parse_target
 from stream.event_files import known_size, require_readable
 
 __all__ = ["evaluate"]
 
-_UNIFORM: Final = "uniform"
 _FEW: Final = 100
 _THIN: Final = 0.05
 
@@ -88,6 +86,7 @@ def evaluate(
     arithmetic mean is too large, because it sees an item more often when it is likelier.
 
         headrace evaluate random.ndjson.gz bts.ndjson.gz --target bts
+        headrace evaluate random.ndjson.gz bts.ndjson.gz --target '0.9*bts + 0.1*uniform'
     """
     for path in logs:
         require_readable(path)
@@ -95,18 +94,18 @@ def evaluate(
         raise Refused(f"--level: found {level}, allowed: between 0 and 1")
     if cap is not None and cap <= 0.0:
         raise Refused(f"--cap: found {cap}, allowed: above 0")
-    found = _read(logs, target, tuple(reward or ("click",)), values)
-    names = _logging(found, target, logged)
-    codes = _Codes(Codes(), Codes(), by_user=cluster == "user", skip_missing=skip_missing)
-    rows = PolicyLog(", ".join(names), [one for name in names for one in found[name].shown])
-    columns = codes.columns(rows)
-    table, own = _target(found, target, codes, propensity)
-    columns_own = codes.columns(own) if own is not None else None
-    result = _evaluated(columns, table, columns_own, level, interval, cap)
+    found, chosen = _read(logs, target, tuple(reward or ("click",)), values)
+    names = _logging(found, chosen, logged)
+    columns = LogColumns(Codes(), Codes(), by_user=cluster == "user", skip_missing=skip_missing)
+    rows = columns.of(PolicyLog(", ".join(names), [s for name in names for s in found[name].shown]))
+    table = chosen.table(found, columns, propensity)
+    own = found.get(chosen.alone) if chosen.alone is not None else None
+    result = _evaluated(rows, table, columns.of(own) if own else None, level, interval, cap)
+    learned = any(name in found for _, name in chosen.parts)
     result |= {
         "target": target,
         "logged_policies": names,
-        "propensity_model": f"{propensity} mean per item and position" if own else "given",
+        "propensity_model": f"{propensity} mean per item and position" if learned else "given",
         "level": level,
         "interval": interval,
     }
@@ -117,41 +116,36 @@ def evaluate(
         _show(result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Codes:
-    """Codes that all logs share, and how rows become columns."""
-
-    items: Codes
-    positions: Codes
-    by_user: bool
-    skip_missing: bool
-
-    def columns(self, log: PolicyLog) -> Logged:
-        return log.columns(
-            self.items, self.positions, by_user=self.by_user, skip_missing=self.skip_missing
-        )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.items.of), len(self.positions.of)
-
-
 def _read(
     logs: Sequence[Path], target: str, rewards: tuple[str, ...], values: bool
-) -> dict[str, PolicyLog]:
+) -> tuple[dict[str, PolicyLog], Target]:
+    types: set[str] = set()
     with bytes_progress("evaluate", known_size(logs)) as progress:
         task = progress.task_ids[0]
         found = read_logs(
-            logs, rewards, values=values, progress=lambda size: progress.advance(task, size)
+            logs,
+            rewards,
+            values=values,
+            progress=lambda size: progress.advance(task, size),
+            types=types,
         )
     if not found:
         raise Refused("the logs hold no impressions")
-    if Path(target).is_file() and _is_log(Path(target)):
-        theirs = read_logs([Path(target)], rewards, values=values)
-        if target in found:
-            raise Refused(f"--target: {target!r} is both a file and a policy in the logs")
-        found[target] = PolicyLog(target, [s for log in theirs.values() for s in log.shown])
-    return found
+    if types.isdisjoint(rewards):
+        others = ", ".join(sorted(types - {"impression"})) or "none"
+        raise Refused(
+            f"--reward: found {', '.join(rewards)}, of which the logs hold no event; what they "
+            f"hold beside impressions: {others}"
+        )
+    chosen = parse_target(target, found)
+    for _, name in chosen.parts:
+        path = Path(name)
+        if path.is_file() and _is_log(path):
+            if name in found:
+                raise Refused(f"--target: {name!r} is both a file and a policy in the logs")
+            theirs = read_logs([path], rewards, values=values)
+            found[name] = PolicyLog(name, [s for log in theirs.values() for s in log.shown])
+    return found, chosen
 
 
 def _is_log(path: Path) -> bool:
@@ -162,48 +156,19 @@ def _is_log(path: Path) -> bool:
         return b'"type"' in lines.readline()
 
 
-def _logging(found: Mapping[str, PolicyLog], target: str, logged: str | None) -> list[str]:
+def _logging(found: Mapping[str, PolicyLog], target: Target, logged: str | None) -> list[str]:
     """Return the policies whose rows are weighed."""
     if logged is not None:
         if logged not in found:
             raise Refused(f"--logged: found {logged!r}, in the logs: {', '.join(sorted(found))}")
         return [logged]
-    names = sorted(name for name in found if name != target)
+    names = sorted(name for name in found if name != target.alone)
     if not names:
         raise Refused(
-            f"--target: only {target!r} itself is in the logs; needed: what another policy logged"
+            f"--target: only {target.alone!r} itself is in the logs; needed: what another policy "
+            "logged"
         )
     return names
-
-
-def _target(
-    found: Mapping[str, PolicyLog],
-    target: str,
-    codes: _Codes,
-    mean: Literal["harmonic", "arithmetic"],
-) -> tuple[NDArray[np.float64], PolicyLog | None]:
-    """Return the target's probability of each item at each position, and its own log if any."""
-    if target in found:
-        own = found[target]
-        rows = codes.columns(own)
-        return marginal_propensities(rows, codes.shape, mean), own
-    if Path(target).is_file():
-        rows_ = read_table(Path(target))
-        for item, position, _ in rows_:
-            codes.items.code(item)
-            if position is not None:
-                codes.positions.code(position)
-        table = np.zeros(codes.shape)
-        for item, position, probability in rows_:
-            at = slice(None) if position is None else codes.positions.of[position]
-            table[codes.items.of[item], at] = probability
-        return table, None
-    if target == _UNIFORM:
-        return np.full(codes.shape, 1.0 / codes.shape[0]), None
-    raise Refused(
-        f"--target: found {target!r}, which is neither a file nor `{_UNIFORM}` nor a policy in "
-        f"the logs: {', '.join(sorted(found))}"
-    )
 
 
 def _evaluated(

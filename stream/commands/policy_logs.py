@@ -17,7 +17,7 @@ from models.off_policy import Logged
 from stream.commands.console import Refused
 from stream.event_files import read_merged
 
-__all__ = ["Codes", "PolicyLog", "Shown", "read_logs", "read_table"]
+__all__ = ["Codes", "LogColumns", "PolicyLog", "Shown", "read_logs", "read_table"]
 
 _BLOCK: Final = 4_096
 _UNNAMED: Final = "(unnamed)"
@@ -85,6 +85,27 @@ class PolicyLog:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LogColumns:
+    """Codes that all logs share, and how rows become columns."""
+
+    items: Codes
+    positions: Codes
+    by_user: bool
+    skip_missing: bool
+
+    def of(self, log: PolicyLog) -> Logged:
+        """Return a log's exposures as columns."""
+        return log.columns(
+            self.items, self.positions, by_user=self.by_user, skip_missing=self.skip_missing
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return how many items and positions there are."""
+        return len(self.items.of), len(self.positions.of)
+
+
 def _column(rows: Sequence[Shown], code: Callable[[Shown], int]) -> NDArray[np.int64]:
     return np.array([code(one) for one in rows], dtype=np.int64)
 
@@ -95,12 +116,13 @@ def read_logs(
     *,
     values: bool,
     progress: Callable[[int], None] | None = None,
+    types: set[str] | None = None,
 ) -> dict[str, PolicyLog]:
     """Return the log of every policy in the files, by its name.
 
     Feedback counts for the exposure that it names by `request_id`, else for the user's latest
     exposure to the item. An exposure's reward is 1 if there was any, or the sum of the feedback's
-    values.
+    values. Into ``types`` go the types of the events.
     """
     logs: dict[str, PolicyLog] = {}
     named: dict[tuple[str, str, str], Shown] = {}
@@ -110,6 +132,8 @@ def read_logs(
         for line, file, number in zip(block.lines, block.files, block.numbers, strict=True):
             where = f"{paths[file].name}, line {number}"
             event = _event(line, where)
+            if event is not None and types is not None:
+                types.add(str(event["type"]))
             if event is None or event["type"] not in rewards and event["type"] != "impression":
                 continue
             user, item = str(event["user_id"]), str(event["item_id"])

@@ -105,6 +105,20 @@ def test_uniform_and_values(logs: tuple[Path, Path]) -> None:
     assert by_name(valued)["ips"]["value"] == pytest.approx(2 * ips)
 
 
+def test_a_mixture_is_worth_what_its_parts_are(logs: tuple[Path, Path]) -> None:
+    parts = [run(*logs, "--target", name, "--logged", "random") for name in ("better", "uniform")]
+    mixed = run(*logs, "--target", "0.75 * better + 0.25*uniform", "--logged", "random")
+    worth = [by_name(found)["ips"]["value"] for found in (*parts, mixed)]
+    assert worth[2] == pytest.approx(0.75 * worth[0] + 0.25 * worth[1])
+    assert mixed["target_logged"] is None
+    # Each part's own log may be weighed, too.
+    both = run(*logs, "--target", "0.75*better + 0.25*uniform")
+    assert both["logged_policies"] == ["better", "random"]
+    worth_of_all = 0.75 * TRUTH + 0.25 * sum(WORTH.values()) / 3
+    for one in by_name(both).values():
+        assert one["low"] < worth_of_all < one["high"]
+
+
 def test_the_table_is_for_people(logs: tuple[Path, Path]) -> None:
     done = CliRunner().invoke(app, ["evaluate", *map(str, logs), "--target", "better"])
     assert done.exit_code == 0
@@ -147,7 +161,13 @@ def test_missing_propensities_are_named(logs: tuple[Path, Path], tmp_path: Path)
     ("arguments", "message"),
     [
         (("--target", "worse"), "neither a file nor `uniform` nor a policy in the logs: better"),
+        (("--target", "bettr"), "did you mean 'better'?"),
         (("--target", "better", "--logged", "x"), "--logged: found 'x'"),
+        (("--target", "0.9*better + 0.2*uniform"), "sum to 1.1, needed: 1"),
+        (("--target", "better + uniform"), "found 'better', needed: SHARE*POLICY"),
+        (("--target", "0.5*better + 0.5*worse"), "found 'worse', which is neither"),
+        (("--target", "-0.5*better + 1.5*uniform"), "allowed: above 0"),
+        (("--target", "better", "--reward", "purchase"), "beside impressions: click"),
         (("--target", "better", "--level", "1.5"), "--level"),
         (("--target", "better", "--cap", "0"), "--cap"),
     ],
@@ -185,6 +205,7 @@ def test_bad_tables_and_missing_files_are_named(logs: tuple[Path, Path], tmp_pat
     for text, message in (
         ('{"item_id": "a"}\n', "needed: item_id, propensity"),
         ('{"item_id": "a", "propensity": 3}\n', "propensity: found 3.0"),
+        ('{"item_id":"a","propensity":1}\n{"item_id":"b","propensity":0.5}\n', "sum to 1.5"),
         ("nothing\n", "neither .csv nor NDJSON"),
         ("", "holds no rows"),
     ):
