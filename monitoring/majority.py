@@ -32,18 +32,16 @@ def majority_of(votes: NDArray[np.int8], classes: int) -> NDArray[np.int8]:
     """
     n, m = votes.shape
     found = np.full(n, -1, np.int8)
-    counts = np.zeros(classes, np.int64)
     for i in range(n):
-        counts[:] = 0
-        for j in range(m):
-            vote = votes[i, j]
-            if vote >= 0:
-                counts[vote] += 1
         most = 0
         for k in range(classes):
-            if counts[k] > most:
-                most = counts[k]
+            # A pass for each class, without a branch: several votes at a time.
+            count: int = 0
+            for j in range(m):
+                count += votes[i, j] == k
+            if count > most:
+                most = count
                 found[i] = k
-            elif counts[k] == most:
+            elif count == most:
                 found[i] = -1
     return found

@@ -287,11 +287,9 @@ class PipelineDrift:
         monitor.update_votes(self._votes[task], shown, ts, segments)
         self._take(f"labels:{task}", likely, ts, segments)
         most = majority_of(votes, proba.shape[1])
-        told = most >= 0
-        monitor.update_columns(
-            f"label_majority:{task}",
-            np.minimum(most[told], np.int8(_MAX_CATEGORIES - 1))[None, :], ts[told],
-        )  # fmt: skip
+        monitor.update_codes(
+            f"label_majority:{task}", np.minimum(most, np.int8(_MAX_CATEGORIES - 1))[:, None], ts
+        )
         monitor.update_columns(
             f"confidence:{task}", _binned(confidence, _CONFIDENCE_EDGES)[None, :], ts
         )
