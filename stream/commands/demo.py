@@ -20,9 +20,11 @@ from rich.live import Live
 from rich.table import Table
 
 from monitoring.metrics import Metrics
+from stream.api.serving import ApiService
 from stream.commands.console import Refused, note, out
 from stream.commands.running import embedded_service
 from stream.config import Settings, load_settings
+from stream.embedded import EmbeddedEngine
 from stream.embedded_log import EmbeddedLog
 from stream.events import EVENTS, GOLD
 from stream.movielens import movielens
@@ -70,10 +72,13 @@ def demo(
             )
             sent = world.live()
             settings = _settings(Path(folder), len(world.config.sim_lfs))
-        try:
-            asyncio.run(_demo(settings, sent, world, events, rate, stay=not exit_))
-        except asyncio.CancelledError:
-            raise typer.Exit(_TERMINATED) from None
+        # What compiles comes before the event loop, which would take Ctrl-C and not heed it.
+        with embedded_service(settings) as (engine, service):
+            feeder = _Feeder(sent, service, engine.log, rate)
+            try:
+                asyncio.run(_demo(engine, service, feeder, _planted(world), events, stay=not exit_))
+            except asyncio.CancelledError:
+                raise typer.Exit(_TERMINATED) from None
 
 
 def _settings(folder: Path, n_lfs: int) -> Settings:
@@ -90,11 +95,11 @@ def _settings(folder: Path, n_lfs: int) -> Settings:
 
 
 async def _demo(
-    settings: Settings,
-    sent: Iterable[Sent],
-    world: World | None,
+    engine: EmbeddedEngine,
+    service: ApiService,
+    feeder: _Feeder,
+    planted: dict[str, float],
     n_events: int,
-    rate: float,
     *,
     stay: bool,
 ) -> None:
@@ -102,41 +107,42 @@ async def _demo(
     if current is not None:
         # As Ctrl-C does: what was begun is ended, and the folder goes.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
-    with embedded_service(settings) as (engine, service):
+    try:
         await service.start()
         engine.start()
-        out.print(f"Headrace answers at {service.url}: status page, /docs, /metrics")
-        feeder = _Feeder(sent, service.url, engine.log, rate)
-        planted = _planted(world)
-        try:
-            with Live(_table(engine.metrics, planted, feeder, n_events), console=note) as live:
-                thread = threading.Thread(target=feeder.run, name="shop", daemon=True)
-                thread.start()
-                while thread.is_alive() or not engine.drained():
-                    await asyncio.sleep(0.25)
-                    live.update(_table(engine.metrics, planted, feeder, n_events))
-                    if engine.failure is not None or feeder.failure is not None:
-                        break
-            if feeder.failure is not None:
-                raise feeder.failure
-            _summary(engine.metrics, planted)
-            if stay and engine.failure is None:
-                out.print("The shop has closed; the service stays. Ctrl-C ends it.")
-                with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-                    while engine.failure is None:
-                        await asyncio.sleep(0.5)
-        finally:
-            feeder.stop()
-            await service.stop()
-            await asyncio.to_thread(engine.stop)
+        out.print(
+            f"Headrace answers at {service.url}: status page, /docs, /metrics", soft_wrap=True
+        )
+        with Live(_table(engine.metrics, planted, feeder, n_events), console=note) as live:
+            thread = threading.Thread(target=feeder.run, name="shop", daemon=True)
+            thread.start()
+            while thread.is_alive() or not engine.drained():
+                await asyncio.sleep(0.25)
+                live.update(_table(engine.metrics, planted, feeder, n_events))
+                if engine.failure is not None or feeder.failure is not None:
+                    break
+        if feeder.failure is not None:
+            raise feeder.failure
+        _summary(engine.metrics, planted)
+        if stay and engine.failure is None:
+            out.print("The shop has closed; the service stays. Ctrl-C ends it.")
+            with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+                while engine.failure is None:
+                    await asyncio.sleep(0.5)
+    finally:
+        feeder.stop()
+        await service.stop()
+        await asyncio.to_thread(engine.stop)
 
 
 class _Feeder:
     """Sends a world's events through the front door, at a steady rate."""
 
-    def __init__(self, sent: Iterable[Sent], url: str, log: EmbeddedLog, rate: float) -> None:
+    def __init__(
+        self, sent: Iterable[Sent], service: ApiService, log: EmbeddedLog, rate: float
+    ) -> None:
         self._sent = iter(sent)
-        self._url = url
+        self._service = service
         self._log = log
         self._rate = rate
         self._stopping = threading.Event()
@@ -177,7 +183,7 @@ class _Feeder:
         if not lines:
             return
         request = urllib.request.Request(  # noqa: S310 - our own loopback address
-            f"{self._url}/v1/{kind}",
+            f"{self._service.url}/v1/{kind}",
             b"\n".join(line.line for line in lines),
             {"Content-Type": "application/x-ndjson"},
         )

@@ -54,28 +54,26 @@ def up(config: ConfigOption = None) -> None:
     """
     log_to_stderr()
     settings = load_settings(config)
-    code = asyncio.run(_up(settings))
-    if code:
-        raise typer.Exit(code)
-
-
-async def _up(settings: Settings) -> int:
+    # What compiles comes before the event loop, which would take Ctrl-C and not heed it.
     with embedded_service(settings) as (engine, service):
+        asyncio.run(_up(engine, service))
+
+
+async def _up(engine: EmbeddedEngine, service: ApiService) -> None:
+    try:
         await service.start()
         engine.start()
         out.print(
             f"Headrace answers at {service.url} (status page; API documentation at /docs)",
             soft_wrap=True,
         )
-        try:
-            await _until_stopped(service, engine)
-        finally:
-            await service.stop()
-            await asyncio.to_thread(_stop_quietly, engine)
-        if engine.failure is not None:
-            note.print("headrace: stopped by a bug; nothing wrong was saved", style="red")
-            raise engine.failure
-    return 0
+        await _until_stopped(service, engine)
+    finally:
+        await service.stop()
+        await asyncio.to_thread(_stop_quietly, engine)
+    if engine.failure is not None:
+        note.print("headrace: stopped by a bug; nothing wrong was saved", style="red")
+        raise engine.failure
 
 
 def _stop_quietly(engine: EmbeddedEngine) -> None:
