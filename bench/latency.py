@@ -1,6 +1,7 @@
 """From produced to labelled, and to covered by a checkpoint: one worker on real Kafka and Redis.
 
-    python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh] [--plain-worker]
+    python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh]
+                            [--plain-worker | --without hand-over|turns|linger …] [--rounds 1]
 
 Two kinds of traffic, both printed unless one is chosen:
 
@@ -16,7 +17,8 @@ when the label arrives. Prints percentiles in milliseconds beside the targets (p
 label, 300 ms to the checkpoint, checkpoints every 0.25 s), and what share of a core each process
 had: on few cores, producer, broker and consumer slow the worker down. Then, by stage, how long each
 event took from the stage before and from the beginning; ``--plain-worker`` leaves that out, and
-runs `headrace worker` as it is.
+runs `headrace worker` as it is. ``--without`` runs each kind of traffic twice in turn, with and
+without what `bench.latency_stages` says, ``--rounds`` times.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +48,7 @@ from aiokafka.structs import RecordMetadata
 from numpy.typing import NDArray
 
 from bench.kafka_deployment import PARTITIONS, Fleet, environment, make_topics, wait_for
-from bench.latency_stages import STAGES, Stamps, passed
+from bench.latency_stages import LEFT_OUT, STAGES, Stamps, passed
 from stream.assembly import open_state
 from stream.config import load_settings
 from stream.events import EVENTS, LABELS
@@ -217,7 +219,9 @@ def shares_of(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
     shares |= {name: (cpu_seconds(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
 
 
-def measure(kind: str, rate: float, seconds: float, *, plain: bool) -> None:
+def measure(
+    kind: str, rate: float, seconds: float, *, plain: bool, without: Sequence[str] = ()
+) -> None:
     """Run one kind of traffic through a deployment of its own, and print."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
@@ -233,7 +237,7 @@ def measure(kind: str, rate: float, seconds: float, *, plain: bool) -> None:
         stack.callback(fleet.close)
         stamps_file = folder / "stamps.json"
         if not plain:
-            fleet.command = ("-m", "bench.latency_stages", str(stamps_file))
+            fleet.command = ("-m", "bench.latency_stages", str(stamps_file), *without)
         worker = fleet.start()
         count = int(rate * seconds)
         n_first = FRESH_USERS if kind == "fresh" else 500
@@ -255,7 +259,11 @@ def measure(kind: str, rate: float, seconds: float, *, plain: bool) -> None:
         for service in (broker, redis):
             if isinstance(service.runner, OwnedProcess):
                 pids[service.name] = service.runner.pid
-        print(f"--- {kind}: {', '.join(f'{name} {pid}' for name, pid in pids.items())}", flush=True)
+        left_out = f" without {' and '.join(without)}" if without else ""
+        print(
+            f"--- {kind}{left_out}: {', '.join(f'{name} {pid}' for name, pid in pids.items())}",
+            flush=True,
+        )
         gc.collect()
         gc.disable()
         with shares_of(pids) as shares:
@@ -368,14 +376,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--users", choices=("shop", "fresh"), action="append")
     parser.add_argument("--plain-worker", action="store_true", help="no stages")
+    parser.add_argument("--without", choices=LEFT_OUT, action="append", default=[])
+    parser.add_argument("--rounds", type=int, default=1, help="times that all of it is run")
     args = parser.parse_args()
+    if args.without and args.plain_worker:
+        parser.error("--without: a plain worker leaves nothing out")
     if args.seconds <= WARM_UP_S:
         parser.error(
             f"--seconds: found {args.seconds:g}; more than {WARM_UP_S:g} is needed, since the "
             f"first {WARM_UP_S:g} s are warm-up and not measured"
         )
-    for kind in args.users or ("shop", "fresh"):
-        measure(kind, args.rate, args.seconds, plain=args.plain_worker)
+    variants = [(), tuple(args.without)] if args.without else [()]
+    for _ in range(args.rounds):
+        for kind in args.users or ("shop", "fresh"):
+            for without in variants:
+                measure(kind, args.rate, args.seconds, plain=args.plain_worker, without=without)
     return 0
 
 

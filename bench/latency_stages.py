@@ -1,9 +1,11 @@
 """A worker that notes when each of its stages passed which offset, for `bench.latency`.
 
-    python -m bench.latency_stages STAMPS.json
+    python -m bench.latency_stages STAMPS.json [WITHOUT…]
 
 It is the worker of `headrace worker` with its settings from the environment; at its end it writes,
-by stage and partition, when the stage had passed which offset.
+by stage and partition, when the stage had passed which offset. Each word that follows leaves out
+something that is there for the latency: ``hand-over`` of thin fetches by the consumer's thread,
+``turns`` of the event loop, ``linger`` beyond the shortest pause.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
+from stream.batching import Linger
 from stream.catalogue import Catalogue
 from stream.config import load_settings
 from stream.distributed.clients import KafkaConnection
@@ -31,6 +34,7 @@ from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransp
 from stream.distributed.options import worker_options
 from stream.distributed.process import serve
 from stream.distributed.publishing import KafkaPublisher
+from stream.distributed.turns import Turn
 from stream.effects import Effects
 from stream.events import EVENTS, ITEMS, LABELS
 from stream.metering import MeteredPipeline, ProcessMeters
@@ -40,7 +44,9 @@ from stream.readiness import get_ready
 from stream.records import Outgoing, RecordBatch
 from stream.state import Checkpoint
 
-__all__ = ["STAGES", "Stamps", "passed"]
+__all__ = ["LEFT_OUT", "STAGES", "Stamps", "passed"]
+
+LEFT_OUT = ("hand-over", "turns", "linger")
 
 STAGES = (
     "fetched",
@@ -179,8 +185,19 @@ class _StampedPublisher(KafkaPublisher):
         return futures
 
 
-def main(file: Path) -> int:
+def leave_out(words: Sequence[str]) -> None:
+    """Run without what the words name."""
+    if "hand-over" in words:
+        CheckpointedConsumer.UNDER_WAY = 0
+    if "turns" in words:
+        Turn.BUDGET_S = float("inf")
+    if "linger" in words:
+        Linger.LONGEST_S = 0.0
+
+
+def main(file: Path, without: Sequence[str]) -> int:
     """Run the worker until it is told to stop."""
+    leave_out(without)
     settings = load_settings()
     connection = KafkaConnection.from_settings(settings)
     store = open_state(settings)
@@ -226,4 +243,4 @@ def main(file: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

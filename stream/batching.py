@@ -89,7 +89,7 @@ class Linger:
     least_s
         Shortest pause; 0 for none ever.
     longest_s
-        Longest pause, unless the shortest is longer.
+        Longest pause, unless the shortest is longer; `LONGEST_S` if absent.
     share
         Share of the time that rounds may take.
 
@@ -97,10 +97,13 @@ class Linger:
     """
 
     SMOOTHING = 0.1
+    LONGEST_S = 0.025
 
-    def __init__(self, least_s: float, *, longest_s: float = 0.025, share: float = 0.25) -> None:
+    def __init__(
+        self, least_s: float, *, longest_s: float | None = None, share: float = 0.25
+    ) -> None:
         self._least_s = least_s
-        self._longest_s = longest_s
+        self._longest_s = self.LONGEST_S if longest_s is None else longest_s
         self._pauses_per_round = 1.0 / share - 1.0
         self._round_s = 0.0
         self._spent_s = 0.0

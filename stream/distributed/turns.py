@@ -17,11 +17,13 @@ class Turn:
     Parameters
     ----------
     budget_s
-        Once a pass has lasted so long, whoever comes waits for the next one.
+        Once a pass has lasted so long, whoever comes waits for the next one; `BUDGET_S` if absent.
     """
 
-    def __init__(self, budget_s: float = 0.001) -> None:
-        self._budget_s = budget_s
+    BUDGET_S = 0.001
+
+    def __init__(self, budget_s: float | None = None) -> None:
+        self._budget_s = self.BUDGET_S if budget_s is None else budget_s
         self._until: float | None = None
 
     async def come(self) -> None:
