@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from stream.simulate import Drift
@@ -37,24 +38,20 @@ _PATIENCE_S = 240.0
 
 def measure(interval_s: float) -> None:
     """Print the times at one scrape interval."""
-    absent = PortLease()
-    with Webhook() as webhook, tempfile.TemporaryDirectory() as folder:
-        alertmanager = AlertmanagerServer(alertmanager_config(webhook.url))
-        alertmanager.start()
-        with Shop(Path(folder)) as shop:
-            config = prometheus_config(
-                shop.address, f"127.0.0.1:{absent.port}", alertmanager.address, interval_s
-            )
-            prometheus = PrometheusServer(config, rule_files())
-            prometheus.start()
-            try:
-                _drift(shop, webhook, "LFDrift", _VOTES, _FLIP)
-                _drift(shop, webhook, "LabelShift", _LABELS, _FLIP, _SHIFT)
-                _broken(shop, webhook)
-            finally:
-                prometheus.stop()
-                alertmanager.stop()
-    absent.release()
+    with ExitStack() as stack:
+        absent = PortLease()
+        stack.callback(absent.release)
+        webhook = stack.enter_context(Webhook())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        alertmanager = stack.enter_context(AlertmanagerServer(alertmanager_config(webhook.url)))
+        shop = stack.enter_context(Shop(folder))
+        config = prometheus_config(
+            shop.address, f"127.0.0.1:{absent.port}", alertmanager.address, interval_s
+        )
+        stack.enter_context(PrometheusServer(config, rule_files()))
+        _drift(shop, webhook, "LFDrift", _VOTES, _FLIP)
+        _drift(shop, webhook, "LabelShift", _LABELS, _FLIP, _SHIFT)
+        _broken(shop, webhook)
 
 
 def _drift(shop: Shop, webhook: Webhook, alertname: str, signal: str, *changes: Drift) -> None:

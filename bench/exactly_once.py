@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             broker.bootstrap, [(home_of(line, PARTITIONS) or 0, line) for line in lines], args.rate
         )
         feed.start()
-        wait_for(lambda: len(watch.moved) == PARTITIONS, 180, "every partition moves")
+        wait_for(lambda: len(watch.moved) == PARTITIONS, 300, "every partition moves")
         say("every partition moves; faults begin")
         stalls = disturb(fleet, broker, redis, watch, feed, args.faults, random.Random(args.seed))
         wait_for(lambda: not feed.is_alive(), 600, "everything is sent")
@@ -285,10 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("everything is sent")
         wait_for(
             lambda: sum(o.get(EVENTS, 0) for o in store.partitions().values()) >= len(lines),
-            180,
+            300,
             "everything is saved",
         )
-        wait_for(lambda: lag(broker.bootstrap, "headrace") == 0, 30, "lag 0")
+        wait_for(lambda: lag(broker.bootstrap, "headrace") == 0, 300, "lag 0")
         say("everything is saved and committed; lag 0")
         watch.running = False
         for worker in list(fleet.workers):

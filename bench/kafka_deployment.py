@@ -138,7 +138,7 @@ def make_topics(variables: dict[str, str], folder: Path) -> None:
         output=folder / "topics.log",
         env=variables,
     ) as topics:
-        if topics.wait(60) != 0:
+        if topics.wait(300) != 0:
             raise AssertionError(topics.tail())
 
 

@@ -168,7 +168,8 @@ def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:
             await asyncio.gather(*posts, return_exceptions=True)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        # To the end of its output: only then is its pipe closed.
+        await process.communicate()
 
     asyncio.run(run())
     log = EmbeddedLog(tmp_path / "log.db", PARTITIONS)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
-from redis import Redis
 
 from stream.state import SCHEMA_VERSION, Epoch
 from stream.stores.redis import RedisStore
@@ -21,7 +20,6 @@ from tests.integration.worker_harness import (
     PATIENCE_S,
     Feed,
     Group,
-    event,
     expected_users,
     group,
     read_all,
@@ -61,7 +59,9 @@ def stops(workers: Group, *words: str) -> None:
 
 def test_emptied_store(workers: Group) -> None:
     run_once(workers)
-    RedisStore(workers.redis_url, instance=workers.tag).reset()
+    store = RedisStore(workers.redis_url, instance=workers.tag)
+    store.reset()
+    store.close()
     stops(workers, "committed offset", "the store was emptied", "headrace state reset")
     assert workers.users() == {}
 
@@ -214,4 +214,3 @@ def test_stalled_consumer_stops_the_worker(workers: Group) -> None:
     worker = workers.start_worker(options={"stall_s": 2.0}, hang=True)
     assert worker.wait(PATIENCE_S) == REFUSED
     assert "the consumer has stalled" in worker.output.read_text()
-    assert event(0).key and Redis.from_url(workers.redis_url).ping()

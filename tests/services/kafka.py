@@ -139,6 +139,8 @@ class KafkaBroker(Service):
             "-XX:+UseSerialGC",
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
+            # A killed broker leaves its native libraries behind.
+            f"-Djava.io.tmpdir={self.folder}",
             f"-Dlog4j2.configurationFile={log4j}",
             "-cp",
             f"{kafka_jars()}/*",

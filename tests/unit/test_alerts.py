@@ -218,6 +218,40 @@ def test_an_alert_reaches_who_can_do_something(name: str) -> None:
     assert out.split()[0] == expected
 
 
+# What follows from the rules and routes where Prometheus looks every second; `bench.alerting`
+# measures it on a running deployment.
+TOLD_WITHIN_S = {
+    "EventConsumptionStalled": 90,
+    "HitRateDrop": 90,
+    "LFDrift": 10,
+    "LFFailures": 10,
+    "LabelShift": 10,
+}
+
+
+def seconds(duration: str) -> int:
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+@pytest.mark.parametrize(("name", "within_s"), TOLD_WITHIN_S.items())
+def test_an_alert_is_told_in_time_by_what_is_configured(name: str, within_s: int) -> None:
+    rule = alerts()[name]
+    # A rate is 0 once its window holds nothing else.
+    emptied = re.match(r"(\S+) == 0", rule["expr"])
+    recorded = {each["record"]: each["expr"] for each in rules() if "record" in each}
+    windows = re.findall(r"\[(\w+)\]", recorded[emptied[1]]) if emptied else []
+    (route,) = [
+        each
+        for each in load(ALERTS / "alertmanager.yml")["route"]["routes"]
+        if each["receiver"] == ("pager" if name in CRITICAL else rule["labels"]["team"])
+    ]
+    # One look at the service, one for what is recorded, one for the alert; then the first word
+    # of a group, or what joins one that is known.
+    looks = 3
+    grouped = max(seconds(route["group_wait"]), seconds(route["group_interval"]))
+    assert sum(map(seconds, windows)) + seconds(rule["for"]) + looks + grouped <= within_s
+
+
 def test_inhibition_speaks_of_alerts_that_exist() -> None:
     for inhibition in load(ALERTS / "alertmanager.yml")["inhibit_rules"]:
         assert "deployment" in inhibition["equal"]
