@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.compiled import compile_apart
@@ -45,6 +46,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[UNAVAILABLE] = {}
+    # A busy machine is slow to draw examples and to try them: no test is about that.
+    hypothesis.settings.register_profile(
+        "unhurried",
+        hypothesis.settings.default,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

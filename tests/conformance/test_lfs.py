@@ -167,8 +167,9 @@ def test_it_says_what_it_is(lf: LabelingFunction) -> None:
 def test_it_keeps_up_with_the_stream(lf: LabelingFunction) -> None:
     batch = random_batch(2_000, seed=3)
     best_s = min(_timed_s(lf, batch) for _ in range(5))
-    # Of the thread's own time. Twenty take at most 80 µs an event; row functions: small tasks.
-    assert best_s / len(batch) < (4e-6 if lf.vectorised else 40e-6)
+    # Of the thread's own time, on a machine several times slower than it need be: a loop over the
+    # batch for each of its rows would be far above.
+    assert best_s / len(batch) < (10e-6 if lf.vectorised else 100e-6)
 
 
 def _timed_s(lf: LabelingFunction, batch: ExampleBatch) -> float:
