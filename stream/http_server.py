@@ -13,6 +13,9 @@ from starlette.types import ASGIApp
 __all__ = ["HttpServer", "StartFailed"]
 
 _BACKLOG = 2048
+# A connection is kept for longer than clients and load balancers (a minute, mostly) keep theirs:
+# one that sends just when it is given up gets no answer, and cannot tell whether it was heard.
+_IDLE_S = 75
 
 
 class StartFailed(Exception):
@@ -79,6 +82,7 @@ class HttpServer:
                 # A forwarded address is whatever the client says it is.
                 proxy_headers=False,
                 timeout_graceful_shutdown=max(1, round(finish_s)),
+                timeout_keep_alive=_IDLE_S,
             )
         )
         self._serving: asyncio.Task[None] | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -88,6 +89,28 @@ def test_many_clients_at_once_lose_nothing(log: EmbeddedLog) -> None:
     asyncio.run(run())
     found = [json.loads(line)["event_id"] for line in every_line(log)]
     assert sorted(found) == sorted(f"event-{n}" for n in range(600))
+
+
+def test_a_connection_is_kept_for_longer_than_clients_keep_theirs(log: EmbeddedLog) -> None:
+    """Who sends just when the service gives a connection up gets no answer."""
+
+    async def run() -> None:
+        service = ApiService(settings(), EmbeddedSink(log), Metrics())
+        await service.start()
+        host, port = service.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for pause_s in (0.0, 5.5):
+            await asyncio.sleep(pause_s)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in head.splitlines()[0]
+            (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+            await reader.readexactly(int(length))
+        writer.close()
+        await writer.wait_closed()
+        await service.stop()
+
+    asyncio.run(run())
 
 
 def test_a_request_that_has_begun_is_finished_before_the_end(log: EmbeddedLog) -> None:
