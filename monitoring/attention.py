@@ -16,6 +16,7 @@ _REJECTED: Final = 0.05
 _ECE: Final = 0.1
 _FEWEST_GOLD: Final = 100
 _LAG_S: Final = 60.0
+_AFFECTED: Final = 0.05
 
 
 def concerns(figures: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -84,7 +85,11 @@ def _stopped(changes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def _segments(segments: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for row in segments:
-        against = [one["name"] for one in row["functions"] if one["reason"].startswith("against")]
+        against = [
+            one["name"]
+            for one in row["functions"]
+            if one["reason"].startswith("against") and one["affected"] > _AFFECTED
+        ]
         if against:
             verb = "goes" if len(against) == 1 else "go"
             yield (

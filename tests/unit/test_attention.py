@@ -45,8 +45,9 @@ def test_nothing_is_said_when_all_is_well() -> None:
         ({"governance": [change("lf_disabled")]}, "changed", "r/clicked@1 is switched off."),
         (
             {"segments": [{"segment": "loyal", "functions": [
-                {"name": "viewed", "reason": "votes less here"},
-                {"name": "clicked", "reason": "against the labels here"},
+                {"name": "viewed", "reason": "votes less here", "affected": 0.2},
+                {"name": "clicked", "reason": "against the labels here", "affected": 0.1},
+                {"name": "played", "reason": "against the labels here", "affected": 0.01},
             ]}]},
             "segmented",
             "clicked goes against the labels of loyal more than elsewhere.",

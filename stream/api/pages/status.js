@@ -3,8 +3,10 @@
 const EVERY_MS = 2000;
 const KEPT = 60;
 const SHOWN_SIGNALS = 5;
+// A rate is over some readings: figures move with checkpoints, about as often as they are read.
+const OVER = 5;
 const rates = [];
-let before = null;
+const seen = [];
 let paused = false;
 
 const byId = (id) => document.getElementById(id);
@@ -66,9 +68,11 @@ function folded(summary, name, content) {
 function showFigures(status) {
   const events = status.events["headrace.events"] || 0;
   const now = performance.now();
-  if (before !== null) rates.push(Math.max(0, (events - before.events) * 1000 / (now - before.at)));
+  const before = seen.at(-OVER) || seen[0];
+  if (before) rates.push(Math.max(0, (events - before.events) * 1000 / (now - before.at)));
   if (rates.length > KEPT) rates.shift();
-  before = { events, at: now };
+  seen.push({ events, at: now });
+  if (seen.length > OVER) seen.shift();
   const recommender = status.recommender;
   const figures = {
     "events learned": whole.format(events),
