@@ -48,7 +48,7 @@ def test_redis_killed_while_saves_are_repeated(
     redis_factory: Callable[..., RedisServer], sync: str
 ) -> None:
     server = redis_factory("--appendfsync", sync)
-    store = open_store(server.url, instance="killed", timeout_s=2.0)
+    store = open_store(server.url, instance="killed", timeout_s=30.0)
     epoch = Epoch(1, "survivor")
     store.claim(0, epoch)
     done = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from redis import Redis
 from stream.state import Checkpoint, Epoch, StateStore, StoreError, UserWrite
 from stream.stores import RedisAccess, open_store
 from tests.services import RedisServer
+from tests.services.ports import PortLease
 
 ANN = b"ann-------"
 A = Epoch(1, "a")
@@ -30,7 +32,7 @@ def server(redis_factory: Callable[[], RedisServer]) -> RedisServer:
 
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[StateStore]:
-    opened = open_store(server.url, timeout_s=2.0)
+    opened = open_store(server.url, timeout_s=30.0)
     opened.claim(0, A)
     opened.save(FIRST, A)
     yield opened
@@ -238,16 +240,14 @@ def tls_server(tmp_path: Path, server: RedisServer) -> Iterator[tuple[str, Path]
         check=True,
         capture_output=True,
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    lease = PortLease()
     with subprocess.Popen(
         [
             binary,
             "--port",
             "0",
             "--tls-port",
-            str(port),
+            str(lease.port),
             "--bind",
             "127.0.0.1",
             "--save",
@@ -264,20 +264,24 @@ def tls_server(tmp_path: Path, server: RedisServer) -> Iterator[tuple[str, Path]
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
     ) as process:
-        yield f"rediss://localhost:{port}/0", tmp_path
+        yield f"rediss://localhost:{lease.port}/0", tmp_path
         process.terminate()
+    lease.release()
 
 
 def test_tls_with_certificates_of_both_sides(tls_server: tuple[str, Path]) -> None:
     url, folder = tls_server
     cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
     store = open_store(url, access=RedisAccess(ca_file=cert, cert_file=cert, key_file=key))
-    for _ in range(50):
+    deadline = time.monotonic() + 120
+    while True:
         try:
             store.ping()
             break
         except StoreError as failure:
             assert "it does not answer" in str(failure)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     store.claim(0, A)
     store.save(FIRST, A)
     assert_first(store)
