@@ -74,7 +74,6 @@ def test_serve_recommends_within_seconds_what_a_worker_learned(
         argv = [sys.executable, "-m", "stream.cli", command]
         return OwnedProcess(argv, output=tmp_path / f"{command}.log", env=env)
 
-    lease.release()
     with headrace("topics") as topics:
         assert topics.wait(timeout_s=WITHIN_S) == 0, topics.tail()
     with ExitStack() as stack:
@@ -149,6 +148,7 @@ def test_serve_recommends_within_seconds_what_a_worker_learned(
         for process in processes:
             process.terminate()
             assert process.returncode == 0, process.tail()
+    lease.release()
     decisions = [
         TOPICS[DECISIONS].validate_json(value) for value in records_of(broker.bootstrap, DECISIONS)
     ]
