@@ -157,7 +157,7 @@ def deployed(
         # The group is whole before the first event: each process has its share of the partitions.
         wait_for(
             lambda: all("claimed partitions" in w.output.read_text() for w in fleet.workers),
-            120,
+            600,
             "every worker owns partitions",
         )
         time.sleep(3.0)

@@ -22,6 +22,8 @@ _EMPTY: Final[Mapping[str, Any]] = {}
 class Catalogue:
     """Items by id; the last entry of an item counts.
 
+    ``next_offset`` is the first offset not taken in, of a topic that has one partition.
+
     *State* — one entry an item, as the items topic holds after compaction, and which items are
     alike (``content``).
     """
@@ -29,6 +31,7 @@ class Catalogue:
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._items: dict[str, Mapping[str, Any]] = {}
         self.content = ContentIndex()
+        self.next_offset = 0
         self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
     def __len__(self) -> int:
@@ -47,6 +50,8 @@ class Catalogue:
 
         A record without a value is a tombstone: the item of its key is forgotten.
         """
+        if len(batch):
+            self.next_offset = max(self.next_offset, batch.offsets[-1] + 1)
         decoded = self._decoder.decode(batch)
         tombstones = iter([*decoded.tombstones, (len(decoded.records) + 1, b"")])
         position, key = next(tombstones)

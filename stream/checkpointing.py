@@ -9,6 +9,7 @@ import msgspec
 from models import LabelModel
 from models.recommender import PrequentialMetrics
 from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
+from stream.events import ITEMS
 from stream.labelling import stats_chunk
 from stream.numbers import Layout
 from stream.peers import RECOMMENDER_CHUNKS
@@ -78,6 +79,12 @@ class Snapshot:
             chunks[RECOMMENDER_CHUNKS + name] = data
         chunks |= pipeline.learning.updates()
         chunks |= pipeline.rewards.dirty_chunks()
+        if pipeline.items_read is not None:
+            # As far as the catalogue was known when these labels were given: read by the process,
+            # for all its partitions, and at least so far by whoever claims this one next.
+            pipeline.next_offsets[ITEMS] = max(
+                pipeline.items_read(), pipeline.next_offsets.get(ITEMS, 0)
+            )
         checkpoint = Checkpoint(
             pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
         )

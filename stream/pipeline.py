@@ -64,6 +64,8 @@ class PartitionPipeline:
     ----------
     next_offsets
         First offset not applied yet, by input topic.
+    items_read
+        Gives how far the process has read the catalogue's topic; part of each checkpoint.
     counts
         What the stages counted since the partition began; additive, part of the checkpoint.
     """
@@ -76,6 +78,7 @@ class PartitionPipeline:
         items: Callable[[str], Mapping[str, object]] | None = None,
         peers: Peers | None = None,
         content: ContentIndex | None = None,
+        items_read: Callable[[], int] | None = None,
     ) -> None:
         if peers is None and spec.n_partitions > 1:
             peers = Peers(spec.recommender.config)
@@ -103,6 +106,7 @@ class PartitionPipeline:
         self.learning = Learning(
             spec.recommender, self.watch, spec.timer, peers, partition, content
         )
+        self.items_read = items_read
         self._snapshot = Snapshot(self)
         self._round = 0
 

@@ -1,7 +1,8 @@
 """Topics of one partition that every worker reads as a whole, without the group.
 
-Some belong to the process (the catalogue: read from its beginning at each start); the others are
-applied to every partition, whose checkpoint keeps its own offset in them (control).
+Some belong to the process (the catalogue: read from its beginning at each start, and to its present
+end before a partition is taken up); the others are applied to every partition (control). A
+partition's checkpoint keeps its own offset in each.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class BroadcastReader:
             await self._consumer.start()
             await self._consumer.topics()  # Asks for the metadata that is looked at below.
             for topic in self._whole:
-                # Keys may have spread the catalogue: no checkpoint depends on its offsets.
+                # Keys may have spread the catalogue: it is read from all of them.
                 partitions = self._consumer.partitions_for_topic(topic) or {0}
                 self._inputs += [TopicPartition(topic, number) for number in sorted(partitions)]
             self._consumer.assign(self._inputs)
@@ -76,15 +77,19 @@ class BroadcastReader:
     async def catch_up(
         self, claimed: Sequence[OwnedPartition], others: Sequence[OwnedPartition]
     ) -> None:
-        """Bring newly claimed partitions to the present end of the topics."""
-        if not self._per_partition or self._consumer is None:
+        """Bring newly claimed partitions to the present end of the topics.
+
+        The topics of the process, too: whoever had the partition before may have been further in
+        the catalogue, and what a checkpoint has seen of it is not to be unknown again.
+        """
+        if not self._inputs or self._consumer is None:
             return
         everyone = [*claimed, *others]
         async with self._reading:
             for tp in self._per_partition:
                 start = min(owned.processor.next_offsets.get(tp.topic, 0) for owned in everyone)
                 self._consumer.seek(tp, start)
-            await self._read_to_end(self._per_partition, everyone)
+            await self._read_to_end(self._inputs, everyone)
 
     async def follow(self, live: Callable[[], Sequence[OwnedPartition]]) -> None:
         """Feed what arrives, for ever."""

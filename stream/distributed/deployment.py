@@ -56,7 +56,12 @@ def run_worker(settings: Settings) -> int:
 
     def make_processor(partition: int) -> MeteredPipeline:
         pipeline = PartitionPipeline(
-            spec, partition, items=catalogue, peers=peers, content=catalogue.content
+            spec,
+            partition,
+            items=catalogue,
+            peers=peers,
+            content=catalogue.content,
+            items_read=lambda: catalogue.next_offset,
         )
         return MeteredPipeline(pipeline, metrics, meters, tell_at_cut=False)
 
