@@ -195,6 +195,10 @@ _GAUGES: Final = (
     ("prequential_loss", "", 1, "Recent log loss in nats, each predicted before it is learned"),
     ("catalogue_coverage_ratio", "", 1, "Share of items recommended lately"),
     ("novelty_bits", "", 1, "Mean self-information of recommended items, in bits"),
+    ("intra_list_diversity_ratio", "", 1, "How little what is recommended together went together"),
+    ("popularity_hit_ratio", "k", 8, "Hit rate of popularity alone on all engagements so far"),
+    ("popularity_ndcg", "k", 8, "nDCG of popularity alone on all engagements so far"),
+    ("prequential_lift_ratio", "", 1, "nDCG on all engagements so far over popularity's"),
     # annotation, segments, governance
     ("annotation_queue_size", "task", 32, "Annotation requests that wait for a person"),
     ("annotation_oldest_age_seconds", "task", 32, "Age of the oldest open annotation request"),

@@ -195,22 +195,15 @@ class Learning:
         engaged = (kind == ENGAGE).nonzero()[0]
         if not len(engaged):
             return
-        rank, predicted, novelty_bits = out.rank, out.predicted, out.novelty_bits
         if len(engaged) < len(kind):
             example, weight, ts = example[engaged], weight[engaged], ts[engaged]
-            rank, predicted = rank[engaged], predicted[engaged]
-            novelty_bits = novelty_bits[engaged]
+            out = out.chosen(engaged)
         code = self._metrics.segment_code
         segments = [code(touched[slot].segment or "") for slot in example.tolist()]
-        self._metrics.update_many(
-            rank,
-            novelty_bits,
-            np.array(segments, dtype=np.int32),
-            out.n_items,
-            self.model.covered,
-        )
+        codes = np.array(segments, dtype=np.int32)
+        self._metrics.update_many(out, codes, self.model.covered)
         if self._watch is not None:
-            self._watch.engaged(rank, predicted, weight, ts, touched, example)
+            self._watch.engaged(out.rank, out.predicted, weight, ts, touched, example)
 
     @property
     def metrics(self) -> PrequentialMetrics:

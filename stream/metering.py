@@ -191,6 +191,15 @@ class MeteredPipeline:
         if figures["n"]:
             metrics.set("catalogue_coverage_ratio", (), figures["catalogue_coverage"])
             metrics.set("novelty_bits", (), figures["novelty_bits"])
+            popular = figures["popularity"]
+            metrics.set("popularity_hit_ratio", ("10",), popular["hit@10"])
+            metrics.set("popularity_ndcg", ("10",), popular["ndcg@10"])
+            if popular["ndcg@10"] > 0.0:
+                lift = figures["ndcg@10"] / popular["ndcg@10"]
+                metrics.set("prequential_lift_ratio", (), lift)
+            if figures["intra_list_diversity"] is not None:
+                spread = figures["intra_list_diversity"]
+                metrics.set("intra_list_diversity_ratio", (), spread)
         before, self._answers = self._answers, self._settled()
         for outcome, n, m in zip(("learned", "unmatched"), self._answers, before, strict=True):
             metrics.add("annotations_total", (outcome,), float(n - m))

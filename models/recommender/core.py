@@ -179,6 +179,8 @@ class RecommenderCore:
         rank = np.empty(n, np.int32)
         predicted = np.empty(n, np.float32)
         novelty = np.empty(n, np.float32)
+        popular_rank = np.empty(n, np.int32)
+        diversity = np.empty(n, np.float32)
         step_through(
             self._tables,
             self._parameters,
@@ -196,10 +198,12 @@ class RecommenderCore:
             rank,
             predicted,
             novelty,
+            popular_rank,
+            diversity,
         )
         if learn and n:
             self._meta_dirty = True
-        return StepOutput(rank, predicted, novelty, self.n_items)
+        return StepOutput(rank, predicted, novelty, popular_rank, diversity, self.n_items)
 
     def learn_rows(self, rows: LearnedRows) -> None:
         """Learn the counts and pairs that rows taught elsewhere; nothing is predicted."""

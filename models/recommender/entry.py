@@ -16,6 +16,7 @@ from models.kernel_cache import fingerprint
 from models.recommender import (
     counting,
     guard,
+    judging,
     lending,
     listing,
     merging,
@@ -115,5 +116,5 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
 
 
 step_through, score_history, add, derive_items, copy = _compiled(
-    fingerprint(counting, guard, lending, listing, merging, scoring, segments, step)
+    fingerprint(counting, guard, judging, lending, listing, merging, scoring, segments, step)
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.recommender.snapshot import pack, unpack
+from models.recommender.step import StepOutput
 
 __all__ = ["OTHER", "PrequentialMetrics"]
 
@@ -17,18 +19,34 @@ OTHER = "other"
 """Segment of everything beyond the segments that are kept apart."""
 
 _CUT = 10
-# Columns of the counters.
+# Columns of the counters: of every event, and, which came later, of those since.
 _N, _HITS, _GAIN, _RECIPROCAL, _BITS = range(5)
-_COLUMNS = 5
+_FIRST_COLUMNS = 5
+_JUDGED, _LOSS, _POPULAR_HITS, _POPULAR_GAIN, _POPULAR_RECIPROCAL, _SPREADS, _SPREAD = range(5, 12)
+_COLUMNS = 12
+_FLOOR = 1e-6
 _GAINS = 1.0 / np.log2(np.arange(_CUT) + 2.0)
 _NO_CODES: NDArray[np.int32] = np.zeros(0, np.int32)
+
+
+@njit(cache=True)
+def _credit(place: int) -> tuple[float, float, float]:
+    """Return what a 0-based rank is worth: hit, gain, reciprocal rank."""
+    if place < 0:
+        return 0.0, 0.0, 0.0
+    if place >= _CUT:
+        return 0.0, 0.0, 1.0 / (place + 1.0)
+    return 1.0, _GAINS[place], 1.0 / (place + 1.0)
 
 
 @njit(cache=True)
 def _add_rows(
     sums: NDArray[np.float64],
     rank: NDArray[np.int32],
+    predicted: NDArray[np.float32],
     novelty_bits: NDArray[np.float32],
+    popular_rank: NDArray[np.int32],
+    diversity: NDArray[np.float32],
     codes: NDArray[np.int32],
 ) -> None:
     """Add rows to the sums, one by one, so that these do not depend on how rows were batched."""
@@ -36,11 +54,9 @@ def _add_rows(
         place = rank[row]
         if place < -1:
             continue
-        hit, gain, reciprocal = 0.0, 0.0, 0.0
-        if place >= 0:
-            reciprocal = 1.0 / (place + 1.0)
-            if place < _CUT:
-                hit, gain = 1.0, _GAINS[place]
+        hit, gain, reciprocal = _credit(place)
+        popular_hit, popular_gain, popular_reciprocal = _credit(popular_rank[row])
+        loss = -log(max(predicted[row], _FLOOR))
         inside = 1 + (len(codes) > 0 and codes[row] > 0)
         for which in range(inside):
             target = sums[codes[row]] if which else sums[0]
@@ -49,10 +65,20 @@ def _add_rows(
             target[_GAIN] += gain
             target[_RECIPROCAL] += reciprocal
             target[_BITS] += novelty_bits[row]
+            target[_JUDGED] += 1.0
+            target[_LOSS] += loss
+            target[_POPULAR_HITS] += popular_hit
+            target[_POPULAR_GAIN] += popular_gain
+            target[_POPULAR_RECIPROCAL] += popular_reciprocal
+            if diversity[row] >= 0.0:
+                target[_SPREADS] += 1.0
+                target[_SPREAD] += diversity[row]
 
 
 class PrequentialMetrics:
-    """Hit rate, nDCG, MRR and novelty over all events and by segment.
+    """Hit rate, nDCG, MRR, loss, novelty and diversity over all events and by segment.
+
+    Beside them stands what popularity alone would have had.
 
     Parameters
     ----------
@@ -63,15 +89,17 @@ class PrequentialMetrics:
 
     State
     -----
-    Five sums a segment, and the catalogue's size and coverage. Sums add up, so partitions merge.
+    Twelve sums a segment, and the catalogue's size and coverage. Sums add up, so partitions merge.
 
     Examples
     --------
     >>> import numpy as np
     >>> metrics = PrequentialMetrics()
-    >>> metrics.update_many(np.array([0, 3, -1], np.int32), np.zeros(3, np.float32))
-    >>> metrics.as_dict()["hit@10"]
-    0.6666666666666666
+    >>> rank, some = np.array([0, 3, -1], np.int32), np.full(3, 0.5, np.float32)
+    >>> metrics.update_many(StepOutput(rank, some, some, rank - 1, some, n_items=9))
+    >>> found = metrics.as_dict()
+    >>> found["hit@10"], found["popularity"]["hit@10"]
+    (0.6666666666666666, 0.3333333333333333)
     """
 
     def __init__(self, segments: Sequence[str] = (), max_segments: int = 20) -> None:
@@ -99,32 +127,35 @@ class PrequentialMetrics:
 
     def update_many(
         self,
-        rank: NDArray[np.int32],
-        novelty_bits: NDArray[np.float32],
+        rows: StepOutput,
         segment_codes: NDArray[np.int32] | None = None,
-        n_items: int | None = None,
         covered: int | None = None,
     ) -> None:
         """Add rows.
 
         Parameters
         ----------
-        rank
-            0-based rank of what came, -1 a miss; rows of rank -2 are no predictions.
-        novelty_bits
-            Mean self-information of what was recommended.
+        rows
+            What was predicted; rows that are no predictions are passed over.
         segment_codes
             Of each row, from `segment_code`.
-        n_items, covered
-            Items seen so far, and items that were ever in a top 10.
+        covered
+            Items that were ever in a top 10.
         """
-        if n_items is not None:
-            self.n_items = n_items
+        self.n_items = rows.n_items
         if covered is not None:
             self.covered = covered
-        if len(rank):
+        if len(rows.rank):
             codes = _NO_CODES if segment_codes is None else segment_codes
-            _add_rows(self._sums, rank, novelty_bits, codes)
+            _add_rows(
+                self._sums,
+                rows.rank,
+                rows.predicted,
+                rows.novelty_bits,
+                rows.popular_rank,
+                rows.diversity,
+                codes,
+            )
 
     def merge(self, other: PrequentialMetrics) -> None:
         """Add another partition's sums; catalogues overlap, so the larger one counts."""
@@ -146,14 +177,23 @@ class PrequentialMetrics:
         return result
 
     def _figures(self, row: int) -> dict[str, Any]:
-        n = self._sums[row, _N]
-        means = self._sums[row] / max(n, 1.0)
+        sums = self._sums[row]
+        n, judged, spreads = sums[_N], sums[_JUDGED], sums[_SPREADS]
+        means = sums / max(n, 1.0)
+        since = sums / max(judged, 1.0)
         return {
             "n": int(n),
             "hit@10": float(means[_HITS]),
             "ndcg@10": float(means[_GAIN]),
             "mrr": float(means[_RECIPROCAL]),
             "novelty_bits": float(means[_BITS]),
+            "log_loss": float(since[_LOSS]) if judged else None,
+            "intra_list_diversity": float(sums[_SPREAD] / spreads) if spreads else None,
+            "popularity": {
+                "hit@10": float(since[_POPULAR_HITS]),
+                "ndcg@10": float(since[_POPULAR_GAIN]),
+                "mrr": float(since[_POPULAR_RECIPROCAL]),
+            },
         }
 
     def to_bytes(self) -> bytes:
@@ -164,14 +204,20 @@ class PrequentialMetrics:
             "n_items": self.n_items,
             "covered": self.covered,
         }
-        return pack(head, {"sums": self._sums})
+        # What is newer stands apart, where an earlier program does not look.
+        first, later = self._sums[:, :_FIRST_COLUMNS], self._sums[:, _FIRST_COLUMNS:]
+        return pack(head, {"sums": first, "judged": later})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PrequentialMetrics:
         """Return the metrics that `to_bytes` wrote."""
         head, arrays = unpack(data)
         metrics = cls(head["segments"], max_segments=int(head["max_segments"]))
-        metrics._sums = arrays["sums"]
+        first, later = arrays["sums"], arrays.get("judged")
+        metrics._sums = np.zeros((len(first), _COLUMNS))
+        metrics._sums[:, :_FIRST_COLUMNS] = first
+        if later is not None:
+            metrics._sums[:, _FIRST_COLUMNS:] = later
         metrics.n_items = int(head["n_items"])
         metrics.covered = int(head["covered"])
         return metrics

@@ -101,11 +101,9 @@ class Recommender(RecommenderCore):
         when = np.full(n, self._last_ts) if ts is None else np.asarray(ts, np.float64)
         kind = np.zeros(n, np.int8) if kinds is None else np.asarray(kinds, np.int8)
         histories = self.histories
-        rank = np.empty(n, np.int32)
-        predicted = np.empty(n, np.float32)
-        novelty = np.empty(n, np.float32)
+        parts: list[StepOutput] = []
         start = 0
-        while start < n:
+        while start < n or not parts:
             # Users admitted in one go must not evict each other's rows.
             stop = min(n, start + max(1, histories.max_users))
             rows = np.array([histories.admit(user) for user in users[start:stop]], np.int32)
@@ -123,11 +121,11 @@ class Recommender(RecommenderCore):
                 when[part],
                 kind[part],
             )
-            rank[part], predicted[part], novelty[part] = out.rank, out.predicted, out.novelty_bits
+            parts.append(out)
             start = stop
         if n:
             self._last_ts = max(self._last_ts, float(when.max()))
-        return StepOutput(rank, predicted, novelty, self.n_items)
+        return StepOutput.joined(parts)
 
     def recommend(
         self, user: str, k: int = 10, exclude: Sequence[str] = (), ts: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.recommender.counting import (
     usual_weight,
 )
 from models.recommender.guard import learn_guard
+from models.recommender.judging import popularity_rank, spread
 from models.recommender.kernel import kernel
 from models.recommender.lending import learn_lending
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
@@ -27,6 +29,7 @@ from models.recommender.tables import Row, Tables, Total
 __all__ = [
     "CORRECT",
     "ENGAGE",
+    "JUDGED",
     "MISS",
     "NEGATIVE",
     "NOT_PREDICTED",
@@ -45,8 +48,12 @@ ENGAGE, CORRECT, NEGATIVE = 0, 1, 2
 MISS, NOT_PREDICTED = -1, -2
 """Ranks that are none: outside the top 100, or of an item never seen; not an engagement."""
 
+JUDGED = 64
+"""One row in this many has its top 10 judged for diversity."""
+
 TOP = 10
 RANKED = 100
+_PRIME = 1_000_003
 _EVENTS, _LATEST_UNIT = Total.EVENTS, Total.LATEST_UNIT
 _FILLED, _FIRST = Row.FILLED, Row.FIRST
 _PAIR_POWERS, _LONG_PAIR_POWERS = 2, 3
@@ -57,13 +64,40 @@ class StepOutput(NamedTuple):
 
     ``rank`` is 0-based, or `MISS`, or `NOT_PREDICTED`; ``predicted`` the
     probability that the model gave the item; ``novelty_bits`` the mean self-information of the
-    top 10.
+    top 10. ``popular_rank`` is the item's rank among what is popular lately, for everybody the
+    same: the baseline. ``diversity`` is how little the top 10 went together, from 0 to 1, NaN
+    where it was not worked out: that is done for one row in `JUDGED`.
     """
 
     rank: NDArray[np.int32]
     predicted: NDArray[np.float32]
     novelty_bits: NDArray[np.float32]
+    popular_rank: NDArray[np.int32]
+    diversity: NDArray[np.float32]
     n_items: int
+
+    def chosen(self, rows: NDArray[np.intp]) -> StepOutput:
+        """Return these rows."""
+        return StepOutput(
+            self.rank[rows],
+            self.predicted[rows],
+            self.novelty_bits[rows],
+            self.popular_rank[rows],
+            self.diversity[rows],
+            self.n_items,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[StepOutput]) -> StepOutput:
+        """Return the rows of all parts, in order; of at least one."""
+        return cls(
+            np.concatenate([part.rank for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.novelty_bits for part in parts]),
+            np.concatenate([part.popular_rank for part in parts]),
+            np.concatenate([part.diversity for part in parts]),
+            parts[-1].n_items,
+        )
 
 
 @kernel
@@ -277,6 +311,8 @@ def step_rows(
     rank: NDArray[np.int32],
     predicted: NDArray[np.float32],
     novelty: NDArray[np.float32],
+    popular_rank: NDArray[np.int32],
+    diversity: NDArray[np.float32],
 ) -> None:
     """Handle every row; see `Recommender.step_many`."""
     best, scores = t.best, t.best_scores
@@ -284,6 +320,8 @@ def step_rows(
         rank[r] = NOT_PREDICTED
         predicted[r] = 0.0
         novelty[r] = 0.0
+        popular_rank[r] = MISS
+        diversity[r] = np.nan
         i = item[r]
         if i < 0:
             # The vocabulary was full: nothing can be known about the item.
@@ -301,11 +339,16 @@ def step_rows(
             rescale(t, p, now)
         unit, fresh_unit = units(t, p, now)
         if kind[r] == ENGAGE:
+            if p.lists:
+                popular_rank[r] = popularity_rank(t, i)
             n = gather(t, p, items, weights, length, unit, fresh_unit)
             before, share = rank_of(t, n, items, length, i, own)
             rank[r] = before if 0 <= before < RANKED else MISS
             predicted[r] = share
             novelty[r] = top(t, items, length, n, best, scores, learn)
+            # By what the row is, so that the choice does not depend on how calls are split.
+            if (i * 40_503 + length * 9_973 + int(now) % _PRIME) % JUDGED == 0:
+                diversity[r] = spread(t, best)
             if learn:
                 usual = usual_weight(t)
                 if p.mixed:
