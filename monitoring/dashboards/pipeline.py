@@ -109,6 +109,23 @@ def _lag() -> Row:
                 runbook="LagHigh",
                 width=8,
             ),
+            graph(
+                "State of workers",
+                "Faust workers by what they are doing; the embedded service has none.",
+                "none",
+                Query(f"sum by (state) (headrace_worker_state{{{_S}}})", "{{state}}"),
+                runbook="EventConsumptionStalled",
+                width=12,
+            ),
+            graph(
+                "Partitions of workers",
+                "Partitions that each Faust worker owns, and its generation of the group.",
+                "none",
+                Query(f"sum by (instance) (headrace_worker_partitions{{{_S}}})", "{{instance}}"),
+                Query(f"max by (instance) (headrace_worker_generation{{{_S}}})", "generation"),
+                runbook="EventConsumptionStalled",
+                width=12,
+            ),
             heat(
                 "Time of a batch",
                 "Time to process a micro-batch.",

@@ -80,6 +80,31 @@ def _quality() -> Row:
                 Query(f"avg(headrace_novelty{{{_S}}})", "novelty"),
                 runbook="ExplorationOutOfBand",
             ),
+            graph(
+                "Lift over popularity",
+                "nDCG over that of what is popular lately, on all engagements so far.",
+                "short",
+                Query(f"avg(headrace_prequential_lift_ratio{{{_S}}})", "lift"),
+                runbook="HitRateDrop",
+                width=8,
+            ),
+            graph(
+                "Popularity alone",
+                "What recommending what is popular lately would have had, on all so far.",
+                "percentunit",
+                Query(f"avg by (k) (headrace_popularity_hit_ratio{{{_S}}})", "hit@{{k}}"),
+                Query(f"avg by (k) (headrace_popularity_ndcg{{{_S}}})", "nDCG@{{k}}"),
+                runbook="HitRateDrop",
+                width=8,
+            ),
+            graph(
+                "Diversity within a list",
+                "1 is ten things that never went together, 0 the same thing ten times.",
+                "percentunit",
+                Query(f"avg(headrace_intra_list_diversity_ratio{{{_S}}})", "diversity"),
+                runbook="ExplorationOutOfBand",
+                width=8,
+            ),
         ],
     )
 
