@@ -30,6 +30,8 @@ VoteArray = npt.NDArray[np.int8]
 
 EARLY_SHARE = 8
 """A block is at most an eighth of what was learned: what the first examples teach is new."""
+REVISED_BLOCKS = 8
+"""Later stages of examples end a block too, if so many blocks of them come and nothing new."""
 
 
 @njit()
@@ -110,6 +112,23 @@ def block_length(own: int, clock: int, block: int) -> int:
 
 
 @njit()
+def _next_block(
+    counters: IntArray,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    prior: FloatArray,
+    forms: IntArray,
+) -> None:
+    """End the block under way and start the next."""
+    start_block(own, other, tables, config, prior, forms, float(counters[2]))
+    counters[2] = 0
+    counters[5] = block_length(counters[0], counters[1], counters[3])
+    counters[7] = 0
+
+
+@njit()
 def step_rows(
     first: int,
     votes: VoteArray,
@@ -135,7 +154,7 @@ def step_rows(
 
     Stops early after a block start when ``counters[4]`` says that other partitions' sums wait.
     Counters: own examples, stream clock, examples in this block, block size, whether others'
-    sums wait, length of this block, examples at hand for a second look.
+    sums wait, length of this block, examples at hand for a second look, later stages in this block.
     """
     n = len(votes)
     m = votes.shape[1]
@@ -210,6 +229,12 @@ def step_rows(
             if place >= 0:
                 recent.votes[place] = row
                 recent.posterior[place] = posterior
+            counters[7] += 1
+            if counters[7] >= REVISED_BLOCKS * counters[3]:
+                _next_block(counters, own, other, tables, config, prior, forms)
+                fill_fair(tables, prior, fair)
+                if counters[4] > 0:
+                    return i + 1
             continue
         ex_votes[e] = -1
         for h in range(h_n):
@@ -260,9 +285,7 @@ def step_rows(
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
         if counters[2] >= counters[5]:
-            start_block(own, other, tables, config, prior, forms, float(counters[2]))
-            counters[2] = 0
-            counters[5] = block_length(counters[0], counters[1], counters[3])
+            _next_block(counters, own, other, tables, config, prior, forms)
             if at_hand:
                 replay_start(
                     counters[6], counters[1], recent, own, other, tables, config, prior, forms

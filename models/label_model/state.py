@@ -38,9 +38,10 @@ __all__ = ["LabelState"]
 
 IntArray = npt.NDArray[np.int64]
 
-OWN, CLOCK, IN_BLOCK, BLOCK, WAITING, LENGTH, AT_HAND = range(7)
+OWN, CLOCK, IN_BLOCK, BLOCK, WAITING, LENGTH, AT_HAND, REVISED = range(8)
 """Places in ``counters``: own examples, stream clock, examples in this block, nominal block,
-whether others' sums wait, length of this block, first examples at hand."""
+whether others' sums wait, length of this block, first examples at hand, later
+stages in this block."""
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class LabelState:
             prior=prior,
             lfs=(),
             forms=np.zeros(0, dtype=np.int64),
-            counters=np.array([0, 0, 0, block, 0, 1, 0], dtype=np.int64),
+            counters=np.array([0, 0, 0, block, 0, 1, 0, 0], dtype=np.int64),
             own=new_sums(0, k, h),
             other=new_sums(0, k, h),
             tables=new_tables(0, k, h),
@@ -221,7 +222,7 @@ class LabelState:
         priors = self.tables.column_prior
         self.tables = new_tables(len(self.lfs), k, h)
         self.tables.column_prior[:] = priors
-        self.counters[[OWN, CLOCK, IN_BLOCK]] = (both.count, both.clock, 0)
+        self.counters[[OWN, CLOCK, IN_BLOCK, REVISED]] = (both.count, both.clock, 0, 0)
         # What was learned elsewhere is not at hand: no second look at part of it.
         self.counters[AT_HAND] = 0
         self.rebuild()
@@ -278,7 +279,8 @@ class LabelState:
             prior=arrays["prior"],
             lfs=tuple(content["lfs"]),
             forms=arrays["forms"],
-            counters=arrays["counters"],
+            # Those of earlier programs end before the last.
+            counters=np.pad(arrays["counters"], (0, REVISED + 1 - len(arrays["counters"]))),
             own=Sums(**unpack_arrays(content["own"])),
             other=Sums(**unpack_arrays(content["other"])),
             tables=Tables(**tables),

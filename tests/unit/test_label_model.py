@@ -242,6 +242,32 @@ def test_blocks_are_an_eighth_of_what_was_learned_at_most() -> None:
     assert lengths[-1] == 32
 
 
+def test_later_stages_alone_end_a_block_too() -> None:
+    votes, _ = planted_votes(512, 4, 2)
+    model, table = LabelModel(CLASSES, columns(4)), Table(512, 4, 2)
+    table.step(model, np.full_like(votes, -1), np.arange(512))
+    assert model.summary()["lfs"]["lf3"]["estimated_accuracy"] == pytest.approx(0.7)
+    table.step(model, votes[:100], np.arange(100))
+    assert model.summary()["lfs"]["lf3"]["estimated_accuracy"] == pytest.approx(0.7)
+    again = LabelModel.from_bytes(model.to_bytes())
+    other = Table(512, 4, 2)
+    other.votes[:], other.proba[:], other.clock[:] = table.votes, table.proba, table.clock
+    table.step(model, votes[100:], np.arange(100, 512))
+    assert model.summary()["lfs"]["lf3"]["estimated_accuracy"] > 0.72
+    for i in range(100, 512):
+        other.step(again, votes[i : i + 1], [i])
+    assert again.to_bytes() == model.to_bytes()
+
+
+def test_counters_of_an_earlier_program_are_read() -> None:
+    model = LabelModel(CLASSES, columns(2))
+    model.learn_many([[1, 1], [0, 1]])
+    content = msgspec.msgpack.decode(model.to_bytes())
+    dtype, shape, data = content["state"]["arrays"]["counters"]
+    content["state"]["arrays"]["counters"] = [dtype, [shape[0] - 1], data[:-8]]
+    assert LabelModel.from_bytes(msgspec.msgpack.encode(content)).to_bytes() == model.to_bytes()
+
+
 def test_others_may_know_other_columns() -> None:
     votes, _ = planted_votes(200, 4, 2)
     model, other = LabelModel(CLASSES, ["a", "b", "c"]), LabelModel(CLASSES, ["d", "c", "a", "x"])
