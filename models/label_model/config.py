@@ -31,7 +31,7 @@ def default_config(
         crowd_accuracy=0.7,
         crowd_strength=4.0,
         crowd_limit=30.0,
-        spread_votes=200.0,
+        spread_votes=100.0,
         # People change more slowly than code: that they do not starts ahead, in nats.
         crowd_lasting=2.0,
         coin_strength=3.0,

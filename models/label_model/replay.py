@@ -22,6 +22,9 @@ __all__ = ["find_recent", "replay_start"]
 
 IntArray = npt.NDArray[np.int64]
 
+REPLAY_ROWS = 256
+"""Examples looked at in all passes of one replay, unless one pass alone takes more."""
+
 
 @njit()
 def find_recent(recent: Recent, size: int, clock: int) -> int:
@@ -68,8 +71,12 @@ def replay_start(
     inverse = np.empty((m, k_n))
     factor = np.empty(h_n)
     width = min(m, pair_width(own))
-    for _ in range(config.replay_passes):
-        own.pairs[:, :] = 0.0
+    passes = max(min(config.replay_passes, REPLAY_ROWS // size), 1)
+    for turn in range(passes):
+        # How pairs agree hardly changes between passes, and takes longest to find out.
+        pairs = config.use_pairs and turn == passes - 1
+        if pairs:
+            own.pairs[:, :] = 0.0
         own.belief[:, :] = 0.0
         fill_fair(tables, prior, fair)
         for i in range(size):
@@ -90,7 +97,7 @@ def replay_start(
                     recent.posterior[i, k] = posterior[k]
                 add_counts(row, change, factor, own.counts, own.mass)
             add_belief(posterior, factor, own.belief, fair)
-            if config.use_pairs:
+            if pairs:
                 fill_inverse(row, n, columns, shares, tables.log_like, inverse)
                 learn_pairs(
                     row,
@@ -104,5 +111,5 @@ def replay_start(
                     width,
                 )
         build_tables(own, other, tables, config, prior, forms)
-        if config.use_pairs:
+        if pairs:
             build_pairs(own, other, tables, config, forms, width)
