@@ -165,6 +165,12 @@ _GAUGES: Final = (
         256,
         "Accuracy on gold labels, the random audit share if there is one",
     ),
+    (
+        "lf_triplet_gap_ratio",
+        "lf",
+        256,
+        "Estimated accuracy less the triplet estimate of the same votes, two classes",
+    ),
     ("lf_weight", "lf", 256, "Log odds of its votes by its estimated accuracy, in nats"),
     ("lf_coverage_ratio", "lf", 256, "Recent examples on which it voted"),
     ("lf_conflict_ratio", "lf", 256, "Recent votes that another function contradicted"),

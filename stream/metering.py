@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _FEED_EVERY_S: Final = 0.25
 _MERGE_EVERY_S: Final = 1.0
+_TRIPLETS_EVERY_S: Final = 30.0
 _NEARLY: Final = 1e-3
 
 
@@ -44,6 +45,7 @@ class ProcessMeters:
         self.drift = DriftFeed(metrics)
         self._pipelines: dict[int, PartitionPipeline] = {}
         self._merged_at = float("-inf")
+        self._triplets_at = float("-inf")
         for action in ("lf_enabled", "lf_disabled"):
             metrics.add("lf_changes_total", (action,), 0.0)
         for result in ("read", "refused"):
@@ -98,6 +100,18 @@ class ProcessMeters:
         self.drift.export()
         if self._pipelines:
             self._labels(list(self._pipelines.values()))
+            if now >= self._triplets_at + _TRIPLETS_EVERY_S:
+                self._triplets_at = now
+                self._triplets(next(iter(self._pipelines.values())))
+
+    def _triplets(self, pipeline: PartitionPipeline) -> None:
+        """Compare accuracies with an estimate that shares the votes, and not the model."""
+        for task in pipeline.labelling.tasks.values():
+            gaps = task.model.triplet_gaps()
+            for lf in task.spec.lfs:
+                gap = gaps.get(f"{lf.name}@{lf.version}")
+                if gap is not None and not is_annotator(lf.name):
+                    self.metrics.set("lf_triplet_gap_ratio", (lf.name,), gap)
 
     def _labels(self, pipelines: Sequence[PartitionPipeline]) -> None:
         metrics = self.metrics
