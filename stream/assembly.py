@@ -156,8 +156,15 @@ def pipeline_spec(
                 f"a setting is refused:\n  lfs.disabled: names no labeling function; found "
                 f"{name!r}, allowed: {', '.join(names)}"
             )
+    for name in settings.lfs.priors:
+        if name not in names:
+            raise SettingsError(
+                f"a setting is refused:\n  lfs.priors: names no labeling function; found "
+                f"{name!r}, allowed: {', '.join(names)}"
+            )
+    accuracies = {name: known.accuracy for name, known in settings.lfs.priors.items()}
     tasks = [
-        TaskSpec(name, task.classes, tuple(by_task[name]), task.prior)
+        TaskSpec(name, task.classes, tuple(by_task[name]), task.prior, accuracies)
         for name, task in settings.tasks.items()
     ]
     recommender = settings.recommender

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -35,12 +35,16 @@ _NO_CONTEXT: Mapping[str, str | float | bool] = {}
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task: its classes, the prior of each (None: equal), and who votes on it."""
+    """A task: its classes, the prior of each (None: equal), and who votes on it.
+
+    ``accuracies`` are those that labeling functions start from, by name; the usual for others.
+    """
 
     name: str
     classes: tuple[str, ...]
     lfs: tuple[LabelingFunction, ...]
     prior: tuple[float, ...] | None = None
+    accuracies: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def layout(self) -> TaskLayout:
@@ -56,6 +60,11 @@ class TaskSpec:
             list(self.layout.lfs),
             prior=list(self.prior) if self.prior is not None else None,
             forms={f"{lf.name}@{lf.version}": lf.form for lf in self.lfs},
+            accuracies={
+                f"{lf.name}@{lf.version}": self.accuracies[lf.name]
+                for lf in self.lfs
+                if lf.name in self.accuracies
+            },
         )
 
 
@@ -122,7 +131,8 @@ class _Task:
         for name, lf in zip(wanted, self.spec.lfs, strict=True):
             if name not in model.lf_names:
                 like = version_before(name, model.lf_names) if lf.form == "lf" else None
-                model.add_lf(name, lf.form, like=like)
+                known = None if like else self.spec.accuracies.get(lf.name)
+                model.add_lf(name, lf.form, accuracy=known, like=like)
         self.model = model
         if model.lf_names == wanted:
             self._columns = None

@@ -88,6 +88,14 @@ class ClassifierSettings(Section):
     at_least: float = key(0.8, "probability", "From this on it votes for the last class.")
 
 
+class PriorSettings(Section):
+    """What is known of a labeling function before it votes."""
+
+    accuracy: float = key(
+        0.7, "probability", "Share of its votes held to be right until they tell.", gt=0, lt=1
+    )
+
+
 class LfsSettings(Section):
     """Labeling functions."""
 
@@ -127,4 +135,9 @@ class LfsSettings(Section):
     )
     classifiers: dict[Name, ClassifierSettings] = Field(
         default_factory=dict, description="Linear classifiers; one section each."
+    )
+    priors: dict[Name, PriorSettings] = Field(
+        default_factory=dict,
+        description="Labeling functions that are not as good as any; one section each. It "
+        "counts when a function is first seen; a new version starts from the one before.",
     )

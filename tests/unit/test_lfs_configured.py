@@ -178,6 +178,19 @@ def test_what_is_wrong_is_refused_with_the_remedy(lfs: dict[str, Any], told: str
         pipeline_spec(Settings(lfs=lfs))
 
 
+def test_a_function_may_be_held_to_be_worse_than_others_before_it_votes() -> None:
+    spec = pipeline_spec(Settings(lfs={"priors": {"long_dwell": {"accuracy": 0.55}}}))
+    (task,) = spec.tasks
+    believed = {
+        name.partition("@")[0]: lf["estimated_accuracy"]
+        for name, lf in task.model().summary()["lfs"].items()
+    }
+    assert believed.pop("long_dwell") == pytest.approx(0.55)
+    assert list(believed.values()) == pytest.approx([0.7] * len(believed))
+    with pytest.raises(SettingsError, match="lfs.priors: names no labeling function; found 'dwel'"):
+        pipeline_spec(Settings(lfs={"priors": {"dwel": {"accuracy": 0.55}}}))
+
+
 def test_a_bad_line_of_a_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "votes.csv"
     file.write_text("wok,positive\nnovel,perhaps\n")
