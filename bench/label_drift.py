@@ -27,9 +27,9 @@ def stream_model(stream: Stream, prior: tuple[float, float] | None = None) -> La
     return LabelModel(["0", "1"], names(stream.votes.shape[1]), prior)
 
 
-def recovery(gaps: FloatArray, within: float, window: int) -> int | None:
-    """Return the end of the first window from which the mean gap stays within, or None."""
-    for end in range(window, len(gaps) + 1, window):
+def recovery(gaps: FloatArray, within: float, window: int, step: int = 25) -> int | None:
+    """Return the end of the first window whose mean gap is within, or None."""
+    for end in range(window, len(gaps) + 1, step):
         if gaps[end - window : end].mean() <= within:
             return end
     return None
