@@ -276,11 +276,15 @@ class DriftMonitor:
         """Signals that are away from their reference now."""
         return [self.signals[at] for at in np.flatnonzero(self.state.firing).tolist()]
 
-    def drain_blocks(self) -> Iterator[tuple[str, float]]:
-        """Yield the mean code, on 0 to 1, of each block of 32 values closed since the last call."""
+    def drain_blocks(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:
+        """Yield the mean code, on 0 to 1, of each block of 32 values closed since the last call.
+
+        Those of wanted signals, that is: one flag each, in the order of `signals`.
+        """
         kept, self._blocks = self._blocks or [], [] if self._blocks is not None else None
         for signals, means in kept:
-            for signal, mean in zip(signals.tolist(), means.tolist(), strict=True):
+            chosen = wanted[signals]
+            for signal, mean in zip(signals[chosen].tolist(), means[chosen].tolist(), strict=True):
                 yield self.signals[signal], mean
 
     # --- references -----------------------------------------------------------------------

@@ -132,15 +132,15 @@ class DriftFeed:
             self._metrics.add("drift_detections_total", labels, float(detected[at] - fed[at]))
         self._fed[partition] = (id(monitor), detected.copy())
         # Votes and labels only: what looks on must not cost more than what watches.
-        looked_at = {
-            signal
-            for signal, overall, owner in zip(
-                monitor.signals, monitor.overall, monitor.owners, strict=True
-            )
-            if overall and owner.detail
-        }
-        for signal, mean in monitor.drain_blocks():
-            if self._adwin is None or signal not in looked_at:
+        looked_at = np.array(
+            [
+                self._adwin is not None and overall and owner.detail
+                for overall, owner in zip(monitor.overall, monitor.owners, strict=True)
+            ],
+            dtype=np.bool_,
+        )
+        for signal, mean in monitor.drain_blocks(looked_at):
+            if self._adwin is None:
                 continue
             detector = self._adwin.get(signal)
             if detector is None:

@@ -66,22 +66,19 @@ def _count(
         for at in range(1, found):
             b = voters[at]
             vote = votes[i, b]
-            wrong_b = vote != best[i]
+            wrong_b = 0.0 if vote == best[i] else weight
             # Pairs (a, b), a < b, lie at b·(b − 1)/2 + a.
             base = b * (b - 1) // 2
             for before in range(at):
                 a = voters[before]
                 other = votes[i, a]
-                pair = sums[base + a]
-                pair[0] += weight
-                if other != vote:
-                    pair[1] += weight
-                if other != best[i]:
-                    pair[2] += weight
-                    if wrong_b:
-                        pair[4] += weight
-                if wrong_b:
-                    pair[3] += weight
+                # Adding nothing is faster than not adding it: no branch is mispredicted.
+                right_a = other == best[i]
+                sums[base + a, 0] += weight
+                sums[base + a, 1] += 0.0 if other == vote else weight
+                sums[base + a, 2] += 0.0 if right_a else weight
+                sums[base + a, 3] += wrong_b
+                sums[base + a, 4] += 0.0 if right_a else wrong_b
     return weight
 
 

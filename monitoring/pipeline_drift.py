@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -259,8 +260,8 @@ class PipelineDrift:
             codes = bin_columns(values, every, self._columns, _NUMBER_EDGES)
             monitor.update_columns("features", codes, times)
         if held.event_ts:
-            code, other = self._types.get, len(self._types)
-            codes = np.array([code(name, other) for name in held.event_types], dtype=np.int8)
+            found = map(self._types.get, held.event_types, repeat(len(self._types)))
+            codes = np.fromiter(found, dtype=np.int8, count=len(held.event_types))
             monitor.update_columns("features:events", codes[None, :], held.event_ts)
         if held.engaged:
             rank, predicted, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -38,5 +39,5 @@ class Segments:
 
     def codes(self, segments: Iterable[str | None]) -> NDArray[np.int64]:
         """Return the code of each, shape (n,)."""
-        other, code = len(self.names), self._codes.get
-        return np.array([code(segment, other) for segment in segments], dtype=np.int64)
+        found = map(self._codes.get, segments, repeat(len(self.names)))
+        return np.fromiter(found, dtype=np.int64)

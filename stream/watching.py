@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import isnan
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,6 +38,7 @@ GOVERNANCE_CHUNK: Final = "share/governance"
 
 _CHANGES: Final = 20
 _DELAYS: Final = 1000
+_TYPE, _TS, _SEGMENT = attrgetter("type"), attrgetter("ts"), attrgetter("segment")
 _NO_FEEDBACK: Final = ("impression", "search")
 
 
@@ -89,7 +91,7 @@ class Watch:
         if ignored:
             known = {id(event) for event in ignored}
             events = [event for event in events if id(event) not in known]
-        self.drift.events([event.type for event in events], [event.ts for event in events])
+        self.drift.events(map(_TYPE, events), map(_TS, events))
 
     def labels(self, rows: Rows, blocks: Sequence[LabelBlock]) -> None:
         """Take rows in that were published: a block a task, each of the same rows."""
@@ -164,7 +166,7 @@ class Watch:
     def _segments(self, examples: Sequence[Example], slots: NDArray[np.int32]) -> NDArray[np.int64]:
         if not self.drift.segments.names:
             return np.zeros(len(slots), dtype=np.int64)
-        codes = self.drift.segment_codes([example.segment for example in examples])
+        codes = self.drift.segment_codes(map(_SEGMENT, examples))
         return codes[slots]
 
     def chunks(self) -> dict[str, bytes]:
