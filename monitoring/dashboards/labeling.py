@@ -66,6 +66,12 @@ def _functions() -> Row:
                         f"avg by (lf) (headrace_lf_estimated_accuracy_ratio{{{_LF}}})",
                     ),
                     ("Gold accuracy", f"avg by (lf) (headrace_lf_gold_accuracy_ratio{{{_LF}}})"),
+                    (
+                        # 0 where votes are too few or too one-sided for a second estimate.
+                        "Gap to triplets",
+                        f"avg by (lf) (headrace_lf_triplet_gap_ratio{{{_LF}}}) or "
+                        f"0 * avg by (lf) (headrace_lf_enabled{{{_LF}}})",
+                    ),
                     ("Weight", f"avg by (lf) (headrace_lf_weight{{{_LF}}})"),
                     (
                         "Failures",
