@@ -12,6 +12,13 @@ from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
 from models.recommender.entry import Part
 from models.recommender.histories import Histories
+from models.recommender.inputs import (
+    read_column,
+    read_id,
+    read_ids,
+    read_reward,
+    read_time,
+)
 from models.recommender.snapshot import META, SnapshotError, frame, pack, unframe, unpack
 from models.recommender.step import ENGAGE, NEGATIVE, StepOutput
 from models.recommender.vocabulary import UNKNOWN
@@ -96,10 +103,14 @@ class Recommender(RecommenderCore):
         Without ``ts`` events happen when the last one did.
         """
         n = len(users)
+        users, items = read_ids("user", users), read_ids("item", items)
+        if len(items) != n:
+            message = f"{len(items)} items beside {n} users"
+            raise ValueError(message)
+        weight = np.ones(n) if weights is None else read_column("weights", weights, np.float64, n)
+        when = np.full(n, self._last_ts) if ts is None else read_column("ts", ts, np.float64, n)
+        kind = np.zeros(n, np.int8) if kinds is None else read_column("kinds", kinds, np.int8, n)
         index = self.item_indexes(items)
-        weight = np.ones(n) if weights is None else np.asarray(weights, np.float64)
-        when = np.full(n, self._last_ts) if ts is None else np.asarray(ts, np.float64)
-        kind = np.zeros(n, np.int8) if kinds is None else np.asarray(kinds, np.int8)
         histories = self.histories
         parts: list[StepOutput] = []
         start = 0
@@ -131,8 +142,13 @@ class Recommender(RecommenderCore):
         self, user: str, k: int = 10, exclude: Sequence[str] = (), ts: float | None = None
     ) -> list[tuple[str, float]]:
         """Return the k best items for the user with their scores, best first."""
-        items, weights, length = self.histories.find(user)
-        out = np.array([self.vocabulary.find(item) for item in exclude], np.int32)
+        if k < 0:
+            message = f"k must be at least 0; found {k}"
+            raise ValueError(message)
+        if k == 0:
+            return []
+        items, weights, length = self.histories.find(read_id("user", user))
+        out = np.array([self.vocabulary.find(item) for item in read_ids("item", exclude)], np.int32)
         found, scores = self.recommend_for(
             items, weights, length, k, out, self._last_ts if ts is None else ts
         )
@@ -145,18 +161,18 @@ class Recommender(RecommenderCore):
 
         ``x["ts"]`` is the event's time.
         """
-        ts = self._last_ts if x is None or "ts" not in x else float(x["ts"])
-        weight = float(y)
+        ts = read_time(x, self._last_ts)
+        weight = read_reward(y)
         kind = ENGAGE if weight > 0.0 else NEGATIVE
         self.learn_many([user], [item], [weight if weight > 0.0 else 1.0], [ts], [kind])
 
     def predict_one(self, user: str, item: str, x: Mapping[str, Any] | None = None) -> float:
         """Return the item's score for the user, 0 where nothing speaks for it."""
-        index = self.vocabulary.find(item)
+        index = self.vocabulary.find(read_id("item", item))
+        items, weights, length = self.histories.find(read_id("user", user))
+        ts = read_time(x, self._last_ts)
         if index == UNKNOWN:
             return 0.0
-        ts = self._last_ts if x is None or "ts" not in x else float(x["ts"])
-        items, weights, length = self.histories.find(user)
         found, parts = self.score(items, weights, length, ts)
         at = np.flatnonzero(found == index)
         return float(parts[at[0], Part.SCORE]) if len(at) else 0.0

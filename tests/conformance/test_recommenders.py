@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from river.reco.base import Ranker
@@ -128,3 +130,31 @@ def test_empty_knows_nothing_and_says_so(model: Recommender) -> None:
     assert model.recommend("anybody", 10) == []
     assert model.predict_one("anybody", "anything") == 0.0
     assert model.learn_many([], []).rank.tolist() == []
+
+
+def test_what_cannot_be_learned_is_refused_and_changes_nothing(model: Recommender) -> None:
+    learn(model, rows())
+    before = model.to_bytes()
+    nothing: Any = None
+    with pytest.raises(ValueError, match="2 items beside 1 users"):
+        model.learn_many(["a"], ["x", "y"])
+    with pytest.raises(ValueError, match="weights must be 1 values"):
+        model.learn_many(["a"], ["x"], [1.0, 1.0])
+    with pytest.raises(TypeError, match="users must be a sequence of ids; found 'abc'"):
+        model.learn_many("abc", ["x", "y", "z"])
+    with pytest.raises(TypeError, match="user must be a string or a whole number; found None"):
+        model.learn_one(nothing, "x", 1.0)
+    with pytest.raises(ValueError, match="y must be a number; found nan"):
+        model.learn_one("a", "x", float("nan"))
+    with pytest.raises(ValueError, match="k must be at least 0; found -1"):
+        model.recommend("user 1", -1)
+    assert model.recommend("user 1", 0) == []
+    assert model.to_bytes() == before
+
+
+def test_whole_numbers_are_ids_too(model: Recommender) -> None:
+    number: Any = 7
+    model.learn_one(number, number, 1.0, {"ts": 1e9})
+    assert Recommender.from_bytes(model.to_bytes()).to_bytes() == model.to_bytes()
+    assert model.rank(number, [number, "other"]) == [7, "other"]
+    assert model.predict_one(number, number) == model.predict_one("7", "7")
