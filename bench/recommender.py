@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.recommender_libraries import LIBRARIES, predict
 from bench.recommender_peers import Figures, daily_cosine, figures, popularity
 from bench.recommender_worlds import WORLDS, Stream, shop
 from models.recommender import HISTORY, Config, Recommender
@@ -20,6 +21,10 @@ from models.recommender.config import EXPERTS
 
 _DAY = 86_400.0
 _BATCH = 500
+LIBRARY_EVERY = dict(
+    zip(LIBRARIES, ((25, None), (25, None), (1_000, None), (100, 20_000)), strict=True)
+)
+"""Of how many events a library's model predicts one, and of how many it learns (None: all)."""
 
 
 class Owner:
@@ -111,6 +116,19 @@ def quality(stream: Stream, peers: bool) -> None:
         _print("headrace, refreshed daily", late, f"whole is {whole.ndcg / late.ndcg:.3f} times it")
         _print("item-item cosine, refitted daily", figures(daily_cosine(stream)))
         _print("popularity, half-life a day", figures(popularity(stream)))
+        for name, (every, events) in LIBRARY_EVERY.items():
+            part = stream.head(events or len(stream))
+            found = predict(
+                name, part.users.astype(np.int64), part.items.astype(np.int64), part.ts, every
+            )
+            if isinstance(found, str):
+                print(f"  {name:<34} absent: {found}")
+                continue
+            same = figures(rank[found.row])
+            spent = f"{found.seconds / len(part) * 1e6:,.0f} us an event"
+            which = f"{len(found.rank)} of the first {len(part)} events"
+            note = f"on {which} headrace has {same.hit:.4f} {same.ndcg:.4f}; {spent}"
+            _print(name, figures(found.rank.astype(np.int32)), note)
 
 
 def soft_labels(stream: Stream, share: float = 0.35, seed: int = 0) -> None:
