@@ -9,6 +9,7 @@ import msgspec
 from models import LabelModel
 from models.recommender import PrequentialMetrics
 from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
+from stream.control import SWITCHES_CHUNK
 from stream.events import ITEMS
 from stream.labelling import stats_chunk
 from stream.numbers import Layout
@@ -20,14 +21,15 @@ from stream.user_state import UserState
 if TYPE_CHECKING:
     from stream.pipeline import PartitionPipeline
 
-__all__ = ["RECOMMENDER_CHUNKS", "Snapshot"]
+__all__ = ["LAYOUT_CHUNKS", "MODEL_CHUNKS", "RECOMMENDER_CHUNKS", "Snapshot"]
+
+LAYOUT_CHUNKS: Final = "own/layout/"
+MODEL_CHUNKS: Final = "own/labels/"
+"""Layouts of the examples' numbers, and label models by task; who explains labels reads them."""
 
 _CLOCK: Final = "own/clock"
 _GOLD: Final = "own/gold"
 _DECISIONS: Final = "own/decisions"
-_SWITCHES: Final = "own/switches"
-_LAYOUT: Final = "own/layout/"
-_MODEL: Final = "own/labels/"
 _COUNTS: Final = "share/counts"
 _PREQUENTIAL: Final = "share/recommender/prequential"
 _FORMAT: Final = 1
@@ -73,7 +75,7 @@ class Snapshot:
         join.gone = set()
         chunks: dict[str, bytes | None] = {**self.own(), **self.shared()}
         if not self._layout_written:
-            chunks[_LAYOUT + layout.id] = layout.to_bytes()
+            chunks[LAYOUT_CHUNKS + layout.id] = layout.to_bytes()
             self._layout_written = True
         for name, data in pipeline.learning.dirty_chunks().items():
             chunks[RECOMMENDER_CHUNKS + name] = data
@@ -105,10 +107,10 @@ class Snapshot:
             ),
             _GOLD: pipeline.gold.to_bytes(),
             _DECISIONS: pipeline.decisions.to_bytes(),
-            _SWITCHES: pipeline.switches.to_bytes(),
+            SWITCHES_CHUNK: pipeline.switches.to_bytes(),
         }
         for name, task in pipeline.labelling.tasks.items():
-            chunks[_MODEL + name] = task.model.to_bytes()
+            chunks[MODEL_CHUNKS + name] = task.model.to_bytes()
         return chunks
 
     def shared(self) -> dict[str, bytes]:
@@ -140,8 +142,8 @@ class Snapshot:
         pipeline.join.timers.load(dict(head.timers))
         chunks = head.chunks
         for name, data in chunks.items():
-            if name.startswith(_LAYOUT):
-                self.layouts[name.removeprefix(_LAYOUT)] = Layout.from_bytes(data)
+            if name.startswith(LAYOUT_CHUNKS):
+                self.layouts[name.removeprefix(LAYOUT_CHUNKS)] = Layout.from_bytes(data)
         self._layout_written = pipeline.layout.id in self.layouts
         if _CLOCK in chunks:
             stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[_CLOCK]))
@@ -156,8 +158,8 @@ class Snapshot:
             pipeline.gold.load(chunks[_GOLD])
         if _DECISIONS in chunks:
             pipeline.decisions.load(chunks[_DECISIONS])
-        if _SWITCHES in chunks:
-            pipeline.switches.load(chunks[_SWITCHES])
+        if SWITCHES_CHUNK in chunks:
+            pipeline.switches.load(chunks[SWITCHES_CHUNK])
         tasks = pipeline.labelling.tasks
         if _COUNTS in chunks:
             names = {name: task.names for name, task in tasks.items()}
@@ -171,8 +173,8 @@ class Snapshot:
             metrics = PrequentialMetrics.from_bytes(chunks[_PREQUENTIAL])
             pipeline.learning.metrics = metrics
         for name, task in tasks.items():
-            if _MODEL + name in chunks:
-                task.adopt(LabelModel.from_bytes(chunks[_MODEL + name]))
+            if MODEL_CHUNKS + name in chunks:
+                task.adopt(LabelModel.from_bytes(chunks[MODEL_CHUNKS + name]))
             if _quality_chunk(name) in chunks:
                 quality = LabelQuality.from_bytes(chunks[_quality_chunk(name)])
                 if quality.classes == task.spec.classes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from pydantic import BaseModel
@@ -13,7 +14,10 @@ from stream.events import CONTROL, TOPICS, LfSwitch, ReferenceReset, ReferenceSe
 from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
 
-__all__ = ["Order", "Switches"]
+__all__ = ["SWITCHES_CHUNK", "Order", "Switches", "Told"]
+
+SWITCHES_CHUNK = "own/switches"
+"""Where a partition's checkpoint holds them; whoever shows what is on reads it, too."""
 
 Order = LfSwitch | ReferenceReset | ReferenceSet
 """What a partition obeys."""
@@ -21,6 +25,14 @@ Order = LfSwitch | ReferenceReset | ReferenceSet
 _ANY_TASK = ""
 _ANY_VERSION = 0
 _DECODER: RecordDecoder[BaseModel] = RecordDecoder(TOPICS[CONTROL])
+
+
+class Told(NamedTuple):
+    """Who gave an order, when (event time) and why."""
+
+    ts: float
+    who: str
+    why: str
 
 
 class Switches:
@@ -45,6 +57,7 @@ class Switches:
         self._disabled = frozenset(disabled)
         self.failing = Failing(failures or FailureRule())
         self._orders: dict[tuple[str, str, int], bool] = {}
+        self._told: dict[tuple[str, str, int], Told] = {}
 
     def decode(self, batch: RecordBatch) -> tuple[list[Order], list[Rejected]]:
         """Return the orders of a batch that a partition obeys, and the lines that are none.
@@ -68,6 +81,8 @@ class Switches:
             )
         }
         self._orders[task, order.name, version] = order.enabled
+        self._told = {key: told for key, told in self._told.items() if key in self._orders}
+        self._told[task, order.name, version] = Told(order.ts, order.who, order.why)
         self.failing.forgive(order.name, order.task, order.version)
 
     def enabled(self, task: str, names: Sequence[str], versions: Sequence[int]) -> list[bool]:
@@ -78,21 +93,24 @@ class Switches:
         found = []
         for name, version in zip(names, versions, strict=True):
             on = name not in disabled
-            for key in (
-                (_ANY_TASK, name, _ANY_VERSION),
-                (_ANY_TASK, name, version),
-                (task, name, _ANY_VERSION),
-                (task, name, version),
-            ):
+            for key in _covering(task, name, version):
                 on = orders.get(key, on)
             found.append(on and (task, name, version) not in stopped)
         return found
+
+    def told(self, task: str, name: str, version: int) -> Told | None:
+        """Return who gave the order that decides about a function; None if nobody is known."""
+        for key in reversed(_covering(task, name, version)):
+            if key in self._orders:
+                return self._told.get(key)
+        return None
 
     def to_bytes(self) -> bytes:
         """Return the orders that stand, and who failed how often."""
         return msgspec.msgpack.encode(
             {
                 "orders": sorted((*key, on) for key, on in self._orders.items()),
+                "told": sorted((*key, *told) for key, told in self._told.items()),
                 "failing": self.failing.to_state(),
             }
         )
@@ -102,5 +120,18 @@ class Switches:
         stored = msgspec.msgpack.decode(data)
         orders = stored["orders"] if isinstance(stored, dict) else stored
         self._orders = {(task, name, version): on for task, name, version, on in orders}
+        self._told = {}
         if isinstance(stored, dict):
             self.failing.load(stored["failing"])
+            for task, name, version, ts, who, why in stored.get("told", ()):
+                self._told[task, name, version] = Told(ts, who, why)
+
+
+def _covering(task: str, name: str, version: int) -> tuple[tuple[str, str, int], ...]:
+    """Return what an order about a function may name, the narrowest last."""
+    return (
+        (_ANY_TASK, name, _ANY_VERSION),
+        (_ANY_TASK, name, version),
+        (task, name, _ANY_VERSION),
+        (task, name, version),
+    )
