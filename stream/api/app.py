@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from monitoring.metrics import Metrics
-from stream.api import health, ingest, problems, recommendations, status
+from stream.api import examples, health, ingest, lfs, problems, recommendations, status
 from stream.api.auth import LoopbackOnly, TokenTable
 from stream.api.direct import DirectRecommendations
 from stream.api.health import Readiness
@@ -18,6 +18,7 @@ from stream.api.meter import RequestMeter
 from stream.api.recommendations import Recommendations
 from stream.api.status import StatusSource
 from stream.config import Settings
+from stream.explained import Explained
 from stream.serving.sources import Served
 from stream.sinks import EventSink
 
@@ -32,6 +33,7 @@ def create_app(
     limits: Limits = DEFAULT_LIMITS,
     status_source: StatusSource | None = None,
     served: Served | None = None,
+    explained: Explained | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -53,6 +55,8 @@ def create_app(
         What the status page shows; without one there is no page.
     served
         What recommendations are made from; without it there are none.
+    explained
+        Where labeling functions and examples are read from; without it neither is answered for.
     """
     answers: Recommendations | None = None
     if served is not None:
@@ -78,7 +82,8 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     tokens = TokenTable.from_tokens(
-        {token.token.get_secret_value(): token.roles for token in settings.api.tokens}
+        {token.token.get_secret_value(): token.roles for token in settings.api.tokens},
+        [token.name for token in settings.api.tokens],
     )
     app.state.tokens = tokens
     app.state.metrics = metrics
@@ -90,6 +95,11 @@ def create_app(
     if answers is not None:
         app.state.recommendations = answers
         app.include_router(recommendations.router)
+    if explained is not None:
+        app.state.explained = explained
+        app.state.lfs = lfs.Lfs(explained.lfs, sink, settings.api.body_timeout_s)
+        app.include_router(lfs.router)
+        app.include_router(examples.router)
     if status_source is not None:
         app.state.status = status_source
         app.include_router(status.router)

@@ -41,6 +41,13 @@ class Role(StrEnum):
 class TokenTable:
     """Hashes of the tokens that are known, each with its roles; the tokens are not kept.
 
+    Attributes
+    ----------
+    entries
+        Digest and roles of each token.
+    names
+        Who bears each token, in the same order; may be empty.
+
     Examples
     --------
     >>> table = TokenTable.from_tokens({"s3cret": ["ingest"]})
@@ -49,35 +56,49 @@ class TokenTable:
     """
 
     entries: tuple[tuple[bytes, frozenset[Role]], ...] = ()
+    names: tuple[str, ...] = ()
 
     @classmethod
-    def from_tokens(cls, tokens: Mapping[str, Iterable[str]]) -> TokenTable:
-        """Make the table from tokens and the names of their roles."""
-        return cls.from_hashes({sha256(t.encode()).hexdigest(): r for t, r in tokens.items()})
+    def from_tokens(
+        cls, tokens: Mapping[str, Iterable[str]], names: Iterable[str] = ()
+    ) -> TokenTable:
+        """Make the table from tokens, the names of their roles, and those of their bearers."""
+        hashes = {sha256(t.encode()).hexdigest(): r for t, r in tokens.items()}
+        return cls.from_hashes(hashes, names)
 
     @classmethod
-    def from_hashes(cls, hashes: Mapping[str, Iterable[str]]) -> TokenTable:
-        """Make the table from SHA-256 digests in hex and the names of their roles."""
+    def from_hashes(
+        cls, hashes: Mapping[str, Iterable[str]], names: Iterable[str] = ()
+    ) -> TokenTable:
+        """Make the table from SHA-256 digests in hex, and names as `from_tokens` takes them."""
         return cls(
             tuple(
                 (bytes.fromhex(digest), frozenset(Role(role) for role in roles))
                 for digest, roles in hashes.items()
-            )
+            ),
+            tuple(names),
         )
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
     def roles(self, token: str) -> frozenset[Role] | None:
-        """Return the roles of a token, or None if it is not known.
+        """Return the roles of a token, or None if it is not known."""
+        place = self._find(token)
+        return None if place is None else self.entries[place][1]
 
-        Every hash is compared, each in constant time, so that timing tells nothing.
-        """
+    def bearer(self, token: str) -> str | None:
+        """Return the name of who bears a token, or None if it is not known, or has none."""
+        place = self._find(token)
+        return None if place is None or place >= len(self.names) else self.names[place]
+
+    def _find(self, token: str) -> int | None:
+        # Every hash is compared, each in constant time, so that timing tells nothing.
         presented = sha256(token.encode("utf-8", "surrogateescape")).digest()
-        found: frozenset[Role] | None = None
-        for digest, roles in self.entries:
+        found = None
+        for place, (digest, _) in enumerate(self.entries):
             if hmac.compare_digest(digest, presented):
-                found = roles
+                found = place
         return found
 
 
@@ -85,7 +106,8 @@ def require(role: Role) -> Callable[..., Awaitable[None]]:
     """Return a dependency that lets a request pass if its token has the role, or is an admin's.
 
     The application keeps its `TokenTable` in ``app.state.tokens``; an empty one lets all pass,
-    since `LoopbackOnly` has already refused whoever is not on this machine.
+    since `LoopbackOnly` has already refused whoever is not on this machine. The bearer's name,
+    where there is one, is left in ``request.state.bearer`` for who records what was asked.
     """
 
     async def authorise(
@@ -111,6 +133,7 @@ def require(role: Role) -> Callable[..., Awaitable[None]]:
         if not roles & {role, Role.ADMIN}:
             held = ", ".join(sorted(roles)) or "none"
             raise Problem(403, f"the token has the roles {held}; this needs {role} or {Role.ADMIN}")
+        request.state.bearer = tokens.bearer(bearer.credentials)
 
     return authorise
 

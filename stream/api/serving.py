@@ -8,6 +8,7 @@ from stream.api.health import Check, Readiness
 from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.status import StatusSource
 from stream.config import Settings
+from stream.explained import Explained
 from stream.http_server import HttpServer
 from stream.serving.sources import Served
 from stream.sinks import EventSink
@@ -34,6 +35,8 @@ class ApiService:
         What the status page shows; without one there is no page.
     served
         What recommendations are made from; without it there are none.
+    explained
+        Where labeling functions and examples are read from; without it neither is answered for.
     """
 
     def __init__(
@@ -45,11 +48,14 @@ class ApiService:
         limits: Limits = DEFAULT_LIMITS,
         status_source: StatusSource | None = None,
         served: Served | None = None,
+        explained: Explained | None = None,
     ) -> None:
         self._sink = sink
         readiness = Readiness({"log": sink.ping, **(checks or {})})
         self._server = HttpServer(
-            create_app(settings, sink, metrics, readiness, limits, status_source, served),
+            create_app(
+                settings, sink, metrics, readiness, limits, status_source, served, explained
+            ),
             settings.api.host,
             settings.api.port,
             setting="api.host, api.port",

@@ -20,6 +20,7 @@ from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
 from stream.distributed.deployment import run_worker
 from stream.embedded import EmbeddedEngine, open_embedded
+from stream.explained import explained
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.serving.catalogue import ServedCatalogue
@@ -97,7 +98,8 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
             return "learning"
 
         checks: dict[str, Check] = {"store": blocking(store.ping), "engine": blocking(learning)}
-        view = MergedView(store, pipeline_spec(settings))
+        spec = pipeline_spec(settings)
+        view = MergedView(store, spec)
         get_ready_to_serve()
         source = engine_source(settings, engine, store)
         engine.on_step = source.stepped
@@ -114,6 +116,7 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
                     checks,
                     status_source=view.read,
                     served=Served(source, engine.catalogue),
+                    explained=explained(store, spec, view),
                 ),
             )
         finally:
@@ -183,7 +186,8 @@ async def _serve(settings: Settings) -> int:
     store = open_state(settings)
     try:
         checks: dict[str, Check] = {"store": blocking(store.ping)}
-        view = MergedView(store, pipeline_spec(settings))
+        spec = pipeline_spec(settings)
+        view = MergedView(store, spec)
         sink = KafkaSink.from_settings(settings)
         catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
         metrics = Metrics()
@@ -196,6 +200,7 @@ async def _serve(settings: Settings) -> int:
             checks,
             status_source=view.read,
             served=Served(source, catalogue),
+            explained=explained(store, spec, view),
         )
         feed = ItemsFeed(settings, catalogue)
         await service.start()

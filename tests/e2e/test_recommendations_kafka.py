@@ -16,6 +16,7 @@ import pytest
 
 from bench.kafka_deployment import environment, records_of
 from stream.events import DECISIONS, EVENTS, TOPICS
+from stream.ids import example_id, user_key
 from tests.services import KafkaBroker, RedisServer
 from tests.services.ports import PortLease
 from tests.services.process import OwnedProcess
@@ -26,8 +27,9 @@ pytestmark = pytest.mark.usefixtures("compiled")
 WITHIN_S = 300.0
 
 
-def ask(url: str, body: Any = None) -> Any:
-    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode())
+def ask(url: str, body: Any = None, method: str | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, method=method)
     request.add_header("Content-Type", "application/json")
     try:
         with urllib.request.urlopen(request, timeout=60) as reply:
@@ -145,6 +147,29 @@ def test_serve_recommends_within_seconds_what_a_worker_learned(
             "feedback does not join its recommendation",
             WITHIN_S,
         )
+
+        shown = slate["items"][0]["item_id"]
+        name = example_id(user_key("ann"), slate["request_id"], shown, "shown-0")
+        found = ask(f"{url}/v1/examples/{name}")
+        assert (found["user_id"], found["item_id"]) == ("ann", shown)
+        assert "clicked" in [vote["lf"] for vote in found["labels"]["relevance"]["votes"]]
+        order = ask(
+            f"{url}/v1/lfs/clicked",
+            {"enabled": False, "reason": "new layout", "by": "ann"},
+            method="PATCH",
+        )
+
+        def clicked() -> Any:
+            return next(lf for lf in ask(f"{url}/v1/lfs")["lfs"] if lf["name"] == "clicked")
+
+        wait_for(
+            lambda: not clicked()["enabled"] and not clicked()["off_in_partitions"],
+            processes,
+            "the order does not reach every partition",
+            WITHIN_S,
+        )
+        switched = {key: order[key] for key in ("ts", "who", "why")}
+        assert clicked()["switched"] == switched
         for process in processes:
             process.terminate()
             assert process.returncode == 0, process.tail()
