@@ -13,10 +13,17 @@ import orjson
 import pytest
 from httpx import AsyncClient
 
+from stream.assembly import pipeline_spec
 from stream.commands.running import embedded_service
 from stream.config import load_settings
 from stream.embedded import EmbeddedEngine
+from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, GOVERNANCE, LABELS, TOPICS, LfSwitch
+from stream.explained import explained
+from stream.merged_view import MergedView
+from stream.sinks import EmbeddedSink
+from stream.stores.memory import MemoryStore
+from tests.integration import api_harness
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -209,5 +216,34 @@ def test_what_is_refused_is_said_and_nothing_is_written(tmp_path: Path) -> None:
             ):
                 content = paths[path][method]["responses"][status]["content"]
                 assert content["application/json"]["example"]
+
+    asyncio.run(run())
+
+
+def test_without_log_or_store_one_is_told_which(tmp_path: Path) -> None:
+    configured = api_harness.settings()
+    spec, store = pipeline_spec(configured), MemoryStore()
+    log = EmbeddedLog(tmp_path / "log.db", 1, topics={CONTROL: 1})
+    source = explained(store, spec, MergedView(store, spec))
+
+    async def run() -> None:
+        async with api_harness.serving(EmbeddedSink(log), configured, explained=source) as (
+            client,
+            _,
+            _,
+        ):
+            change = {"enabled": False, "reason": "x"}
+            local = await client.patch("/v1/lfs/rated", json=change)
+            assert (local.status_code, "machine" in local.json()["who"]) == (202, True)
+            log.close()
+            answer = await client.patch("/v1/lfs/rated", json=change)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            assert "was not stored" in answer.json()["detail"]
+            assert (await client.get("/v1/lfs")).status_code == 200
+            store.close()
+            for path in ("/v1/lfs", f"/v1/examples/{'0' * 36}"):
+                answer = await client.get(path)
+                assert answer.status_code == 503
+                assert "state store" in answer.json()["detail"]
 
     asyncio.run(run())
