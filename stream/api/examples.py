@@ -15,13 +15,13 @@ from stream.api.problems import PROBLEM_JSON, Problem
 from stream.state import StoreError
 from stream.stored_examples import StoredExamples, is_example_id
 
-__all__ = ["router"]
+__all__ = ["ExampleAnswer", "router"]
 
 _SAMPLE: Final[dict[str, Any]] = {
     "example_id": "a40fc8c38e450006ec5a3f1c29d7b0a48e61",
     "user_id": "u1",
     "item_id": "i1",
-    "segment": None,
+    "segment": "new",
     "context": {"device": "phone"},
     "stage": "final",
     "revision": 1,
@@ -32,7 +32,6 @@ _SAMPLE: Final[dict[str, Any]] = {
         "last_ts": 1700000054.0,
         "engaged": True,
         "closed": True,
-        "closes_ts": None,
         "forgotten_ts": 1700176454.0,
         "position": 1.0,
         "propensity": 0.4,
@@ -44,7 +43,6 @@ _SAMPLE: Final[dict[str, Any]] = {
             "stage": "final",
             "probabilities": {"negative": 0.08, "positive": 0.92},
             "confidence": 0.92,
-            "gold": None,
             "votes": [{"lf": "long_dwell", "version": 2, "vote": "positive", "weight": 0.71}],
             "model_version": "5d2c9a70e1b4f386-12",
         }
@@ -74,7 +72,7 @@ class TaskLabel(BaseModel):
         description="Of each class, by the stored votes and the model of the last checkpoint."
     )
     confidence: float | None
-    gold: str | None = Field(description="What a person answered.")
+    gold: str | None = Field(default=None, description="What a person answered.")
     votes: list[Vote]
     model_version: str
 
@@ -88,8 +86,12 @@ class JoinState(BaseModel):
     last_ts: float | None
     engaged: bool
     closed: bool
-    closes_ts: float | None = Field(description="When its windows close, while they are open.")
-    forgotten_ts: float | None = Field(description="Until when corrections count, once closed.")
+    closes_ts: float | None = Field(
+        default=None, description="When its windows close, while they are open."
+    )
+    forgotten_ts: float | None = Field(
+        default=None, description="Until when corrections count, once closed."
+    )
     position: float | None
     propensity: float | None
     policy: str | None

@@ -24,7 +24,7 @@ from stream.records import Outgoing
 from stream.sinks import AppendFailed, EventSink
 from stream.state import StoreError
 
-__all__ = ["Change", "Lfs", "router"]
+__all__ = ["Change", "LfList", "Lfs", "router"]
 
 _BODY_BYTES: Final = 64 * 1024
 _RETRY_AFTER_S: Final = "2"
@@ -234,7 +234,7 @@ _SAMPLE: Final[dict[str, Any]] = {
         "overlap": 0.37,
         "conflict": 0.05,
         "estimated_accuracy": 0.83,
-        "gold_accuracy": None,
+        "gold_accuracy": 0.81,
         "failures": 0,
         "disagreement": 0.06,
         "silence_s": 2.0,

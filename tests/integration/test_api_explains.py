@@ -12,7 +12,10 @@ from typing import Any
 import orjson
 import pytest
 from httpx import AsyncClient
+from pydantic import BaseModel
 
+from stream.api.examples import ExampleAnswer
+from stream.api.lfs import LfList
 from stream.assembly import pipeline_spec
 from stream.commands.running import embedded_service
 from stream.config import load_settings
@@ -98,6 +101,7 @@ async def row_when(client: AsyncClient, name: str, enabled: bool) -> dict[str, A
     while True:
         answer = await client.get("/v1/lfs")
         assert answer.status_code == 200, answer.text
+        LfList.model_validate(answer.json())
         (row,) = [row for row in answer.json()["lfs"] if row["name"] == name]
         if row["enabled"] is enabled:
             found: dict[str, Any] = row
@@ -160,6 +164,7 @@ def test_an_example_is_explained_by_its_id_alone(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
                 assert answer.status_code == 200, answer.text
                 found = answer.json()
+                assert set(found) == set(ExampleAnswer.model_validate(found).model_fields_set)
                 assert (found["item_id"], found["user_id"]) == (item, label["user_id"])
                 assert found["labels"]["relevance"]["votes"]
                 named = {vote["lf"] for vote in found["labels"]["relevance"]["votes"]}
@@ -209,13 +214,14 @@ def test_what_is_refused_is_said_and_nothing_is_written(tmp_path: Path) -> None:
             assert len(engine.log.read(CONTROL, 0, 0)) == 0
 
             paths = (await client.get("/openapi.json")).json()["paths"]
-            for path, method, status in (
-                ("/v1/lfs", "get", "200"),
-                ("/v1/lfs/{name}", "patch", "202"),
-                ("/v1/examples/{example_id}", "get", "200"),
-            ):
+            schemas: tuple[tuple[str, str, str, type[BaseModel]], ...] = (
+                ("/v1/lfs", "get", "200", LfList),
+                ("/v1/lfs/{name}", "patch", "202", LfSwitch),
+                ("/v1/examples/{example_id}", "get", "200", ExampleAnswer),
+            )
+            for path, method, status, schema in schemas:
                 content = paths[path][method]["responses"][status]["content"]
-                assert content["application/json"]["example"]
+                schema.model_validate(content["application/json"]["example"])
 
     asyncio.run(run())
 
