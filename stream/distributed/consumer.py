@@ -171,10 +171,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
             fetches = [records]
             pause_s = mine.linger.pause_s(mine.spent_s())
             if pause_s:
-                # Let some more arrive, or each record costs a batch. What was taken just now has
-                # lain here since the last fetch; what came in meanwhile is on its way.
+                # Let some more arrive, or each record costs a batch. What lies here by then was
+                # fetched when the pause began; only what is taken lets the broker send the rest.
                 await asyncio.sleep(pause_s)
                 fetches.append(await fetch(consumer, active_partitions, 0, max_records))
+                if fetches[-1]:
+                    rest_s = mine.fetch_wait_s
+                    fetches.append(await fetch(consumer, active_partitions, rest_s, max_records))
             mine.under_way += 1
             self.parent_loop.call_soon_threadsafe(mine.hand_over, fetches, active_partitions)
 
