@@ -74,13 +74,26 @@ def _stopped(changes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Tell of functions that were switched off lately, by a person or for failing."""
     off: dict[str, None] = {}
     for change in reversed(changes):
+        subject = change["subject"]
         if change["action"] == "lf_disabled":
-            off[change["subject"]] = None
+            off[subject] = None
         elif change["action"] == "lf_enabled":
-            off.pop(change["subject"], None)
+            off = {one: None for one in off if not _covers(subject, one)}
     if off:
         verb = "is" if len(off) == 1 else "are"
         yield "changed", f"{_some(list(off), len(off))} {verb} switched off."
+
+
+def _covers(order: str, stopped: str) -> bool:
+    """Return whether an order about ``task/name@version`` takes back what was stopped.
+
+    An order without a version is about all of them, and one about the task ``*`` about all tasks.
+    """
+    task, _, function = order.partition("/")
+    stopped_task, _, stopped_function = stopped.partition("/")
+    name, _, version = function.partition("@")
+    stopped_name, _, stopped_version = stopped_function.partition("@")
+    return name == stopped_name and task in ("*", stopped_task) and version in ("", stopped_version)
 
 
 def _segments(segments: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

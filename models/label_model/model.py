@@ -138,6 +138,13 @@ class LabelModel(base.Classifier):
             "block": self.block,
             "correlations": bool(config.use_pairs),
             "half_lives": config.half_lives.tolist(),
+            "accuracies": {
+                lf: accuracy
+                for lf, (accuracy, strength) in zip(
+                    self.lf_names, self.state.tables.column_prior.tolist(), strict=True
+                )
+                if strength > 0.0
+            },
         }
 
     @property

@@ -50,7 +50,9 @@ class Change(BaseModel):
         StringConstraints(
             strip_whitespace=True, min_length=1, max_length=MAX_SENTENCE_LENGTH, pattern=NOT_NUL
         ),
-    ] = Field(description="Why, for the governance log.")
+    ] = Field(
+        description="Why; the governance log and the open status page show it, so name nobody."
+    )
     by: (
         Annotated[
             str,

@@ -94,14 +94,15 @@ def evaluate(
         raise Refused(f"--level: found {level}, allowed: between 0 and 1")
     if cap is not None and cap <= 0.0:
         raise Refused(f"--cap: found {cap}, allowed: above 0")
-    found, chosen = _read(logs, target, tuple(reward or ("click",)), values)
+    found, named, chosen = _read(logs, target, tuple(reward or ("click",)), values)
     names = _logging(found, chosen, logged)
     columns = LogColumns(Codes(), Codes(), by_user=cluster == "user", skip_missing=skip_missing)
     rows = columns.of(PolicyLog(", ".join(names), [s for name in names for s in found[name].shown]))
-    table = chosen.table(found, columns, propensity)
-    own = found.get(chosen.alone) if chosen.alone is not None else None
+    known = found | named
+    table = chosen.table(known, columns, propensity)
+    own = known.get(chosen.alone) if chosen.alone is not None else None
     result = _evaluated(rows, table, columns.of(own) if own else None, level, interval, cap)
-    learned = any(name in found for _, name in chosen.parts)
+    learned = any(name in known for _, name in chosen.parts)
     result |= {
         "target": target,
         "logged_policies": names,
@@ -118,7 +119,8 @@ def evaluate(
 
 def _read(
     logs: Sequence[Path], target: str, rewards: tuple[str, ...], values: bool
-) -> tuple[dict[str, PolicyLog], Target]:
+) -> tuple[dict[str, PolicyLog], dict[str, PolicyLog], Target]:
+    """Return what each policy logged, what the target names beside it, and the target."""
     types: set[str] = set()
     with bytes_progress("evaluate", known_size(logs)) as progress:
         task = progress.task_ids[0]
@@ -138,14 +140,15 @@ def _read(
             f"hold beside impressions: {others}"
         )
     chosen = parse_target(target, found)
+    named: dict[str, PolicyLog] = {}
     for _, name in chosen.parts:
         path = Path(name)
         if path.is_file() and _is_log(path):
             if name in found:
                 raise Refused(f"--target: {name!r} is both a file and a policy in the logs")
             theirs = read_logs([path], rewards, values=values)
-            found[name] = PolicyLog(name, [s for log in theirs.values() for s in log.shown])
-    return found, chosen
+            named[name] = PolicyLog(name, [s for log in theirs.values() for s in log.shown])
+    return found, named, chosen
 
 
 def _is_log(path: Path) -> bool:

@@ -175,6 +175,7 @@ def serve(config: ConfigOption = None) -> None:
             f"log.url: found {settings.log.url!r}, allowed for `serve`: kafka://HOST:PORT; "
             "for SQLite run `headrace up`, which serves, too"
         )
+    get_ready_to_serve()  # before the loop, which would not heed Ctrl-C meanwhile
     code = asyncio.run(_serve(settings))
     if code:
         raise typer.Exit(code)
@@ -182,7 +183,6 @@ def serve(config: ConfigOption = None) -> None:
 
 async def _serve(settings: Settings) -> int:
     sys.setswitchinterval(_SWITCH_S)
-    get_ready_to_serve()
     store = open_state(settings)
     try:
         checks: dict[str, Check] = {"store": blocking(store.ping)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.content import ContentIndex
+from models.label_model import LabelModel
 from models.recommender import HISTORY, Config, Recommender
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.model import Person, merged
@@ -30,3 +31,6 @@ def get_ready_to_serve() -> None:
     for policy in (BEST, "inverse_gap", "thompson"):
         question = Question("0", k=2, diversity=0.5, policy=policy, exploration=0.5)
         recommend(model, ServedCatalogue(), person, question)
+    # An example is explained by a label model that was read back.
+    labels = LabelModel.from_bytes(LabelModel(["a", "b"], ["x", "y"]).to_bytes())
+    labels.assess_many([[0, 1]])

@@ -166,6 +166,9 @@ class ApiSettings(Section):
         names = [token.name for token in self.tokens]
         if len(set(names)) < len(names):
             raise refused("tokens", "should have different names; found two alike")
+        secrets = {token.token.get_secret_value() for token in self.tokens}
+        if len(secrets) < len(self.tokens):
+            raise refused("tokens", "should each be a different token; found two alike")
         return self
 
 

@@ -138,6 +138,7 @@ class LfsSettings(Section):
     )
     priors: dict[Name, PriorSettings] = Field(
         default_factory=dict,
-        description="Labeling functions that are not as good as any; one section each. It "
-        "counts when a function is first seen; a new version starts from the one before.",
+        description="How good a function is held to be before it has voted, where that is not "
+        "the usual 0.7; one section each, by its name. Read when a function is first seen; a new "
+        "version starts from the one before.",
     )

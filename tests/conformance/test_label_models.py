@@ -114,6 +114,11 @@ def test_rivers_own_loop_runs_it() -> None:
     assert repr(model).startswith("LabelModel(['no', 'yes'], ['column-0'")
 
 
+def test_a_clone_begins_with_the_same_priors() -> None:
+    model = LabelModel(["no", "yes"], ["x", "y"], [0.3, 0.7], accuracies={"x": 0.95})
+    assert model.clone().to_bytes() == model.to_bytes()
+
+
 @pytest.mark.parametrize(
     ("votes", "told"),
     [

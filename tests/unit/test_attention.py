@@ -66,6 +66,12 @@ def test_what_was_switched_on_again_and_few_answers_are_no_concern() -> None:
     # Newest first.
     again = [change("lf_enabled"), change("lf_disabled")]
     assert concerns({**CALM, "governance": again}) == []
+    for order in ("*/clicked", "r/clicked", "*/clicked@1"):
+        covered = [change("lf_enabled", order), change("lf_disabled")]
+        assert concerns({**CALM, "governance": covered}) == []
+    for order in ("*/click", "s/clicked", "*/clicked@2"):
+        another = [change("lf_enabled", order), change("lf_disabled")]
+        assert len(concerns({**CALM, "governance": another})) == 1
     assert concerns({**CALM, "tasks": {"r": {"gold": {"n": 99, "ece": 0.5}}}}) == []
 
 

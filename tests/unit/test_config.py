@@ -225,6 +225,11 @@ def test_outcomes_and_tasks_add_to_the_defaults(tmp_path: Path) -> None:
             "[join]\nearly_after_s = '1h'",
             ["join.early_after_s", "less than join.exposure_window_s"],
         ),
+        (
+            "[api]\ntokens = [{name = 'a', token = '0123456789abcdef', roles = ['ingest']}, "
+            "{name = 'b', token = '0123456789abcdef', roles = ['admin']}]",
+            ["api.tokens", "a different token", "two alike"],
+        ),
         ("[join]\npositive = ['lik']", ["join.positive", "unknown event type; found 'lik'"]),
         (
             "[join.outcomes.x]\nwindow_s = 1\nopened_by = ['y']",

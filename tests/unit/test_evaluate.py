@@ -119,6 +119,13 @@ def test_a_mixture_is_worth_what_its_parts_are(logs: tuple[Path, Path]) -> None:
         assert one["low"] < worth_of_all < one["high"]
 
 
+def test_a_log_that_only_says_what_the_target_does_is_not_weighed(logs: tuple[Path, Path]) -> None:
+    mixture = f"0.75*{logs[1]} + 0.25*uniform"
+    assert run(logs[0], "--target", mixture)["rows"] == 3_000
+    beside = run(*logs, "--target", mixture)
+    assert (beside["rows"], beside["logged_policies"]) == (6_000, ["better", "random"])
+
+
 def test_the_table_is_for_people(logs: tuple[Path, Path]) -> None:
     done = CliRunner().invoke(app, ["evaluate", *map(str, logs), "--target", "better"])
     assert done.exit_code == 0
