@@ -253,7 +253,9 @@ class Learning:
         """Learn what other partitions' recommenders learned; see `Peers.take_in`."""
         if self._peers is None:
             return None
-        self.flush()
+        if not self._peers.world.lacking:
+            # A world that lacks something is drawn up by what comes now; what waits is learned then.
+            self.flush()
         return self._peers.take_in(chunks)
 
     def leave(self) -> None:

@@ -253,6 +253,9 @@ class RewardHead:
             If they are of a newer format than this program reads.
         """
         if HEAD_STATE not in chunks:
+            if chunks:
+                # A head of that name was given up: what is left of its table is of no use.
+                self._stored.supersede(chunks)
             return
         stored: list[Any] = msgspec.msgpack.decode(chunks[HEAD_STATE])
         refuse_newer("a reward head", stored[0], _FORMAT)

@@ -93,7 +93,8 @@ class Checkpointer:
         for owned in partitions:
             async with owned.lock:
                 await self._turn.come()
-                if owned.unsaved_records and not owned.saving and not owned.broken:
+                given_up = owned.broken or owned.closed
+                if owned.unsaved_records and not owned.saving and not given_up:
                     checkpoint = owned.processor.cut()  # 1
                     owned.unsaved_records = 0
                     owned.saving = True
@@ -162,7 +163,7 @@ class Checkpointer:
             log.warning("partitions were given up unsaved: %s", error)
         finally:
             for owned in partitions:
-                owned.processor.close()
+                owned.close()
                 self._metrics.forget("checkpoint_timestamp_seconds", (str(owned.partition),))
 
     async def refresh_shared(self, partitions: Sequence[OwnedPartition]) -> None:

@@ -91,7 +91,8 @@ class OwnedPartition:
     ``moved_at`` is when something was applied last, ``fed_at`` when the metrics were told so.
     ``lock`` is held while the processor prepares, processes or
     cuts; ``live`` turns False when the partition is given up, and nothing is applied after that;
-    ``broken`` turns True when a bug left the state half applied, and nothing is saved after that.
+    ``broken`` turns True when a bug left the state half applied, and nothing is saved after that;
+    ``closed`` when the processor was let go, and nothing is cut from it after that.
     """
 
     partition: int
@@ -107,6 +108,7 @@ class OwnedPartition:
     live: bool = True
     working: bool = False
     broken: bool = False
+    closed: bool = False
     inbox: Inbox = field(default_factory=Inbox)
     save_at: float | None = None
     unsaved_records: int = 0
@@ -124,4 +126,9 @@ class OwnedPartition:
     def discard(self) -> None:
         """Forget the partition with all that is not saved."""
         self.retire()
+        self.close()
+
+    def close(self) -> None:
+        """Let the processor go."""
+        self.closed = True
         self.processor.close()

@@ -16,13 +16,14 @@ from stream.config import Settings
 from stream.events import DECISIONS, EVENTS, GOLD, ITEMS
 from stream.ids import example_id, user_key
 from stream.partitioning import partition_for
+from stream.peers import RECOMMENDER_CHUNKS, Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.quality import LabelQuality
 from stream.records import RecordBatch
 from stream.replay import Replay
 from stream.report import report
 from stream.runner import PartitionRunner
-from stream.state import Epoch
+from stream.state import Epoch, SharedChunk
 from stream.stores.memory import MemoryStore
 from stream.user_state import USER_FORMAT, UserState
 
@@ -266,6 +267,43 @@ def test_a_task_whose_classes_change_begins_anew() -> None:
     found = report([after.pipeline], seconds=1.0, peak_rss_bytes=0)["labels"]
     assert found["kind"]["gold"]["n"] == 0
     assert found["relevance"]["count"] > found["kind"]["count"]
+
+
+def test_what_comes_while_others_are_read_whole_does_not_hide_them() -> None:
+    shared = pipeline_spec(Settings(), partitions=2)
+    peers = Peers(shared.recommender.config)
+    here = PartitionPipeline(shared, 0, peers=peers)
+    there = PartitionPipeline(shared, 1)
+    users = {partition_for(name.encode(), 2): name for name in "abcdefgh"}
+    offsets = [0, 0]
+
+    def click(pipeline: PartitionPipeline) -> None:
+        at, partition = offsets[pipeline.partition], pipeline.partition
+        offsets[partition] += 1
+        line = event(at, "click", T + at, users[partition], item_id=f"i{at}")
+        pipeline.process(pipeline.prepare(RecordBatch(EVENTS, partition, [at], [line], [NOW])), {})
+
+    told: dict[str, bytes | None] = {}
+    for _ in range(2):
+        click(there)
+        latest = dict(there.cut().chunks)
+        there.saved()
+        told |= latest
+    updates = [
+        SharedChunk(1, name, 2, data)
+        for name, data in latest.items()
+        if name.startswith("peers/") and data is not None
+    ]
+    # The first update was missed, so the partition is needed whole.
+    assert here.take_in(updates) == RECOMMENDER_CHUNKS
+    click(here)
+    whole = [
+        SharedChunk(1, name, 2, data)
+        for name, data in told.items()
+        if name.startswith(RECOMMENDER_CHUNKS) and data is not None
+    ]
+    assert here.take_in(whole) is None
+    assert peers.world.positions() == {0: 0, 1: 2}
 
 
 def test_a_frozen_pipeline_learns_nothing_and_labels_all_the_same() -> None:

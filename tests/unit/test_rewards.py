@@ -11,6 +11,7 @@ from models.rewards import (
     ARRIVED,
     EXPOSED,
     FEATURES,
+    HEAD_STATE,
     NO_FEATURE,
     UNDONE,
     ExposureRecords,
@@ -225,6 +226,21 @@ def test_a_table_that_an_older_program_stored_is_read() -> None:
     again = RewardHead(CONFIG)
     again.load_chunks(chunks)
     assert again.to_bytes() == older.to_bytes()
+
+
+def test_nothing_of_a_head_that_was_given_up_comes_back() -> None:
+    before, head = RewardHead(CONFIG), RewardHead(CONFIG)
+    stored = dict[str, bytes]()
+    for _ in range(40):
+        LOG.learn(before)
+        stored |= before.dirty_chunks()
+    del stored[HEAD_STATE]
+    head.load_chunks(stored)
+    head.learn_many(LOG.features[:1], LOG.ts[:1], [EXPOSED])
+    stored |= head.dirty_chunks()
+    again = RewardHead(CONFIG)
+    again.load_chunks(stored)
+    assert again.to_bytes() == head.to_bytes()
 
 
 def test_nothing_of_another_configuration_comes_back() -> None:
