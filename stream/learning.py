@@ -254,7 +254,7 @@ class Learning:
         if self._peers is None:
             return None
         if not self._peers.world.lacking:
-            # A world that lacks something is drawn up by what comes now; what waits is learned then.
+            # Else it is drawn up from what comes now, and what waits is learned after that.
             self.flush()
         return self._peers.take_in(chunks)
 
