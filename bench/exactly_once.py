@@ -187,7 +187,8 @@ def faults(
         at = time.monotonic()
         worker.terminate()
         if worker.returncode != 0:
-            raise AssertionError(f"a worker ended with {worker.returncode} after SIGTERM")
+            told = worker.output.read_text(encoding="utf-8", errors="replace")[-4000:]
+            raise AssertionError(f"a worker ended with {worker.returncode} after SIGTERM:\n{told}")
         fleet.workers.remove(worker)
         worker.close()
         return at

@@ -39,6 +39,9 @@ class Sums(NamedTuple):
 
     def plus(self, later: Sums, earlier: Sums, config: Config) -> Sums:
         """Return these and what others grew by between two moments, in units of these."""
+        if not len(later.slow):
+            # Others met new items and learned nothing yet.
+            return self
         epochs = later.epochs if np.isnan(self.epochs.slow) else self.epochs
         slow, fresh = later.slow, later.fresh
         if len(earlier.slow):
