@@ -23,9 +23,10 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
 _GZIP_WBITS: Final = 31
 _JSON_SPACE: Final = b" \t\r\n"
+_ONE_JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 _TYPES: Final = (
-    "application/json",
+    _ONE_JSON,
     _NDJSON,
     "application/ndjson",
     "application/jsonl",
@@ -142,7 +143,8 @@ def split_lines(body: bytes, content_type: str | None) -> list[Line]:
     Raises
     ------
     Problem
-        415 for a media type that cannot hold them, 400 for an array that is not valid JSON.
+        415 for a media type that cannot hold them, 400 for an array that is not valid JSON and
+        cannot be several lines.
 
     Examples
     --------
@@ -161,8 +163,13 @@ def split_lines(body: bytes, content_type: str | None) -> list[Line]:
     body = body.removeprefix(_BYTE_ORDER_MARK)
     start = body.lstrip(_JSON_SPACE)[:1]
     if start == b"[":
-        return _elements(body)
-    if media_type == "application/json" and b"\n" in body.strip(_JSON_SPACE):
+        try:
+            return _elements(body)
+        except msgspec.DecodeError as error:
+            # Of several lines, a bad first one must not take the good ones with it.
+            if media_type == _ONE_JSON or b"\n" not in body.strip(_JSON_SPACE):
+                raise Problem(400, f"the body is not a valid JSON array: {error}") from None
+    if media_type == _ONE_JSON and b"\n" in body.strip(_JSON_SPACE):
         try:
             return [Line(1, _one_line(_raw_value.decode(body)))]
         except msgspec.DecodeError:
@@ -178,10 +185,7 @@ def _numbered(body: bytes) -> enumerate[bytes]:
 
 
 def _elements(body: bytes) -> list[Line]:
-    try:
-        values = _raw_array.decode(body)
-    except msgspec.DecodeError as error:
-        raise Problem(400, f"the body is not a valid JSON array: {error}") from None
+    values = _raw_array.decode(body)
     return [Line(number, _one_line(value)) for number, value in enumerate(values, start=1)]
 
 

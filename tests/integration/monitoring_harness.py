@@ -177,6 +177,11 @@ class Shop:
     def _run(self) -> None:
         try:
             self._send()
+        except urllib.error.HTTPError as error:
+            with error:
+                refused = AssertionError(f"{error.url}: {error} {error.read().decode()}")
+            if not self._stopping.is_set():
+                self.failure = refused
         except BaseException as error:
             if not self._stopping.is_set():
                 self.failure = error

@@ -71,8 +71,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    absent = PortLease()
-    with Webhook() as webhook:
+    with PortLease() as absent, Webhook() as webhook:
         alertmanager = start_shared(
             "alertmanager", lambda: AlertmanagerServer(alertmanager_config(webhook.url))
         )
@@ -97,7 +96,6 @@ def stack(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> It
             )
             yield Stack(shop, queries, webhook)
             prometheus.stop()
-    absent.release()
 
 
 def detected_at(shop: Shop, signal: str, change: Callable[[], None]) -> float:

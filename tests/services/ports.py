@@ -6,7 +6,7 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 # Below the range from which systems hand out ephemeral ports, so that no outgoing connection
 # takes the port of a service that is down between a kill and its restart.
@@ -38,6 +38,12 @@ class PortLease:
 
     def release(self) -> None:
         self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _locked(lock: IO[str]) -> bool:

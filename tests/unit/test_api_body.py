@@ -51,6 +51,14 @@ def test_a_broken_array_says_where() -> None:
     assert raised.value.status == 400
 
 
+def test_a_first_line_that_is_an_array_does_not_take_the_others_with_it() -> None:
+    lines = split_lines(b'[{"a":1}]\n{"a":2}\n', "application/x-ndjson")
+    assert lines == [Line(1, b'[{"a":1}]'), Line(2, b'{"a":2}')]
+    assert len(split_lines(b'[{"a":1},\n{"a":2}]\n', "application/x-ndjson")) == 2
+    with pytest.raises(Problem, match="not a valid JSON array"):
+        split_lines(b'[{"a":1},\n{"a"', "application/json")
+
+
 def test_other_media_types_are_refused_with_what_is_allowed() -> None:
     # The default of curl.
     assert split_lines(b'\xef\xbb\xbf{"a":1}', "application/x-www-form-urlencoded") == [
