@@ -69,6 +69,9 @@ class Journal:
     def plan(self, dirty: NDArray[np.int64], items: int) -> Plan:
         """Return what to write when these of ``items`` rows changed; changes nothing."""
         self._reserve(items)
+        if not len(dirty):
+            # Cleaning waits for a save: where nothing changed, none is made.
+            return Plan(dirty, 0, [])
         live = self._live - self._places(dirty)
         taken = self._number != _FREE
         kept = taken & (live > 0)

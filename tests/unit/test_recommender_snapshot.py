@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.recommender import Config, Recommender
+from models.recommender.journal import MAX_SEGMENTS
 from models.recommender.snapshot import NewerSnapshotError, SnapshotError, unframe
 
 FIXTURES = Path(__file__).parents[1] / "replay" / "fixtures"
@@ -131,3 +132,19 @@ def test_what_belongs_to_no_item_is_small_where_histories_are_short() -> None:
     model = Recommender()
     model.learn_many(["a"] * 150, [f"i{x}" for x in range(150)])
     assert Recommender.from_bytes(model.to_bytes()).to_bytes() == model.to_bytes()
+
+
+def test_saves_without_a_change_keep_what_is_stored_whole() -> None:
+    # More saves than there are segments: rows of older ones are brought together now and then.
+    model, stored = small(), dict[str, bytes]()
+    for step in range(2 * MAX_SEGMENTS):
+        if step % 3:
+            model.item_indexes([f"later {step}"])
+        changed = model.dirty_chunks()
+        model.mark_clean()
+        stored |= {name: data for name, data in changed.items() if data is not None}
+        for name in changed.keys() - {n for n, data in changed.items() if data is not None}:
+            del stored[name]
+        again = Recommender()
+        again.load_chunks(stored)
+        assert again.all_chunks() == model.all_chunks()
