@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,24 +15,27 @@ from stream.decoding.rejection import Rejected
 from stream.events import Item
 from stream.records import RecordBatch
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "CatalogueReading"]
 
 _EMPTY: Final[Mapping[str, Any]] = {}
+_REFUSED: Final = 10_000
 
 
 class Catalogue:
     """Items by id; the last entry of an item counts.
 
-    ``next_offset`` is the first offset not taken in, of a topic that has one partition.
+    ``next_offset`` is the first offset not taken in, of a topic that has one partition;
+    ``refused`` are the latest lines that are no items.
 
-    *State* — one entry an item, as the items topic holds after compaction, and which items are
-    alike (``content``).
+    *State* — one entry an item, as the items topic holds after compaction, which items are alike
+    (``content``), and at most 10,000 refused lines.
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._items: dict[str, Mapping[str, Any]] = {}
         self.content = ContentIndex()
         self.next_offset = 0
+        self.refused: deque[Rejected] = deque(maxlen=_REFUSED)
         self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
     def __len__(self) -> int:
@@ -67,6 +71,7 @@ class Catalogue:
         while position <= len(decoded.records):
             self._forget(key.decode("utf-8", "replace"))
             position, key = next(tombstones)
+        self.refused.extend(decoded.rejected)
         return decoded.rejected
 
     def _forget(self, item_id: str) -> None:
@@ -78,3 +83,43 @@ class Catalogue:
         self, item_id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
         """Take note that an entry is another one now, or gone; for whoever keeps an index."""
+
+
+class CatalogueReading:
+    """How far a partition knows that the catalogue's topic was read, and what it tells of it.
+
+    Parameters
+    ----------
+    catalogue
+        Read by the process, for all its partitions.
+    tells
+        Whether this is the partition that sends lines which are no items to the dead letters.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, tells: bool) -> None:
+        self._catalogue = catalogue
+        self._tells = tells
+        self._told = 0
+
+    def begin(self, next_offset: int) -> None:
+        """Go on where a checkpoint stands: what lies before was told."""
+        self._told = next_offset
+
+    def untold(self) -> list[Rejected]:
+        """Return the lines that were refused since the last call; they count as told now."""
+        found = self._waiting()
+        if found:
+            self._told = found[-1].offset + 1
+        return found
+
+    @property
+    def next_offset(self) -> int:
+        """First offset that a checkpoint does not cover: not read, or refused and not told."""
+        waiting = self._waiting()
+        return waiting[0].offset if waiting else self._catalogue.next_offset
+
+    def _waiting(self) -> list[Rejected]:
+        refused = self._catalogue.refused
+        if not self._tells or not refused or refused[-1].offset < self._told:
+            return []
+        return [one for one in tuple(refused) if one.offset >= self._told]

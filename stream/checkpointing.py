@@ -81,11 +81,11 @@ class Snapshot:
             chunks[RECOMMENDER_CHUNKS + name] = data
         chunks |= pipeline.learning.updates()
         chunks |= pipeline.rewards.dirty_chunks()
-        if pipeline.items_read is not None:
+        if pipeline.reading is not None:
             # As far as the catalogue was known when these labels were given: read by the process,
             # for all its partitions, and at least so far by whoever claims this one next.
             pipeline.next_offsets[ITEMS] = max(
-                pipeline.items_read(), pipeline.next_offsets.get(ITEMS, 0)
+                pipeline.reading.next_offset, pipeline.next_offsets.get(ITEMS, 0)
             )
         checkpoint = Checkpoint(
             pipeline.partition, dict(self._expected), dict(pipeline.next_offsets), users, chunks
@@ -139,6 +139,8 @@ class Snapshot:
         pipeline = self._pipeline
         pipeline.next_offsets = dict(head.next_offsets)
         self._expected = dict(head.next_offsets)
+        if pipeline.reading is not None:
+            pipeline.reading.begin(head.next_offsets.get(ITEMS, 0))
         pipeline.join.timers.load(dict(head.timers))
         chunks = head.chunks
         for name, data in chunks.items():

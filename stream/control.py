@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from pydantic import BaseModel
 
 from stream.decoding.records import RecordDecoder
-from stream.decoding.rejection import Rejected
+from stream.decoding.rejection import Rejected, split_lines
 from stream.events import CONTROL, TOPICS, LfSwitch, ReferenceReset, ReferenceSet
 from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
@@ -24,6 +25,7 @@ Order = LfSwitch | ReferenceReset | ReferenceSet
 
 _ANY_TASK = ""
 _ANY_VERSION = 0
+_NOT_OBEYED: Final = "is not obeyed by this version: nobody was erased; found 'erase_user'"
 _DECODER: RecordDecoder[BaseModel] = RecordDecoder(TOPICS[CONTROL])
 
 
@@ -62,11 +64,19 @@ class Switches:
     def decode(self, batch: RecordBatch) -> tuple[list[Order], list[Rejected]]:
         """Return the orders of a batch that a partition obeys, and the lines that are none.
 
-        Orders of other kinds are for others to obey.
+        An order that nobody obeys is refused: whoever gave it must not take it for done.
         """
         decoded = _DECODER.decode(batch)
-        orders = [order for order in decoded.records if isinstance(order, Order)]
-        return orders, decoded.rejected
+        orders: list[Order] = []
+        refused = decoded.rejected
+        for order, origin in zip(decoded.records, decoded.origins, strict=True):
+            if isinstance(order, Order):
+                orders.append(order)
+            else:
+                value = batch.values[bisect_left(batch.offsets, origin.offset)]
+                raw = split_lines(value)[origin.line - 1]
+                refused.append(Rejected(*origin, "kind", _NOT_OBEYED, raw))
+        return orders, refused
 
     def apply(self, order: LfSwitch) -> None:
         """Obey an order; it replaces every earlier one that it covers."""

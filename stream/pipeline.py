@@ -26,13 +26,24 @@ import numpy as np
 from lfs.crowd import answer_key
 from models.content import ContentIndex
 from monitoring.counts import PartitionGauges, StageCounts
+from stream.catalogue import CatalogueReading
 from stream.checkpointing import Snapshot
 from stream.control import Order, Switches
 from stream.decisions import DecisionQueue
 from stream.decoding.decode import Decoded
 from stream.decoding.rejection import WHOLE_LINE, Rejected, dead_letter
 from stream.effects import Effects
-from stream.events import CONTROL, DEAD_LETTER, DECISIONS, EVENTS, GOLD, Event, Gold, LfSwitch
+from stream.events import (
+    CONTROL,
+    DEAD_LETTER,
+    DECISIONS,
+    EVENTS,
+    GOLD,
+    ITEMS,
+    Event,
+    Gold,
+    LfSwitch,
+)
 from stream.failing import order_record
 from stream.gold import GoldAnswer, GoldQueue
 from stream.ids import user_key
@@ -64,8 +75,8 @@ class PartitionPipeline:
     ----------
     next_offsets
         First offset not applied yet, by input topic.
-    items_read
-        Gives how far the process has read the catalogue's topic; part of each checkpoint.
+    reading
+        How far the process has read the catalogue's topic; part of each checkpoint.
     counts
         What the stages counted since the partition began; additive, part of the checkpoint.
     """
@@ -78,7 +89,7 @@ class PartitionPipeline:
         items: Callable[[str], Mapping[str, object]] | None = None,
         peers: Peers | None = None,
         content: ContentIndex | None = None,
-        items_read: Callable[[], int] | None = None,
+        reading: CatalogueReading | None = None,
     ) -> None:
         if peers is None and spec.n_partitions > 1:
             peers = Peers(spec.recommender.config)
@@ -106,7 +117,7 @@ class PartitionPipeline:
         self.learning = Learning(
             spec.recommender, self.watch, spec.timer, peers, partition, content
         )
-        self.items_read = items_read
+        self.reading = reading
         self._snapshot = Snapshot(self)
         self._round = 0
 
@@ -179,7 +190,9 @@ class PartitionPipeline:
         elif batch.topic == DECISIONS:
             self._prepare_decisions(prepared)
         elif batch.topic == CONTROL:
-            prepared.orders, prepared.refused = self.switches.decode(batch)
+            prepared.orders, refused = self.switches.decode(batch)
+            # Every partition reads it; one of them tells.
+            prepared.refused = refused if self.partition == 0 else ()
         else:
             raise ValueError(f"topic {batch.topic!r} is no input of a partition")
         return prepared
@@ -215,6 +228,9 @@ class PartitionPipeline:
         self.counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
+        if self.reading is not None:
+            for refused in self.reading.untold():
+                self._bury(refused, ITEMS, effects)
         self._decide_due(self.max_ts)
         self._answer_due(self.max_ts, self._rows(), effects)
         self.watch.told(effects.governance)

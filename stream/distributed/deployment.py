@@ -11,7 +11,7 @@ import time
 
 from monitoring.metrics import Metrics
 from stream.assembly import open_state, pipeline_spec
-from stream.catalogue import Catalogue
+from stream.catalogue import Catalogue, CatalogueReading
 from stream.config import Settings, SettingsError, load_settings
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.options import worker_options, worker_topics
@@ -61,7 +61,8 @@ def run_worker(settings: Settings) -> int:
             items=catalogue,
             peers=peers,
             content=catalogue.content,
-            items_read=lambda: catalogue.next_offset,
+            # One partition tells what all workers read.
+            reading=CatalogueReading(catalogue, tells=partition == 0),
         )
         return MeteredPipeline(pipeline, metrics, meters, tell_at_cut=False)
 

@@ -13,7 +13,7 @@ import pytest
 
 from stream.assembly import pipeline_spec
 from stream.config import Settings
-from stream.events import DECISIONS, EVENTS, GOLD, ITEMS
+from stream.events import DECISIONS, EVENTS, GOLD
 from stream.ids import example_id, user_key
 from stream.partitioning import partition_for
 from stream.peers import RECOMMENDER_CHUNKS, Peers
@@ -132,31 +132,6 @@ def test_a_save_that_fails_is_repeated_before_what_came_after_it() -> None:
     )
     expected.runner.checkpoint()
     assert partition.users() == expected.users()
-
-
-def test_a_checkpoint_says_how_far_the_catalogue_was_known() -> None:
-    read = [0]
-    store = MemoryStore()
-
-    def taken_up() -> tuple[PartitionPipeline, PartitionRunner]:
-        pipeline = PartitionPipeline(spec(), 0, items_read=lambda: read[0])
-        return pipeline, PartitionRunner(pipeline, store, 0, EPOCH)
-
-    def saved(runner: PartitionRunner) -> int:
-        runner.checkpoint()
-        return store.partitions()[0][ITEMS]
-
-    _, runner = taken_up()
-    read[0] = 7
-    runner.run(RecordBatch(EVENTS, 0, [0], [event(1, "click", T)], [NOW]))
-    assert saved(runner) == 7
-    read[0] = 9
-    assert saved(runner) == 9
-    pipeline, runner = taken_up()
-    assert pipeline.next_offsets == {EVENTS: 1, ITEMS: 9}
-    # A process that is not that far yet takes nothing back.
-    read[0] = 8
-    assert saved(runner) == 9
 
 
 def test_no_tick_before_the_first_event_and_none_for_gold_of_the_future() -> None:
