@@ -19,6 +19,7 @@ from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
 from stream.distributed.deployment import run_worker
+from stream.distributed.store_calls import WorkerStop
 from stream.embedded import EmbeddedEngine, open_embedded
 from stream.explained import explained
 from stream.merged_export import MergedExport
@@ -45,6 +46,13 @@ def log_to_stderr() -> None:
     )
     for noisy in ("kafka", "aiokafka", "faust", "mode", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_not_a_refusal)
+
+
+def _not_a_refusal(record: logging.LogRecord) -> bool:
+    """Leave out what others say of a refusal, with a traceback: the worker says it itself."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], WorkerStop)
 
 
 def up(config: ConfigOption = None) -> None:

@@ -59,19 +59,35 @@ def serve(
         )
 
     sys.setswitchinterval(SWITCH_S)
-    code = asyncio.run(_serve(options, make_worker))
-    for thread in threading.enumerate():
-        if isinstance(thread, WorkerThread):
-            # Faust's thread would keep the process alive for ever if it hangs on a dead broker.
-            thread.join(JOIN_S)
-            if thread.is_alive():
-                log.critical("the consumer does not end; leaving it behind")
-                logging.shutdown()
-                os._exit(code)
+    code, reason = asyncio.run(_serve(options, make_worker))
+    ended = _join_threads()
+    if reason is not None:
+        # Once more, below what ended meanwhile: who looks finds it in the last line.
+        log.critical("the worker has stopped: %s", reason)
+    if not ended:
+        logging.shutdown()
+        os._exit(code)
     return code
 
 
-async def _serve(options: WorkerOptions, make_worker: Callable[[], Worker]) -> int:
+def _join_threads() -> bool:
+    """Wait for Faust's threads; tell whether they ended.
+
+    One that hangs on a dead broker would keep the process alive for ever.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, WorkerThread):
+            thread.join(JOIN_S)
+            if thread.is_alive():
+                log.critical("the consumer does not end; leaving it behind")
+                return False
+    return True
+
+
+async def _serve(
+    options: WorkerOptions, make_worker: Callable[[], Worker]
+) -> tuple[int, WorkerStop | None]:
+    """Run a worker to its end; return the exit code, and what must change outside if that is 2."""
     loop = asyncio.get_running_loop()
     stopping = loop.create_future()
 
@@ -114,7 +130,7 @@ async def _serve(options: WorkerOptions, make_worker: Callable[[], Worker]) -> i
         await server.stop()
 
 
-async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
+async def _end(worker: Worker, starting: asyncio.Task[None]) -> tuple[int, WorkerStop | None]:
     if not starting.done():
         starting.cancel()
         await asyncio.wait({starting}, timeout=1.0)
@@ -128,7 +144,7 @@ async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
             worker.fail(failure)
         log.info("stopped in %.2f s", time.monotonic() - began)
         if not worker.failure.done():
-            return OK
+            return OK, None
     error = worker.failure.exception()
     if isinstance(error, WorkerStop):
         log.critical("the worker stops: %s", error)
@@ -137,7 +153,7 @@ async def _end(worker: Worker, starting: asyncio.Task[None]) -> int:
     starting.cancel()
     with contextlib.suppress(TimeoutError, Exception):
         await asyncio.wait_for(worker.abandon(), STOP_S)
-    return REFUSED if isinstance(error, WorkerStop) else BUG
+    return (REFUSED, error) if isinstance(error, WorkerStop) else (BUG, None)
 
 
 async def _crashed(worker: Worker) -> BaseException:
