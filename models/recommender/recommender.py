@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,7 +207,7 @@ class Recommender(RecommenderCore):
         return frame(chunks)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Recommender:
+    def from_bytes(cls, data: bytes) -> Self:
         """Return the recommender that `to_bytes` wrote."""
         chunks = unframe(data)
         if META not in chunks or _HISTORIES not in chunks:
