@@ -36,7 +36,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 env: $(VENV)/.installed ## create .venv with what runs Headrace
 dev-env: $(VENV)/.installed-dev ## add what tests and checks need
 
-demo: env ## run the main job on a simulated shop, live, in one process
+demo: env ## run the main job on a simulated shop, live
 	$(BIN)/headrace demo $(ARGS)
 
 test: dev-env ## run all tests, on real services as far as they can be started

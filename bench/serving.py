@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 from models.recommender import Recommender
 from models.recommender.slate import candidates
+from stream.api.serving import ApiService
+from stream.commands.apart import service_apart
 from stream.commands.running import embedded_service
 from stream.config import load_settings
 
@@ -104,35 +106,41 @@ async def _load(url: str, **job: Any) -> dict[str, Any]:
     return result
 
 
-def _service(url: str, port: Any, stop: Any) -> None:
-    """Run the embedded service, as `headrace up` does."""
+def _service(url: str, apart: bool, port: Any, stop: Any) -> None:
+    """Run the embedded service, as `headrace up` does, in two processes or in one."""
+    settings = load_settings(env={}, overrides={"log": {"url": url}, "api": {"port": 0}})
 
-    async def run() -> None:
-        settings = load_settings(env={}, overrides={"log": {"url": url}, "api": {"port": 0}})
-        with embedded_service(settings) as (engine, service):
-            await service.start()
-            engine.start()
-            port.put(service.url)
-            while not stop.is_set():
-                await asyncio.sleep(0.2)
-            await service.stop()
-            await asyncio.to_thread(engine.stop)
+    async def answer(service: ApiService, learning: list[int]) -> None:
+        await service.start()
+        port.put((service.url, [os.getpid(), *learning]))
+        while not stop.is_set():
+            await asyncio.sleep(0.2)
+        await service.stop()
 
-    asyncio.run(run())
+    if apart:
+        with service_apart(settings) as (learner, service):
+            asyncio.run(answer(service, [learner.pid] if learner.pid else []))
+            learner.stop()
+        return
+    with embedded_service(settings) as (engine, service):
+        engine.start()
+        asyncio.run(answer(service, []))
+        engine.stop()
 
 
 async def http(
-    items: int, warm: int, rate: float, asked: float, seconds: float, posts: float
+    items: int, warm: int, rate: float, asked: float, seconds: float, posts: float, apart: bool
 ) -> None:
     """Print how long answers take while the same deployment learns."""
+    print(f"embedded service in {'two processes' if apart else 'one process'}")
     users, chosen = sessions(warm + int(rate * seconds) + 1, items)
     context = multiprocessing.get_context("spawn")
     port, stop = context.Queue(), context.Event()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         url = f"sqlite:///{Path(folder) / 'b.db'}"
-        service = context.Process(target=_service, args=(url, port, stop))
+        service = context.Process(target=_service, args=(url, apart, port, stop))
         service.start()
-        at = await asyncio.to_thread(port.get)
+        at, processes = await asyncio.to_thread(port.get)
         bodies = _bodies(users[:warm], chosen[:warm], warm // 5_000)
         await _load(at, seconds=warm / 40_000, asked=1, users=["nobody"], k=1, posts=bodies)
         await _learned(at, warm)
@@ -143,13 +151,14 @@ async def http(
             ("idle", []),
             ("learning", _bodies(users[part], chosen[part], int(posts * seconds))),
         ):
-            used = -_cpu_s(service.pid)
+            used = {pid: -_cpu_s(pid) for pid in processes}
             result = await _load(at, seconds=seconds, asked=asked, users=known, k=100, posts=body)
-            wall, used = result["wall_s"], used + _cpu_s(service.pid)
+            wall = result["wall_s"]
+            shares = [f"{(used[pid] + _cpu_s(pid)) / wall:.2f}" for pid in processes]
             sent = sum(text.count("\n") + 1 for text in body)
             print(
                 f"HTTP, {name}: {sent / wall:.0f} events/s, {len(result['asked']) / wall:.0f} "
-                f"requests/s; of a core, the service takes {used / wall:.2f}, "
+                f"requests/s; of a core, the service takes {' + '.join(shares)}, "
                 f"the load generator {result['cpu_s'] / wall:.2f}"
             )
             # The first requests compile nothing, but open connections.
@@ -162,7 +171,7 @@ async def http(
         await asyncio.to_thread(service.join)
 
 
-def _cpu_s(pid: int | None) -> float:
+def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -188,18 +197,23 @@ def main() -> None:
     parser.add_argument("--asked", type=float, default=200.0, help="Requests a second.")
     parser.add_argument("--posts", type=float, default=20.0, help="Requests that bring them.")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--one-process", action="store_true", help="Beside the default of two.")
+    parser.add_argument("--no-kernel", action="store_true", help="HTTP alone.")
     arguments = parser.parse_args()
-    kernel(arguments.items, arguments.warm)
-    asyncio.run(
-        http(
-            arguments.items,
-            arguments.warm,
-            arguments.rate,
-            arguments.asked,
-            arguments.seconds,
-            arguments.posts,
+    if not arguments.no_kernel:
+        kernel(arguments.items, arguments.warm)
+    for apart in (True, False)[: 1 + arguments.one_process]:
+        asyncio.run(
+            http(
+                arguments.items,
+                arguments.warm,
+                arguments.rate,
+                arguments.asked,
+                arguments.seconds,
+                arguments.posts,
+                apart,
+            )
         )
-    )
 
 
 if __name__ == "__main__":

@@ -289,6 +289,10 @@ class Metrics(Collector):
             families = [f.collect(now) for f in self._families.values() if len(f.rows)]
         yield from families
 
+    def families(self) -> Iterator[Metric]:
+        """Yield every family that has a series, those of the process itself among them."""
+        return iter(self._registry.collect())
+
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self._registry)

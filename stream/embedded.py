@@ -1,4 +1,4 @@
-"""The whole service in one process: a durable log and the state in SQLite, one thread that learns.
+"""What learns without Kafka: a durable log and the state in SQLite, one thread.
 
 The order is the same as on Kafka: apply, publish, checkpoint, acknowledge; here the checkpoint
 itself acknowledges, since the next offsets in it are where reading goes on.
@@ -18,6 +18,7 @@ from stream.catalogue import Catalogue
 from stream.config import Settings, SettingsError
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
+from stream.log_items import LogItems
 from stream.metering import MeteredPipeline, ProcessMeters
 from stream.peers import Peers
 from stream.pipeline import PartitionPipeline, PipelineSpec
@@ -35,8 +36,10 @@ _WAIT_S: Final = 0.2
 _TRIM_EVERY_S: Final = 10.0
 
 
-def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
+def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLog, StateStore]:
     """Open the log and the store that the settings name.
+
+    ``folds`` is the log's: False in a process beside the one that learns.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def open_embedded(settings: Settings) -> tuple[EmbeddedLog, StateStore]:
             "embedded service: sqlite:///FILE; on Kafka run `headrace worker` and "
             "`headrace serve`"
         )
-    log = EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1})
+    log = EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1}, folds=folds)
     try:
         store = open_state(settings)
     except BaseException:
@@ -103,7 +106,7 @@ class EmbeddedEngine:
         self.failure: BaseException | None = None
         self.batch_records = _MAX_RECORDS
         self.catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
-        self._items_offsets: dict[int, int] = {}
+        self._items = LogItems(log, self.catalogue)
         self._known: dict[tuple[int, str], int] = {}
         self.on_step: Callable[[bool], None] = _idle
         spec = pipeline_spec(
@@ -169,7 +172,7 @@ class EmbeddedEngine:
         save_at = time.monotonic() + interval_s
         trim_at = save_at
         while not self._stopping.is_set():
-            self._read_items()
+            self._items.read()
             busy = False
             for partition in self._partitions:
                 busy |= self._advance(partition)
@@ -268,22 +271,12 @@ class EmbeddedEngine:
                     self.log.append([tick])
 
     def _positions(self) -> dict[tuple[str, int], int]:
-        positions = {(ITEMS, number): offset for number, offset in self._items_offsets.items()}
+        positions = {(ITEMS, number): end for number, end in self._items.next_offsets.items()}
         for partition in self._partitions:
             for topic in _INPUTS:
                 number = 0 if topic == CONTROL else partition.number
                 positions[topic, number] = partition.metered.next_offsets.get(topic, 0)
         return positions
-
-    def _read_items(self) -> None:
-        for number in range(self._settings.log.partitions):
-            while True:
-                offset = self._items_offsets.setdefault(number, 0)
-                batch = self.log.read(ITEMS, number, offset)
-                if not len(batch):
-                    break
-                self.catalogue.apply(batch)
-                self._items_offsets[number] = batch.offsets[-1] + 1
 
 
 class _Partition:

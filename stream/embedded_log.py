@@ -82,6 +82,8 @@ class EmbeddedLog:
         Time of an append, seconds since the epoch.
     busy_timeout_s
         How long an append waits for another process that is writing, in seconds.
+    folds
+        See `SqliteFile`; False in a process beside the one that learns.
 
     Raises
     ------
@@ -110,13 +112,14 @@ class EmbeddedLog:
         topics: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.time,
         busy_timeout_s: float = 30.0,
+        folds: bool = True,
     ) -> None:
         self.partitions = partitions
         self._topics = dict(topics or {})
         if min([partitions, *self._topics.values()]) < 1:
             raise LogError("log.partitions: at least 1")
         self._clock = clock
-        self._file = SqliteFile(path, LogError, busy_timeout_s)
+        self._file = SqliteFile(path, LogError, busy_timeout_s, folds=folds)
         try:
             self._file.migrate("log", _MIGRATIONS)
             self._check_partitions()

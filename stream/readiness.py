@@ -15,7 +15,7 @@ from stream.ids import example_id, user_key
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
 
-__all__ = ["get_ready"]
+__all__ = ["calm_collector", "get_ready"]
 
 _GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 """State is a large heap of plain values without cycles: looking through it again and again costs
@@ -24,13 +24,18 @@ a tenth of the throughput and frees nothing."""
 _TS: Final = 1_700_000_000.0
 
 
+def calm_collector() -> None:
+    """Let the collector of garbage look through the heap rarely."""
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
 def get_ready(spec: PipelineSpec) -> None:
     """Run a few made-up events through a pipeline of their own, so that every kernel is compiled.
 
     Compiled code is cached on disk; the first time on a machine takes half a minute, in which a
     worker that had joined its group already would miss its heartbeats.
     """
-    gc.set_threshold(*_GC_THRESHOLDS)
+    calm_collector()
     pipeline = PartitionPipeline(replace(spec, n_partitions=1, timer=None), 0)
     lines = []
     for number, kind in enumerate(("impression", "click", "view", "view", "hide")):

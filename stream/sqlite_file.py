@@ -85,12 +85,21 @@ class SqliteFile:
         What sqlite3's errors are raised as.
     busy_timeout_s
         How long a writer waits for another one, in seconds.
+    folds
+        Whether a commit now and then folds the write-ahead log into the file, which takes as long
+        as dozens of commits. Where another process writes too, it may do it for both.
     """
 
     def __init__(
-        self, path: str | Path, error: type[Exception], busy_timeout_s: float = 30.0
+        self,
+        path: str | Path,
+        error: type[Exception],
+        busy_timeout_s: float = 30.0,
+        *,
+        folds: bool = True,
     ) -> None:
         self.path = Path(path)
+        self._fold_pages = _CHECKPOINT_PAGES if folds else 0
         self._error = error
         self._busy_timeout_s = busy_timeout_s
         self._closed = False
@@ -126,7 +135,7 @@ class SqliteFile:
             connection.execute("PRAGMA synchronous=FULL")
             # Pragmas take no parameters; these are constants of this module.
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={self._fold_pages}")
             connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
             # From here on `_begin` waits by itself: SQLite's own waiting backs off to 100 ms,
             # which a log that shares the file with a store would feel at each checkpoint.

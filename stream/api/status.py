@@ -66,9 +66,9 @@ async def status(request: Request) -> Response:
         figures = await asyncio.to_thread(source)
     except StoreError as error:
         raise Problem(503, f"the state store does not answer: {error}") from error
-    # Known where events are consumed in this process; else the workers export it.
+    # Known where this service consumes the events; else the workers export it.
     metrics: Metrics = request.app.state.metrics
-    lag_s = metrics.known("consumer_lag_seconds", (EVENTS,))
+    lag_s = await asyncio.to_thread(metrics.known, "consumer_lag_seconds", (EVENTS,))
     figures = {
         **figures,
         "lag_s": lag_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["BUG", "REFUSED", "ConfigOption", "Refused", "bytes_progress", "note", "out"]
+__all__ = [
+    "BUG",
+    "REFUSED",
+    "ConfigOption",
+    "Refused",
+    "bytes_progress",
+    "log_to_stderr",
+    "note",
+    "out",
+]
 
 BUG = 1
 """Exit code after an error of our own."""
@@ -42,6 +52,17 @@ ConfigOption = Annotated[
 
 class Refused(Exception):
     """A command that cannot do what was asked; the text is for the person who asked."""
+
+
+def log_to_stderr() -> None:
+    """Write the program's own log lines to the terminal or the container's log."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for noisy in ("kafka", "aiokafka", "faust", "mode", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 @contextmanager

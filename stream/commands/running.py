@@ -16,7 +16,8 @@ from monitoring.metrics import Metrics
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
-from stream.commands.console import BUG, ConfigOption, Refused, note, out
+from stream.commands.apart import up_apart
+from stream.commands.console import BUG, ConfigOption, Refused, log_to_stderr, note, out
 from stream.config import Settings, load_settings
 from stream.distributed.deployment import run_worker
 from stream.distributed.store_calls import WorkerStop
@@ -31,38 +32,24 @@ from stream.serving.sources import Served
 from stream.serving.wiring import engine_source, store_source
 from stream.sinks import EmbeddedSink, KafkaSink
 
-__all__ = ["embedded_service", "log_to_stderr", "serve", "up", "worker"]
+__all__ = ["embedded_service", "serve", "up", "worker"]
 
 _SWITCH_S: Final = 0.000_1
 """While one thread learns, another answers; each of its five to ten turns waits so long."""
 
 
-def log_to_stderr() -> None:
-    """Write the program's own log lines to the terminal or the container's log."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for noisy in ("kafka", "aiokafka", "faust", "mode", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_not_a_refusal)
-
-
-def _not_a_refusal(record: logging.LogRecord) -> bool:
-    """Leave out what others say of a refusal, with a traceback: the worker says it itself."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], WorkerStop)
-
-
 def up(config: ConfigOption = None) -> None:
-    """Run the whole service in one process, always on: HTTP, log, learning, metrics.
+    """Run the whole service, always on: HTTP, log, learning, metrics.
 
-    Log and state are one SQLite file; nothing else is needed. SIGTERM and Ctrl-C finish the
-    requests that have begun, save, and end.
+    Log and state are one SQLite file; nothing else is needed. One process answers and another one
+    learns, unless api.own_process is false. SIGTERM and Ctrl-C finish the requests that have
+    begun, save, and end.
     """
     log_to_stderr()
     settings = load_settings(config)
+    if settings.api.own_process:
+        up_apart(settings)
+        return
     # What compiles comes before the event loop, which would take Ctrl-C and not heed it.
     with embedded_service(settings) as (engine, service):
         asyncio.run(_up(engine, service))
@@ -160,6 +147,8 @@ def worker(config: ConfigOption = None) -> None:
     worker.metrics_port. SIGTERM saves, commits and hands the partitions over.
     """
     log_to_stderr()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_not_a_refusal)
     settings = load_settings(config)
     if settings.log.embedded:
         raise Refused(
@@ -169,6 +158,11 @@ def worker(config: ConfigOption = None) -> None:
     code = run_worker(settings)
     if code:
         raise typer.Exit(code)
+
+
+def _not_a_refusal(record: logging.LogRecord) -> bool:
+    """Leave out what others say of a refusal, with a traceback: the worker says it itself."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], WorkerStop)
 
 
 def serve(config: ConfigOption = None) -> None:

@@ -7,10 +7,11 @@ from stream.assembly import recommender_config
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
 from stream.serving.engine_source import EngineSource
+from stream.serving.near_source import NearSource
 from stream.serving.sources import StoreSource
 from stream.state import StateStore
 
-__all__ = ["engine_source", "store_source"]
+__all__ = ["engine_source", "near_source", "store_source"]
 
 
 def store_source(
@@ -23,6 +24,20 @@ def store_source(
         settings.privacy.hash_key.get_secret_value().encode(),
         settings.recommendations.refresh_s,
         content,
+    )
+
+
+def near_source(
+    settings: Settings, store: StateStore, people: StateStore, content: ContentIndex
+) -> NearSource:
+    """Return what follows the checkpoints in a file of this machine.
+
+    ``people`` is the same store, opened for itself.
+    """
+    return NearSource(
+        store_source(settings, store, content),
+        store_source(settings, people),
+        settings.log.partitions,
     )
 
 

@@ -150,6 +150,12 @@ class ApiSettings(Section):
     tokens: Annotated[tuple[TokenSettings, ...], NoDecode, Listed] = key(
         (), "tables", 'Bearer tokens: {name = "shop", token = "…", roles = ["ingest"]}.'
     )
+    own_process: bool = key(
+        True,
+        "true or false",
+        "`headrace up` learns in a process beside the one that answers; false: one process, which "
+        "takes half the memory and answers late while it learns.",
+    )
     events_per_s: float = key(
         0.0, "events per second", "Rate above which clients get 429; 0: no limit.", ge=0
     )

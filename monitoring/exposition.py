@@ -1,0 +1,99 @@
+"""Show the metrics of several processes as those of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["packed", "rendered", "unpacked"]
+
+_ADDED_TYPES: Final = frozenset({"counter", "histogram"})
+_ADDED: Final = frozenset(
+    {"process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds"}
+)
+_LEAST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
+
+_Sample = tuple[str, tuple[tuple[str, str], ...], float]
+
+
+class _Family(msgspec.Struct, array_like=True):
+    name: str
+    type: str
+    documentation: str
+    samples: list[_Sample]
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(list[_Family])
+
+
+def packed(families: Iterable[Metric]) -> bytes:
+    """Return families of one process as bytes, for the process that shows them."""
+    return msgspec.msgpack.encode(
+        [
+            _Family(
+                family.name,
+                family.type,
+                family.documentation,
+                [
+                    (sample.name, tuple(sample.labels.items()), sample.value)
+                    for sample in family.samples
+                ],
+            )
+            for family in families
+        ]
+    )
+
+
+def unpacked(data: bytes) -> list[Metric]:
+    """Return what `packed` was given."""
+    families = []
+    for each in _DECODER.decode(data):
+        family = Metric(each.name, each.documentation, each.type)
+        for name, labels, value in each.samples:
+            family.add_sample(name, dict(labels), value)
+        families.append(family)
+    return families
+
+
+def rendered(*processes: Iterable[Metric]) -> bytes:
+    """Return one page in Prometheus' text format of what several processes export.
+
+    Counters, histograms, memory and open files are added up. Of a gauge that several set alike,
+    the first one's value counts, the earliest start, and the smallest limit of files.
+    """
+    return generate_latest(_Joined(processes))
+
+
+class _Joined(Collector):
+    def __init__(self, processes: Sequence[Iterable[Metric]]) -> None:
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        values: dict[_Sample, float] = {}
+        order: dict[str, list[_Sample]] = {}
+        for process in self._processes:
+            for family in process:
+                families.setdefault(family.name, family)
+                places = order.setdefault(family.name, [])
+                added = family.type in _ADDED_TYPES or family.name in _ADDED
+                for sample in family.samples:
+                    place = (sample.name, tuple(sample.labels.items()), 0.0)
+                    before = values.get(place)
+                    if before is None:
+                        places.append(place)
+                        values[place] = sample.value
+                    elif added:
+                        values[place] = before + sample.value
+                    elif family.name in _LEAST:
+                        values[place] = min(before, sample.value)
+        for name, family in families.items():
+            joined = Metric(name, family.documentation, family.type)
+            for place in order[name]:
+                joined.add_sample(place[0], dict(place[1]), values[place])
+            yield joined

@@ -1,0 +1,117 @@
+"""The process that learns, where another one answers: started, asked and ended by that one.
+
+What is asked and answered are msgpack pairs: ``(number, question)`` and ``(number, answer)``;
+number 0 is what was not asked: that it is ready, or why it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from monitoring.exposition import packed
+from monitoring.metrics import Metrics
+from stream.assembly import pipeline_spec
+from stream.commands.console import BUG, REFUSED, Refused, log_to_stderr
+from stream.config import Settings, SettingsError
+from stream.embedded import EmbeddedEngine, open_embedded
+from stream.embedded_log import LogError
+from stream.merged_export import MergedExport
+from stream.merged_view import MergedView
+from stream.state import StoreError
+
+__all__ = ["FAILED", "METRICS", "READY", "REFUSED_BECAUSE", "STOP", "Message", "learn"]
+
+_log = logging.getLogger(__name__)
+
+READY: Final = "ready"
+REFUSED_BECAUSE: Final = "refused"
+FAILED: Final = "failed"
+METRICS: Final = "metrics"
+STOP: Final = "stop"
+
+Message = tuple[int, str, bytes]
+"""Number of the question, what it is about, and further bytes."""
+
+_POLL_S: Final = 0.2
+_EXPECTED: Final = (Refused, SettingsError, LogError, StoreError)
+_DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+class _Told(BaseException):
+    """A signal says that the process shall end."""
+
+
+def learn(settings: Settings, connection: Connection) -> None:
+    """Learn until told to stop, or until nobody is left to tell; then save, and end."""
+    # Ctrl-C reaches every process of the terminal; who started this one says when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_to_stderr()
+    try:
+        _learn(settings, connection)
+    except _EXPECTED as error:
+        _send(connection, 0, REFUSED_BECAUSE, str(error).encode())
+        sys.exit(REFUSED)
+    except Exception as error:
+        _log.critical("learning stopped by a bug; nothing wrong was saved", exc_info=error)
+        _send(connection, 0, FAILED, type(error).__name__.encode())
+        sys.exit(BUG)
+
+
+def _learn(settings: Settings, connection: Connection) -> None:
+    log, store = open_embedded(settings)
+    try:
+        metrics = Metrics()
+        engine = EmbeddedEngine(settings, log, store, metrics)
+        # Everything else is filled by the partitions themselves: all of them run here.
+        export = MergedExport(MergedView(store, pipeline_spec(settings)), metrics, whole=False)
+        try:
+            signal.signal(signal.SIGTERM, _tell)
+            _send(connection, 0, READY)
+            export.start()
+            engine.start()
+            _answer(connection, engine, metrics)
+        except _Told:
+            _log.info("told to end")
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            export.stop()
+            engine.stop()
+    finally:
+        store.close()
+        log.close()
+
+
+def _tell(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _Told
+
+
+def _answer(connection: Connection, engine: EmbeddedEngine, metrics: Metrics) -> None:
+    """Answer questions until told to stop; a failure of the engine ends it, too."""
+    while engine.failure is None:
+        if not connection.poll(_POLL_S):
+            continue
+        try:
+            number, question, _ = _DECODER.decode(connection.recv_bytes())
+        except (EOFError, OSError):
+            _log.warning("whoever answers has gone: learning ends")
+            return
+        if question == STOP:
+            return
+        if question == METRICS:
+            _send(connection, number, METRICS, packed(metrics.families()))
+
+
+def _send(connection: Connection, number: int, what: str, data: bytes = b"") -> None:
+    try:
+        connection.send_bytes(msgspec.msgpack.encode((number, what, data)))
+    except OSError:
+        # Whoever asked has gone; the next look at the connection tells.
+        return

@@ -1,0 +1,212 @@
+"""`headrace up` as two processes: one answers, one learns, and neither goes on alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from stream.sqlite_file import SqliteFile
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+WITHIN_S = 240.0
+
+
+class Up:
+    """The service in a process group of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self._settings = settings
+        self.stderr = ""
+
+    def __enter__(self) -> Self:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        self._errors = (self.folder / "stderr").open("w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "stream", "up"],
+            env=kept
+            | {
+                "HEADRACE_LOG__URL": f"sqlite:///{self.folder / 'headrace.db'}",
+                "HEADRACE_API__PORT": "0",
+                "HEADRACE_CHECKPOINT__INTERVAL_S": "0.2",
+                "HEADRACE_RECOMMENDATIONS__REFRESH_S": "0.1",
+            }
+            | self._settings,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "answers at" in line, self.errors()
+        self.url = line.split()[3]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._errors.close()
+
+    def errors(self) -> str:
+        return (self.folder / "stderr").read_text(encoding="utf-8")
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=WITHIN_S) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    def post(self, numbers: range) -> None:
+        lines = [
+            json.dumps(
+                {"event_id": f"e{n}", "type": "click", "ts": 1_700_000_000.0 + n,
+                 "user_id": f"u{n % 7}", "item_id": f"i{n % 5}"}
+            )
+            for n in numbers
+        ]  # fmt: skip
+        request = urllib.request.Request(
+            f"{self.url}/v1/events",
+            "\n".join(lines).encode(),
+            {"Content-Type": "application/x-ndjson"},
+        )
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
+            assert json.load(answer) == {"accepted": len(lines)}
+
+    def learned(self) -> int:
+        """Return how many events are in the checkpoints."""
+        events: dict[str, int] = json.loads(self.get("/v1/status"))["events"]
+        return events.get("headrace.events", 0)
+
+    @property
+    def learner(self) -> int:
+        """Return the number of the process that learns."""
+        found = re.search(r"process (\d+)", self.get("/readyz"))
+        assert found is not None
+        return int(found[1])
+
+
+def until(done: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process still does anything: what has ended may wait to be fetched."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_both_processes_are_one_service(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        up.post(range(50))
+        until(lambda: up.learned() == 50)
+        assert up.learner != up.process.pid
+        page = up.get("/metrics")
+        assert 'headrace_events_consumed_total{topic="headrace.events"} 50.0' in page
+        assert 'headrace_api_events_total{outcome="accepted",route="/v1/events"} 50.0' in page
+        names = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
+        assert len(names) == len(set(names))
+        assert page.count("\nprocess_resident_memory_bytes ") == 1
+        assert json.loads(up.get("/v1/status"))["lag_s"] == 0.0
+        # What was learned is served, and to whom it happened.
+        until(lambda: '"again"' in up.get("/v1/recommendations?user_id=u1&explore=false"))
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(WITHIN_S) == 0, up.errors()
+
+
+def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        learner = up.learner
+        up.post(range(20))
+        os.killpg(up.process.pid, signal.SIGINT)
+        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert not alive(learner)
+        assert "Traceback" not in up.errors()
+    with Up(tmp_path) as up:
+        until(lambda: up.learned() == 20)
+
+
+def test_a_service_manager_may_tell_all_processes_at_once(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        up.post(range(20))
+        os.killpg(up.process.pid, signal.SIGTERM)
+        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert "Traceback" not in up.errors()
+
+
+def test_when_learning_is_killed_answering_ends_loudly(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        up.post(range(30))
+        os.kill(up.learner, signal.SIGKILL)
+        assert up.process.wait(WITHIN_S) == 1
+        assert "the learning process was ended by signal 9" in up.errors()
+        assert "Traceback" not in up.errors()
+    # Nothing is lost, and nothing is learned twice.
+    with Up(tmp_path) as up:
+        up.post(range(10, 40))
+        until(lambda: up.learned() == 40)
+        assert json.loads(up.get("/v1/status"))["duplicates"] == 20
+
+
+def test_when_answering_is_killed_learning_saves_and_ends(tmp_path: Path) -> None:
+    with Up(tmp_path, HEADRACE_CHECKPOINT__INTERVAL_S="600") as up:
+        learner = up.learner
+        up.post(range(30))
+        consumed = 'headrace_events_consumed_total{topic="headrace.events"} 30.0'
+        until(lambda: consumed in up.get("/metrics"))
+        up.process.kill()
+        up.process.wait()
+        until(lambda: not alive(learner))
+        assert "learning ends" in up.errors()
+        # Saved, though no save was due.
+        file = SqliteFile(tmp_path / "headrace.db", RuntimeError)
+        with file.read() as connection:
+            (offsets,) = connection.execute("SELECT offsets FROM state_partitions").fetchone()
+        file.close()
+        assert json.loads(offsets)["headrace.events"] >= 1
+
+
+def test_a_failure_of_learning_ends_the_service_and_says_what_it_was(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        up.post(range(10))
+        until(lambda: up.learned() == 10)
+        # Another owner takes the partition: this one's next save is refused.
+        file = SqliteFile(tmp_path / "headrace.db", RuntimeError)
+        with file.write() as connection:
+            connection.execute("UPDATE state_partitions SET owner = 'somebody else'")
+        file.close()
+        up.post(range(10, 20))
+        assert up.process.wait(WITHIN_S) == 2
+        assert "somebody else" in up.errors()
+        assert "Traceback" not in up.errors()
+
+
+def test_one_process_does_it_all_where_that_is_wanted(tmp_path: Path) -> None:
+    with Up(tmp_path, HEADRACE_API__OWN_PROCESS="false") as up:
+        up.post(range(50))
+        until(lambda: up.learned() == 50)
+        assert "process" not in json.loads(up.get("/readyz"))["checks"]["engine"]["detail"]
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(WITHIN_S) == 0, up.errors()
