@@ -165,11 +165,11 @@ class Snapshot:
         tasks = pipeline.labelling.tasks
         if _COUNTS in chunks:
             names = {name: task.names for name, task in tasks.items()}
-            counts = pipeline.counts = counts_from_bytes(chunks[_COUNTS], names)
+            counts = counts_from_bytes(chunks[_COUNTS], names)
             for name, task in tasks.items():
                 if name in counts.tasks and counts.tasks[name].classes != task.spec.classes:
                     del counts.tasks[name]
-            pipeline.join.counts = pipeline.counts.join
+            pipeline.join.counts, pipeline.counts = counts.join, counts
         pipeline.watch.load(chunks)
         if _PREQUENTIAL in chunks:
             metrics = PrequentialMetrics.from_bytes(chunks[_PREQUENTIAL])

@@ -23,7 +23,8 @@ from stream.watching import Watch
 
 __all__ = ["Learning", "RecommenderSpec"]
 
-_HELD: Final = 48
+_HELD: Final = 256
+_HELD_AMONG_PEERS: Final = 48
 _Thing = TypeVar("_Thing", UserState, Example)
 
 
@@ -58,9 +59,9 @@ class Learning:
     seconds
         Time spent in the model, if the shell lent a clock; no part of the state.
 
-    Rows wait until there are some dozens of them, or until somebody looks: what is learned does
+    Rows wait until there are some hundreds of them, or until somebody looks: what is learned does
     not depend on how rows are cut into calls. Only partitions of one process, which predict by
-    what all of them learned, see each other's rows so much later.
+    what all of them learned, see each other's rows so much later: some dozens are enough there.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Learning:
             else SharedRecommender(spec.config, partition, peers.world)
         )
         self._peers = peers
+        # Alone, nobody can tell how long rows wait.
+        self._held = _HELD if peers is None else _HELD_AMONG_PEERS
         self._told = 0
         self._borrowing: Borrowing | None = None
         if content is not None:
@@ -106,7 +109,7 @@ class Learning:
             example, user, kind, ts = example[chosen], user[chosen], kind[chosen], ts[chosen]
             weight = weight[chosen]
         self._begin(learn)
-        if len(chosen) >= _HELD:
+        if len(chosen) >= self._held:
             # Waiting would only copy them.
             self.flush()
             self._take(users, user, touched, example, kind, weight, ts)
@@ -116,7 +119,7 @@ class Learning:
         self._kinds += kind.tolist()
         self._weights += weight.tolist()
         self._times += ts.tolist()
-        if len(self._kinds) >= _HELD:
+        if len(self._kinds) >= self._held:
             self.flush()
 
     def correct(
@@ -129,7 +132,7 @@ class Learning:
         self._kinds.append(CORRECT)
         self._weights.append(weight)
         self._times.append(ts)
-        if len(self._kinds) >= _HELD:
+        if len(self._kinds) >= self._held:
             self.flush()
 
     def _begin(self, learn: bool) -> None:
@@ -278,12 +281,8 @@ class Learning:
 
 def _slots(things: Sequence[_Thing]) -> tuple[list[_Thing], NDArray[np.int32]]:
     """Return each thing once, in the order of first appearance, and the place of each there."""
-    places: dict[int, int] = {}
-    once: list[_Thing] = []
-    found = np.empty(len(things), dtype=np.int32)
-    for row, thing in enumerate(things):
-        place = places.setdefault(id(thing), len(once))
-        if place == len(once):
-            once.append(thing)
-        found[row] = place
-    return once, found
+    ids = list(map(id, things))
+    once = dict(zip(ids, things, strict=True))
+    places = dict(zip(once, range(len(once)), strict=True))
+    found = np.fromiter(map(places.__getitem__, ids), dtype=np.int32, count=len(ids))
+    return list(once.values()), found

@@ -65,6 +65,7 @@ from stream.watching import Watch
 
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
 
+_DELAYS: Final = 4_096
 _FIELDS: Final = frozenset({WHOLE_LINE, "tick", *Event.model_fields, *Gold.model_fields})
 
 
@@ -77,8 +78,6 @@ class PartitionPipeline:
         First offset not applied yet, by input topic.
     reading
         How far the process has read the catalogue's topic; part of each checkpoint.
-    counts
-        What the stages counted since the partition began; additive, part of the checkpoint.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class PartitionPipeline:
         self.spec = spec
         self.partition = partition
         self.next_offsets: dict[str, int] = {}
-        self.counts = StageCounts()
+        self._counts = StageCounts()
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
         self.decisions = DecisionQueue()
@@ -125,6 +124,24 @@ class PartitionPipeline:
     def max_ts(self) -> float:
         """Return the newest event time applied; minus infinity before the first event."""
         return self.join.max_ts
+
+    @property
+    def counts(self) -> StageCounts:
+        """What the stages counted since the partition began; additive, part of the checkpoint."""
+        counts, join = self._counts, self.join
+        self._note_delays()
+        counts.duplicates = join.duplicates
+        counts.join = join.counts
+        counts.partitions[self.partition] = PartitionGauges(
+            pending=join.pending,
+            watermark=join.watermark if join.max_ts > float("-inf") else None,
+            to_come=self.rewards.share_to_come,
+        )
+        return counts
+
+    @counts.setter
+    def counts(self, counts: StageCounts) -> None:
+        self._counts = counts
 
     # --- state ----------------------------------------------------------------------------
 
@@ -208,34 +225,36 @@ class PartitionPipeline:
                 self.join.bring_in(UserState(user_id, key))
         decoded = prepared.decoded
         if decoded is not None:
-            self.counts.ignored_fields += decoded.unknown_fields
+            self._counts.ignored_fields += decoded.unknown_fields
             for rejected in decoded.rejected:
                 self._bury(rejected, prepared.topic, effects)
             self._apply_events(prepared, decoded, effects)
         for answer in prepared.gold:
             self.gold.push(answer)
-        self.counts.consumed[GOLD] += len(prepared.gold)
+        self._counts.consumed[GOLD] += len(prepared.gold)
         for decision in prepared.decisions:
             self.decisions.push(decision)
-        self.counts.consumed[DECISIONS] += len(prepared.decisions)
-        self.counts.misplaced += len(prepared.elsewhere)
+        self._counts.consumed[DECISIONS] += len(prepared.decisions)
+        self._counts.misplaced += len(prepared.elsewhere)
         effects.misplaced += [send_on(each, self._pseudonym) for each in prepared.elsewhere]
         for order in prepared.orders:
             self._obey(order)
             if self.partition == 0:
                 # Every partition obeys; one of them tells.
                 effects.governance.append(order_record(order))
-        self.counts.consumed[CONTROL] += len(prepared.orders)
+        self._counts.consumed[CONTROL] += len(prepared.orders)
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
         if self.reading is not None:
             for refused in self.reading.untold():
                 self._bury(refused, ITEMS, effects)
         self._decide_due(self.max_ts)
-        self._answer_due(self.max_ts, self._rows(), effects)
+        if len(self.gold):
+            self._answer_due(self.max_ts, self._rows(), effects)
         self.watch.told(effects.governance)
         self.next_offsets[prepared.topic] = prepared.next_offset
-        self._note()
+        if len(self.join.delays_s) >= _DELAYS:
+            self._note_delays()
         return effects
 
     def close(self) -> tuple[list[bytes], Callable[[Mapping[bytes, bytes]], Effects]]:
@@ -256,7 +275,6 @@ class PartitionPipeline:
             rows = self._answer_due(end, rows, effects)
             self.join.advance(end, rows)
             self._answer_due(float("inf"), rows, effects)
-            self._note()
             return effects
 
         return missing, finish
@@ -359,7 +377,7 @@ class PartitionPipeline:
         """Send a refused line to the dead letters."""
         name = rejected.field.partition(".")[0]
         # Names outside the schema are made by whoever sends: they must not grow the state.
-        self.counts.rejected[topic, name if name in _FIELDS else "other"] += 1
+        self._counts.rejected[topic, name if name in _FIELDS else "other"] += 1
         letter = dead_letter(rejected, topic, self.partition)
         effects.dead_letters.append(
             Outgoing(DEAD_LETTER, letter.id.encode(), letter.model_dump_json().encode())
@@ -368,7 +386,7 @@ class PartitionPipeline:
     def _apply_events(self, prepared: Prepared, decoded: Decoded, effects: Effects) -> None:
         if prepared.misplaced:
             decoded, sent = turn_away(decoded, prepared.misplaced, self._pseudonym)
-            self.counts.misplaced += len(sent)
+            self._counts.misplaced += len(sent)
             effects.misplaced += sent
         events = decoded.events
         join, gold, decisions, rows = self.join, self.gold, self.decisions, self._rows()
@@ -392,7 +410,7 @@ class PartitionPipeline:
                 self._decide_due(tick.ts)
                 rows = self._answer_due(tick.ts, rows, effects)
                 join.advance(tick.ts, rows)
-        self.counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
+        self._counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
         self.watch.events(events, join.ignored)
         join.ignored.clear()
         self._learn(rows, effects)
@@ -408,7 +426,7 @@ class PartitionPipeline:
         table = self.layout.table([example.numbers or empty for example in touched])
         first = len(effects.labels)
         weight = self.labelling.step(
-            rows, table, self.counts, effects.labels, self.spec.recommender.task, self.spec.learn
+            rows, table, self._counts, effects.labels, self.spec.recommender.task, self.spec.learn
         )
         self.watch.labels(rows, effects.labels[first:])
         effects.governance += self.labelling.switched_off(self.partition)
@@ -446,7 +464,7 @@ class PartitionPipeline:
                 user,
                 example,
                 table,
-                self.counts,
+                self._counts,
                 effects.labels,
                 self.spec.recommender.task,
                 self.spec.learn,
@@ -478,16 +496,11 @@ class PartitionPipeline:
         user.touched = self._round
         self.join.bring_in(user)
 
-    def _note(self) -> None:
-        """Bring the additive counts and the gauges up to date."""
-        counts, join = self.counts, self.join
-        counts.duplicates = join.duplicates
-        if join.delays_s:
-            join.counts.delay_s.observe_many(np.rint(np.asarray(join.delays_s) * 1024.0) / 1024.0)
-            join.delays_s.clear()
-        counts.join = join.counts
-        counts.partitions[self.partition] = PartitionGauges(
-            pending=join.pending,
-            watermark=join.watermark if join.max_ts > float("-inf") else None,
-            to_come=self.rewards.share_to_come,
-        )
+    def _note_delays(self) -> None:
+        """Count how long what was matched had taken."""
+        delays_s = self.join.delays_s
+        if delays_s:
+            # Sums of multiples of 1/1024 are exact, however they are added up.
+            rounded = np.rint(np.asarray(delays_s) * 1024.0) / 1024.0
+            self.join.counts.delay_s.observe_many(rounded)
+            delays_s.clear()
