@@ -252,14 +252,14 @@ class Learning:
         self._told += 1
         return {update_chunk(self._told): updates.to_bytes()}
 
-    def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
+    def take_in(self, chunks: Iterable[SharedChunk], *, whole: bool = False) -> str | None:
         """Learn what other partitions' recommenders learned; see `Peers.take_in`."""
         if self._peers is None:
             return None
         if not self._peers.world.lacking:
             # Else it is drawn up from what comes now, and what waits is learned after that.
             self.flush()
-        return self._peers.take_in(chunks)
+        return self._peers.take_in(chunks, whole=whole)
 
     def leave(self) -> None:
         """Let the partition go: another process learns it from here on."""

@@ -239,9 +239,9 @@ class MeteredPipeline:
         """Learn that the last cut was saved."""
         self.pipeline.saved()
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
+    def take_in(self, chunks: Sequence[SharedChunk], *, whole: bool = False) -> str | None:
         """Replace other partitions' contributions by newer ones."""
-        return self.pipeline.take_in(chunks)
+        return self.pipeline.take_in(chunks, whole=whole)
 
     def tick(self, idle_s: float) -> Outgoing | None:
         """Return the record that tells this partition that time has passed, if any is due."""

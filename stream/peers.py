@@ -35,10 +35,12 @@ class Peers:
         The deployment's, of the recommender.
     everybody
         Whether all partitions live in this process: then nobody else needs to be told anything.
+    awaits
+        Whether what `take_in` asks for is brought: until then nothing is given up that is known.
     """
 
-    def __init__(self, config: Config, *, everybody: bool = False) -> None:
-        self.world = World(config)
+    def __init__(self, config: Config, *, everybody: bool = False, awaits: bool = False) -> None:
+        self.world = World(config, awaits=awaits)
         self.everybody = everybody
         self._config = config
         self._borrowing: Borrowing | None = None
@@ -50,18 +52,19 @@ class Peers:
             self._borrowing = Borrowing(content, most)
         return self._borrowing
 
-    def take_in(self, chunks: Iterable[SharedChunk]) -> str | None:
+    def take_in(self, chunks: Iterable[SharedChunk], *, whole: bool = False) -> str | None:
         """Learn what others learned; return the prefix of chunks that are needed whole, if any.
 
-        Given those, all others' at once, the shared recommender is drawn up anew.
+        Given those, all others' at once and told that they are ``whole``, the shared recommender
+        is drawn up anew: also if there are none, since nobody else has learned anything yet.
         """
         updates: list[tuple[int, int, Updates]] = []
-        whole: dict[int, dict[str, bytes]] = {}
+        contributions: dict[int, dict[str, bytes]] = {}
         for chunk in chunks:
             place = chunk.partition, chunk.name
             if chunk.name.startswith(RECOMMENDER_CHUNKS):
                 name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
-                whole.setdefault(chunk.partition, {})[name] = chunk.data
+                contributions.setdefault(chunk.partition, {})[name] = chunk.data
             elif chunk.name.startswith(_UPDATES) and self._seen.get(place) != chunk.version:
                 self._seen[place] = chunk.version
                 if not self.world.is_home(chunk.partition):
@@ -71,7 +74,7 @@ class Peers:
             self.world.draw_up(
                 {
                     partition: contribution_of(data, self._config)
-                    for partition, data in whole.items()
+                    for partition, data in contributions.items()
                     if not self.world.is_home(partition)
                 }
             )

@@ -162,13 +162,13 @@ class PartitionPipeline:
         """Learn that the last cut was saved: what it held may now leave memory."""
         self._snapshot.saved()
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
+    def take_in(self, chunks: Sequence[SharedChunk], *, whole: bool = False) -> str | None:
         """Take other partitions' contributions in: the label models' at the next block start.
 
-        Returns the prefix of other partitions' chunks that are needed whole, if any are.
+        Returns the prefix of other partitions' chunks that are needed ``whole``, if any are.
         """
         self.labelling.take_in(chunks, self.partition)
-        return self.learning.take_in(chunks)
+        return self.learning.take_in(chunks, whole=whole)
 
     def leave(self) -> None:
         """Let the partition go: another process goes on with it from its last checkpoint."""

@@ -62,10 +62,11 @@ class Processor(Protocol[P]):
         """Learn that the last cut was saved: what it held may leave memory."""
         ...
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> str | None:
+    def take_in(self, chunks: Sequence[SharedChunk], *, whole: bool = False) -> str | None:
         """Replace other partitions' contributions by these newer ones.
 
-        Returns the prefix of other partitions' chunks that it needs whole to go on, if any.
+        Returns the prefix of other partitions' chunks that it needs whole to go on, if any; it is
+        given all there are of them next, perhaps none, as ``whole``.
         """
         ...
 

@@ -64,6 +64,9 @@ class World:
     ----------
     config
         The deployment's.
+    awaits
+        Whether somebody brings all contributions when something is lacking: until then it goes on
+        with what is known. Else it is drawn up from the partitions of this process alone.
 
     Attributes
     ----------
@@ -81,9 +84,10 @@ class World:
     Depends on which rows of which partitions came in which order, and on nothing else.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, *, awaits: bool = False) -> None:
         self.core = RecommenderCore(config)
         self.lacking = False
+        self._awaits = awaits
         self._homes: dict[int, Home] = {}
         self._followed: dict[int, _Followed] = {}
 
@@ -105,6 +109,8 @@ class World:
         self._homes[home.partition] = home
         if followed.position != home.position or not _same_life(followed.since, home.since):
             self.lacking = True
+            # In another life, or further back in this one, items have other indexes.
+            followed.places = np.zeros(0, np.int32)
 
     def leave(self, home: Home) -> None:
         """Let a partition go: from here on it is followed, if it was here."""
@@ -116,8 +122,7 @@ class World:
 
     def get_ready(self) -> None:
         """Go on with what is known; call before anything new comes here."""
-        if self.lacking:
-            # Whoever could have brought the others' contributions had the chance before.
+        if self.lacking and not self._awaits:
             self.draw_up({})
 
     def places(self, home: Home) -> NDArray[np.int32]:

@@ -173,32 +173,31 @@ class Checkpointer:
             known = {at: c.version for at, c in self._chunks.items() if at[1].startswith(prefix)}
             fresh += await self._store.call(self._store.port.shared, prefix, known)
         self._chunks |= {(chunk.partition, chunk.name): chunk for chunk in fresh}
-        await self._take_in(partitions, fresh)
+        for owned in partitions:
+            if any(chunk.partition != owned.partition for chunk in fresh):
+                await self._take_in(owned, fresh)
 
     async def greet(self, partitions: Sequence[OwnedPartition]) -> None:
         """Give newly claimed partitions every contribution of the others."""
         await self.refresh_shared(())
-        await self._take_in(partitions, list(self._chunks.values()))
-
-    async def _take_in(
-        self, partitions: Sequence[OwnedPartition], chunks: Sequence[SharedChunk]
-    ) -> None:
+        # Also where others have contributed nothing: a newcomer waits to be told so.
         for owned in partitions:
-            wanted = await self._take_in_one(owned, chunks)
-            if wanted is not None:
-                # It missed some of what others told since, or has just begun.
-                missed = await self._store.call(self._store.port.shared, wanted, {})
-                await self._take_in_one(owned, missed)
+            await self._take_in(owned, list(self._chunks.values()))
+
+    async def _take_in(self, owned: OwnedPartition, chunks: Sequence[SharedChunk]) -> None:
+        wanted = await self._take_in_one(owned, chunks)
+        if wanted is not None:
+            # It missed some of what others told since, or has just begun.
+            missed = await self._store.call(self._store.port.shared, wanted, {})
+            await self._take_in_one(owned, missed, whole=True)
 
     async def _take_in_one(
-        self, owned: OwnedPartition, chunks: Sequence[SharedChunk]
+        self, owned: OwnedPartition, chunks: Sequence[SharedChunk], *, whole: bool = False
     ) -> str | None:
         others = [chunk for chunk in chunks if chunk.partition != owned.partition]
-        if not others:
-            return None
         async with owned.lock:
             await self._turn.come()
-            return owned.processor.take_in(others)
+            return owned.processor.take_in(others, whole=whole)
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
         self._metrics.add("checkpoints_total", ("saved",))

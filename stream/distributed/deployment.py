@@ -51,7 +51,7 @@ def run_worker(settings: Settings) -> int:
         log.critical("the worker does not start: %s", error)
         return REFUSED
     meters = ProcessMeters(metrics)
-    peers = Peers(spec.recommender.config)
+    peers = Peers(spec.recommender.config, awaits=True)
     catalogue = Catalogue(max_line_bytes=settings.events.max_line_bytes)
 
     def make_processor(partition: int) -> MeteredPipeline:

@@ -136,7 +136,8 @@ class CountingProcessor:
     def tell(self) -> None:
         """Nothing: it has no metrics."""
 
-    def take_in(self, chunks: Sequence[SharedChunk]) -> None:
+    def take_in(self, chunks: Sequence[SharedChunk], *, whole: bool = False) -> None:
+        assert not whole
         for chunk in chunks:
             assert chunk.partition != self.partition
             self.others[chunk.partition] = int(chunk.data)

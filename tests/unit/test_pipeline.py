@@ -23,7 +23,7 @@ from stream.records import RecordBatch
 from stream.replay import Replay
 from stream.report import report
 from stream.runner import PartitionRunner
-from stream.state import Epoch, SharedChunk
+from stream.state import Epoch, PartitionHead, SharedChunk
 from stream.stores.memory import MemoryStore
 from stream.user_state import USER_FORMAT, UserState
 
@@ -246,7 +246,7 @@ def test_a_task_whose_classes_change_begins_anew() -> None:
 
 def test_what_comes_while_others_are_read_whole_does_not_hide_them() -> None:
     shared = pipeline_spec(Settings(), partitions=2)
-    peers = Peers(shared.recommender.config)
+    peers = Peers(shared.recommender.config, awaits=True)
     here = PartitionPipeline(shared, 0, peers=peers)
     there = PartitionPipeline(shared, 1)
     users = {partition_for(name.encode(), 2): name for name in "abcdefgh"}
@@ -272,13 +272,31 @@ def test_what_comes_while_others_are_read_whole_does_not_hide_them() -> None:
     # The first update was missed, so the partition is needed whole.
     assert here.take_in(updates) == RECOMMENDER_CHUNKS
     click(here)
+    # Whatever this process looks at, or saves, meanwhile.
+    here.settle()
+    assert peers.world.lacking
     whole = [
         SharedChunk(1, name, 2, data)
         for name, data in told.items()
         if name.startswith(RECOMMENDER_CHUNKS) and data is not None
     ]
-    assert here.take_in(whole) is None
-    assert peers.world.positions() == {0: 0, 1: 2}
+    assert here.take_in(whole, whole=True) is None
+    assert peers.world.positions() == {0: 1, 1: 2}
+    assert peers.world.core.n_items == 2
+
+
+def test_a_newcomer_is_told_when_others_have_learned_nothing() -> None:
+    shared = pipeline_spec(Settings(), partitions=2)
+    before = PartitionPipeline(shared, 0, peers=Peers(shared.recommender.config))
+    line = event(0, "click", T, "a")
+    before.process(before.prepare(RecordBatch(EVENTS, 0, [0], [line], [NOW])), {})
+    chunks = {name: data for name, data in before.cut().chunks.items() if data is not None}
+    peers = Peers(shared.recommender.config, awaits=True)
+    after = PartitionPipeline(shared, 0, peers=peers)
+    after.restore(PartitionHead(0, {EVENTS: 1}, (), chunks))
+    assert after.take_in([]) == RECOMMENDER_CHUNKS
+    assert after.take_in([], whole=True) is None
+    assert peers.world.core.n_items == 1
 
 
 def test_a_frozen_pipeline_learns_nothing_and_labels_all_the_same() -> None:

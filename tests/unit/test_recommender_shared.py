@@ -212,6 +212,32 @@ def test_who_missed_updates_needs_the_whole() -> None:
     assert counts(second.world).keys() == counts(first.world).keys()
 
 
+def test_what_is_known_is_kept_until_the_whole_is_brought() -> None:
+    stream = sessions(n=900)
+    world = World(awaits=True)
+    here, elsewhere, moving = Partition(stream, 0, world), *(Partition(stream, n) for n in (1, 2))
+    for number, partition in enumerate((here, elsewhere, moving)):
+        partition.step(np.arange(200 * number, 200 * number + 200))
+    told = {one.number: one.told() for one in (elsewhere, moving)}
+    world.take_in((number, updates) for number, updates in told.items() if updates is not None)
+    known = counts(world)
+    # One of them moves here, from a checkpoint behind what it had told already.
+    moved = Partition(stream, 2, world)
+    moved.step(np.arange(400, 500))
+    saved = moved.model.all_chunks()
+    moved.model.load_chunks(saved)
+    assert world.lacking
+    here.step(np.arange(600, 700))
+    moved.step(np.arange(500, 600))
+    assert world.lacking
+    assert counts(world).keys() >= known.keys()
+    contributions = {1: elsewhere.model.contribution()}
+    world.draw_up(contributions)
+    anew = World()
+    anew.draw_up({0: here.model.contribution(), 2: moved.model.contribution(), **contributions})
+    assert counts(world) == counts(anew)
+
+
 def test_another_life_of_a_partition_is_noticed() -> None:
     stream = sessions(n=900)
     before, after, other = (Partition(stream, number) for number in (0, 0, 1))
