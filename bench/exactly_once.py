@@ -183,7 +183,8 @@ def faults(
     def roll() -> float:
         worker = fleet.workers[0]
         fleet.start()
-        time.sleep(6.0)  # the newcomer has joined: the group is whole when the old one leaves
+        fleet.wait_joined()  # the group is whole when the old one leaves, and all heed signals
+        time.sleep(2.0)
         at = time.monotonic()
         worker.terminate()
         if worker.returncode != 0:
@@ -273,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fleet.start()
         watch = Watch(store)
         watch.start()
+        stack.callback(watch.stop)
         feed = Feed(
             broker.bootstrap, [(home_of(line, PARTITIONS) or 0, line) for line in lines], args.rate
         )
@@ -291,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         wait_for(lambda: lag(broker.bootstrap, "headrace") == 0, 300, "lag 0")
         say("everything is saved and committed; lag 0")
-        watch.running = False
+        watch.stop()
         for worker in list(fleet.workers):
             worker.terminate()
         found = published(broker.bootstrap, store)

@@ -120,6 +120,11 @@ class Watch(threading.Thread):
                     self.moved.setdefault(partition, []).append(now)
             time.sleep(POLL_S)
 
+    def stop(self) -> None:
+        """End; what it noted stays."""
+        self.running = False
+        self.join()
+
     def longest_stall(self, since: float, until: float) -> float:
         """Return the longest time between two moves of a partition that overlaps the window."""
         longest = 0.0
@@ -163,6 +168,18 @@ class Fleet:
         worker.start()
         self.workers.append(worker)
         return worker
+
+    def wait_joined(self) -> None:
+        """Wait until everybody has joined the group: from there on they heed signals."""
+        wait_for(
+            lambda: all(
+                "joined group" in worker.output.read_text(encoding="utf-8", errors="replace")
+                for worker in self.workers
+                if worker.running
+            ),
+            300,
+            "every worker joins",
+        )
 
     def replace(self, worker: OwnedProcess) -> None:
         """Forget a worker that has ended, and start another."""

@@ -5,6 +5,7 @@ in place of their names in the Compose network.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,7 @@ class _Ports(dict[tuple[str, str], int]):
         self[key] = lease.port
         return lease.port
 
-    def release(self) -> None:
+    def close(self) -> None:
         for lease in self._leases:
             lease.release()
 
@@ -108,8 +109,11 @@ class Deployment:
         """Run the health check of a service against one of its processes."""
         how, program, *arguments = compose()[service]["healthcheck"]["test"]
         assert (how, program) == ("CMD", "python")
-        for port in ("8080", "9108"):
-            arguments = [text.replace(port, str(self.ports[name, port])) for text in arguments]
+        # In one pass: a leased port may look like one that stands in the file.
+        arguments = [
+            re.sub(r"\b(8080|9108)\b", lambda port: str(self.ports[name, port[0]]), text)
+            for text in arguments
+        ]
         check = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
         return check.returncode == 0
 
@@ -149,8 +153,8 @@ def deployment(
     tmp_path: Path,
 ) -> Iterator[Deployment]:
     deployed = Deployment(kafka_factory(broker_settings()), redis_factory(), tmp_path)
-    yield deployed
-    deployed.ports.release()
+    with closing(deployed.ports):
+        yield deployed
 
 
 def labels(bootstrap: str) -> list[dict[str, Any]]:

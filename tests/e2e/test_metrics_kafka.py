@@ -117,11 +117,11 @@ def test_workers_export_their_own_and_serve_the_sum(
     with ExitStack() as stack:
 
         def started(name: str, command: str, variable: str) -> Exporter:
-            lease = PortLease()
+            # Held for as long as the process: until it listens, nobody else may take the port.
+            lease = stack.enter_context(PortLease())
             env = environment(broker.bootstrap, redis.url, **common, **{variable: str(lease.port)})
             argv = [sys.executable, "-m", "stream.cli", command]
             process = OwnedProcess(argv, output=tmp_path / f"{name}.log", env=env)
-            lease.release()
             return Exporter(stack.enter_context(process), lease.port)
 
         workers = [

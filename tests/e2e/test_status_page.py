@@ -49,6 +49,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "HEADRACE_LOG__URL": f"sqlite:///{folder / 'headrace.db'}",
         "HEADRACE_API__PORT": "0",
         "HEADRACE_CHECKPOINT__INTERVAL_S": "0.3",
+        # One would close examples between the page and the metrics that it is compared with.
+        "HEADRACE_TICKS__ENABLED": "false",
         "HEADRACE_MONITORING__SEGMENTS": '["newcomer", "regular"]',
         "HEADRACE_MONITORING__FIRST_REFERENCE": "2048",
         "HEADRACE_LFS__CONTEXT_VOTES": '["sim_lf_0", "sim_lf_1"]',

@@ -132,8 +132,12 @@ class Shop:
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self.process.start()
-        wait_until(self._answers, START_S, lambda: f"no answer:\n{self.process.tail()}")
+        try:
+            self.process.start()
+            wait_until(self._answers, START_S, lambda: f"no answer:\n{self.process.tail()}")
+        except BaseException:
+            self._end()
+            raise
         self._thread.start()
         return self
 
@@ -141,10 +145,13 @@ class Shop:
         self.clear("hanging")
         self._stopping.set()
         self._thread.join(150.0)
-        self.process.terminate()
-        self._lease.release()
+        self._end()
         if self.failure is not None:
             raise self.failure
+
+    def _end(self) -> None:
+        with self._lease:
+            self.process.terminate()
 
     def fault(self, name: str) -> None:
         """Switch on a fault of one of the team's labeling functions, by its name."""

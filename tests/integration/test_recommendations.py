@@ -75,30 +75,41 @@ def pairs(n: int) -> list[dict[str, Any]]:
     return events
 
 
-async def until(client: AsyncClient, query: dict[str, Any], item: str) -> dict[str, Any]:
-    """Ask until the item leads."""
+async def learned(engine: EmbeddedEngine) -> None:
+    """Wait until everything that was accepted has been learned."""
+    async with asyncio.timeout(WITHIN_S):
+        while not engine.drained():
+            await asyncio.sleep(0.05)
+
+
+async def until(
+    client: AsyncClient, query: dict[str, Any], item: str, because: str | None = None
+) -> dict[str, Any]:
+    """Ask until the item leads, for that reason if one is given."""
     deadline = time.monotonic() + WITHIN_S
     while True:
         answer = await client.get("/v1/recommendations", params=query)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         if found["items"] and found["items"][0]["item_id"] == item:
-            return found
+            # Before the asker's own events are learned it can lead for being popular.
+            if because in (None, found["items"][0]["reason"].get("because")):
+                return found
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.05)
 
 
 def test_what_others_did_is_recommended_within_seconds_and_says_why(tmp_path: Path) -> None:
     async def run() -> None:
-        async with service(tmp_path) as (client, _):
+        async with service(tmp_path) as (client, engine):
             await learn(client, pairs(40))
             await learn(client, [click(1_000, "newcomer", "tea")])
+            await learned(engine)
             query = {"user_id": "newcomer", "k": 3, "explore": False}
-            found = await until(client, query, "pot")
+            found = await until(client, query, "pot", because="tea")
             assert found["policy"] == "best"
             assert [item["position"] for item in found["items"]] == [1, 2, 3]
             assert {item["propensity"] for item in found["items"]} == {1.0}
-            assert found["items"][0]["reason"]["because"] == "tea"
             assert found["items"][0]["reason"]["expert"].startswith("together")
 
     asyncio.run(run())
@@ -156,9 +167,7 @@ def test_decisions_are_recorded_as_answered(tmp_path: Path) -> None:
             engine,
         ):
             await learn(client, pairs(40))
-            async with asyncio.timeout(WITHIN_S):
-                while not engine.drained():
-                    await asyncio.sleep(0.05)
+            await learned(engine)
             await until(client, {"user_id": "q1", "explore": False, "exclude": ["tea"]}, "pot")
             asked = {
                 "user_id": "p1",
@@ -231,27 +240,33 @@ def test_a_wrong_question_names_its_field(
     asyncio.run(run())
 
 
-def test_roles_rate_and_size_are_kept(tmp_path: Path) -> None:
+def test_roles_and_size_are_kept(tmp_path: Path) -> None:
     tokens = [
         {"name": "shop", "token": "s" * 16, "roles": ["recommend"]},
         {"name": "feed", "token": "f" * 16, "roles": ["ingest"]},
     ]
 
     async def run() -> None:
-        async with service(
-            tmp_path,
-            api={"port": 0, "tokens": tokens},
-            recommendations={"requests_per_s": 2.0},
-        ) as (client, _):
+        async with service(tmp_path, api={"port": 0, "tokens": tokens}) as (client, _):
             url, query = "/v1/recommendations", {"user_id": "u"}
             assert (await client.get(url, params=query)).status_code == 401
             feed = {"authorization": "Bearer " + "f" * 16}
             assert (await client.get(url, params=query, headers=feed)).status_code == 403
             shop = {"authorization": "Bearer " + "s" * 16}
+            assert (await client.get(url, params=query, headers=shop)).status_code == 200
             large = await client.post(url, content=b" " * 300_000, headers=shop)
             assert large.status_code == 413
-            answers = [await client.get(url, params=query, headers=shop) for _ in range(8)]
-            assert {answer.status_code for answer in answers} == {200, 429}
+
+    asyncio.run(run())
+
+
+def test_the_rate_is_kept(tmp_path: Path) -> None:
+    async def run() -> None:
+        # One question is a debt of more than a minute, which no pause of the machine pays off.
+        async with service(tmp_path, recommendations={"requests_per_s": 0.01}) as (client, _):
+            query = {"user_id": "u"}
+            answers = [await client.get("/v1/recommendations", params=query) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200, 429, 429]
             assert int(answers[-1].headers["retry-after"]) >= 1
 
     asyncio.run(run())

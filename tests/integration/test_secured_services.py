@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,15 @@ def secured(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("certificates")
     ours, key = certificate(folder, "ours")
     stranger, _ = certificate(folder, "stranger")
-    lease = PortLease()
-    tls = ["--tls-port", str(lease.port), "--tls-auth-clients", "no"]
+    with PortLease() as lease:
+        yield started(start_shared, lease.port, ours, key, stranger)
+
+
+def started(
+    start_shared: Starter, redis_port: int, ours: Path, key: Path, stranger: Path
+) -> Secured:
+    """Start both, and return how to get in."""
+    tls = ["--tls-port", str(redis_port), "--tls-auth-clients", "no"]
     files = ["--tls-cert-file", ours, "--tls-key-file", key, "--tls-ca-cert-file", ours]
     redis = start_shared("redis", lambda: RedisServer([*tls, *map(str, files)]))
     with Redis.from_url(redis.url) as client:
@@ -97,15 +105,14 @@ def secured(start_shared: Starter, tmp_path_factory: pytest.TempPathFactory) -> 
         "HEADRACE_KAFKA__SASL_USERNAME": USER,
         "HEADRACE_KAFKA__SASL_PASSWORD": PASSWORD,
         "HEADRACE_KAFKA__CA_FILE": str(ours),
-        "HEADRACE_STORE__URL": f"rediss://127.0.0.1:{lease.port}/0",
+        "HEADRACE_STORE__URL": f"rediss://127.0.0.1:{redis_port}/0",
         "HEADRACE_REDIS__USERNAME": USER,
         "HEADRACE_REDIS__PASSWORD": PASSWORD,
         "HEADRACE_REDIS__CA_FILE": str(ours),
         "HEADRACE_WORKER__METRICS_PORT": "0",
         "HEADRACE_CHECKPOINT__INTERVAL_S": "0.2",
     }
-    yield Secured(broker, redis, env, stranger)
-    lease.release()
+    return Secured(broker, redis, env, stranger)
 
 
 def command(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -131,25 +138,21 @@ def test_an_event_passes_through_encrypted_services(secured: Secured, tmp_path: 
         output=tmp_path / "worker.log",
         env=secured.env,
     ) as worker:
-        producer = KafkaProducer(**clients)
-        for number in range(20):
-            producer.send(EVENTS, LINE % (number, number), key=b"u")
-        producer.flush()
-        producer.close()
-        consumer = KafkaConsumer(LABELS, auto_offset_reset="earliest", **clients)
+        with closing(KafkaProducer(**clients)) as producer:
+            for number in range(20):
+                producer.send(EVENTS, LINE % (number, number), key=b"u")
+            producer.flush()
         labels, deadline = 0, time.monotonic() + 240
-        while labels < 20 and time.monotonic() < deadline:
-            assert worker.running, worker.tail()
-            labels += sum(len(batch) for batch in consumer.poll(timeout_ms=500).values())
-        consumer.close()
+        consumer = KafkaConsumer(LABELS, auto_offset_reset="earliest", **clients)
+        with closing(consumer):
+            while labels < 20 and time.monotonic() < deadline:
+                assert worker.running, worker.tail()
+                labels += sum(len(batch) for batch in consumer.poll(timeout_ms=500).values())
         assert labels >= 20, worker.tail()
-        store = open_state(settings)
-        try:
+        with closing(open_state(settings)) as store:
             while sum(o.get(EVENTS, 0) for o in store.partitions().values()) < 20:
                 assert time.monotonic() < deadline, worker.tail()
                 time.sleep(0.1)
-        finally:
-            store.close()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,5 @@ def test_a_certificate_for_another_host_is_refused_unless_told_not_to_look(
 ) -> None:
     url = secured.env["HEADRACE_STORE__URL"].replace("127.0.0.1", "127.0.0.2")
     strict = load_settings(env={**secured.env, "HEADRACE_STORE__URL": url})
-    store = open_state(strict)
-    with pytest.raises(StoreError):
+    with closing(open_state(strict)) as store, pytest.raises(StoreError):
         store.ping()
-    store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -38,9 +39,8 @@ def connection(kafka: Any) -> KafkaConnection:
 
 @pytest.fixture
 def admin(kafka: Any) -> Iterator[Any]:
-    client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    yield client
-    client.close()
+    with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap)) as client:
+        yield client
 
 
 @pytest.fixture

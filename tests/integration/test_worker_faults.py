@@ -80,6 +80,8 @@ def test_rolling_sigterm(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
             workers.start_worker()
         feed = Feed(kafka.bootstrap, workers.events, TOTAL * 2, RATE)
         feed.start()
+        # One of them can be far ahead of another that does not heed the signal yet.
+        workers.wait_joined()
         workers.wait_saved(TOTAL // 4)
         for victim in (0, 1):
             workers.start_worker()
@@ -207,20 +209,28 @@ def test_transactions_leave_gaps_and_the_worker_comes_to_rest(
         asyncio.run(produce_in_transactions(kafka.bootstrap, workers.events, 600, 50))
         worker = workers.start_worker(options={"tick_idle_s": 1.5, "stall_s": 4.0})
         wait_until(lambda: workers.users() == expected_users(600), PATIENCE_S, workers.logs)
+        # Ticks come once the log's end is reached, behind which there is nothing but a marker.
+        wait_until(
+            lambda: any(event["user_id"] == "" for event in workers.events_in_log()),
+            PATIENCE_S,
+            workers.logs,
+        )
+        # Longer than it takes to be found stalled.
         time.sleep(6)
         assert worker.running, worker.tail()
-        assert any(tick["user_id"] == "" for tick in workers.events_in_log())
 
 
 async def produce_in_transactions(bootstrap: str, topic: str, total: int, each: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
     await producer.start()
-    for first in range(0, total, each):
-        async with producer.transaction():
-            for number in range(first, first + each):
-                record = event(number)
-                await producer.send(topic, record.value, key=record.key)
-    await producer.stop()
+    try:
+        for first in range(0, total, each):
+            async with producer.transaction():
+                for number in range(first, first + each):
+                    record = event(number)
+                    await producer.send(topic, record.value, key=record.key)
+    finally:
+        await producer.stop()
 
 
 @pytest.mark.parametrize("after_s", [0.5, 2.0, 3.0, 4.0])

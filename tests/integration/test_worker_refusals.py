@@ -6,6 +6,7 @@ import asyncio
 import os
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,9 @@ def test_emptied_store(workers: Group) -> None:
 def test_range_dropped_by_retention(workers: Group) -> None:
     run_once(workers)
     Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
-    admin = KafkaAdminClient(bootstrap_servers=workers.bootstrap)
     gone = {TopicPartition(workers.events, number): -1 for number in range(PARTITIONS)}
-    admin.delete_records(gone)
-    admin.close()
+    with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
+        admin.delete_records(gone)
     stops(workers, "retention has dropped", "headrace state reset --partition")
 
 
@@ -103,11 +103,11 @@ def rewind_partition(workers: Group, partition: int) -> None:
 
 def test_topic_created_anew(workers: Group) -> None:
     run_once(workers)
-    admin = KafkaAdminClient(bootstrap_servers=workers.bootstrap)
-    admin.delete_topics([workers.events])
-    wait_until(lambda: workers.events not in admin.list_topics(), PATIENCE_S)
-    admin.create_topics({workers.events: {"num_partitions": PARTITIONS, "replication_factor": 1}})
-    admin.close()
+    anew = {workers.events: {"num_partitions": PARTITIONS, "replication_factor": 1}}
+    with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
+        admin.delete_topics([workers.events])
+        wait_until(lambda: workers.events not in admin.list_topics(), PATIENCE_S)
+        admin.create_topics(anew)
     stops(workers, "the topic was created anew")
 
 
@@ -131,10 +131,9 @@ def test_forgotten_group_is_taken_over(workers: Group) -> None:
     for partition in range(PARTITIONS):
         store.claim(partition, Epoch(1_000_000, ""))
     store.close()
-    admin = KafkaAdminClient(bootstrap_servers=workers.bootstrap)
-    admin.delete_groups([workers.tag])
-    wait_until(lambda: not workers.committed(), PATIENCE_S)
-    admin.close()
+    with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
+        admin.delete_groups([workers.tag])
+        wait_until(lambda: not workers.committed(), PATIENCE_S)
     Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
     worker = workers.start_worker()
     workers.wait_saved(2 * TOTAL)
@@ -165,23 +164,22 @@ def test_idle_partitions_get_ticks_and_come_to_rest(workers: Group) -> None:
 
 
 def test_health_metrics_and_no_faust_web(workers: Group) -> None:
-    lease = PortLease()
-    url = f"http://127.0.0.1:{lease.port}"
-    worker = workers.start_worker(options={"metrics_port": lease.port})
-    workers.wait_saved(TOTAL)
-    with urllib.request.urlopen(f"{url}/healthz", timeout=PATIENCE_S) as answer:
-        assert answer.status == 200
-        assert b'"status":"ok"' in answer.read()
+    with PortLease() as lease:
+        url = f"http://127.0.0.1:{lease.port}"
+        worker = workers.start_worker(options={"metrics_port": lease.port})
+        workers.wait_saved(TOTAL)
+        with urllib.request.urlopen(f"{url}/healthz", timeout=PATIENCE_S) as answer:
+            assert answer.status == 200
+            assert b'"status":"ok"' in answer.read()
 
-    def metrics() -> str:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
-            return str(answer.read().decode())
+        def metrics() -> str:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
+                return str(answer.read().decode())
 
-    no_lag = f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0.0'
-    wait_until(lambda: no_lag in metrics(), PATIENCE_S, metrics)
-    assert 'headrace_checkpoints_total{result="saved"}' in metrics()
-    assert listening(worker.pid) == {lease.port}
-    lease.release()
+        no_lag = f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0.0'
+        wait_until(lambda: no_lag in metrics(), PATIENCE_S, metrics)
+        assert 'headrace_checkpoints_total{result="saved"}' in metrics()
+        assert listening(worker.pid) == {lease.port}
 
 
 def listening(pid: int) -> set[int]:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -75,16 +75,21 @@ class Feed(threading.Thread):
     async def _produce(self, bootstrap: str, topic: str, total: int, rate: float) -> None:
         publisher = KafkaPublisher(KafkaConnection((bootstrap,)), timeout_s=60.0)
         await publisher.start()
-        began, first = time.monotonic(), self.sent
-        while self.sent < total:
-            due = min(total, first + 1 + int((time.monotonic() - began) * rate), self.sent + 5000)
-            if due > self.sent:
-                records = [event(number)._replace(topic=topic) for number in range(self.sent, due)]
-                await asyncio.gather(*await publisher.send(records))
-                self.sent = due
-            else:
-                await asyncio.sleep(0.01)
-        await publisher.stop()
+        try:
+            began, first = time.monotonic(), self.sent
+            while self.sent < total:
+                due = first + 1 + int((time.monotonic() - began) * rate)
+                due = min(total, due, self.sent + 5000)
+                if due > self.sent:
+                    records = [
+                        event(number)._replace(topic=topic) for number in range(self.sent, due)
+                    ]
+                    await asyncio.gather(*await publisher.send(records))
+                    self.sent = due
+                else:
+                    await asyncio.sleep(0.01)
+        finally:
+            await publisher.stop()
 
 
 @dataclass
@@ -105,8 +110,7 @@ class Group:
         self.redis: Redis = Redis.from_url(self.redis_url)
 
     def create_topics(self, config: dict[str, str] | None = None) -> None:
-        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
-        try:
+        with closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             admin.create_topics(
                 [
                     NewTopic(self.events, PARTITIONS, 1, topic_configs=config or {}),
@@ -115,8 +119,6 @@ class Group:
                     NewTopic(self.control, 1, 1),
                 ]
             )
-        finally:
-            admin.close()
 
     def start_worker(self, **spec: Any) -> OwnedProcess:
         """Start one more worker; ``spec`` goes to the launcher."""
@@ -167,18 +169,23 @@ class Group:
             offsets[partition] = orjson.loads(text).get(self.events, 0) if text else 0
         return offsets
 
+    def wait_joined(self) -> None:
+        """Wait until every worker is in the group: from there on it heeds signals."""
+
+        def all_joined() -> bool:
+            return all("joined group" in worker.output.read_text() for worker in self.workers)
+
+        wait_until(all_joined, PATIENCE_S, self.logs)
+
     def wait_saved(self, total: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the store stands behind ``total`` events."""
         wait_until(lambda: sum(self.saved().values()) >= total, timeout_s, self.logs)
 
     def committed(self) -> dict[tuple[str, int], int]:
         """Return the group's committed offsets."""
-        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
-        try:
+        with closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             groups = admin.list_group_offsets(self.tag)
             return {(tp.topic, tp.partition): at.offset for tp, at in groups[self.tag].items()}
-        finally:
-            admin.close()
 
     def committed_events(self) -> int:
         """Return how many events the group has committed."""
@@ -224,9 +231,10 @@ class Group:
         return "\n".join(f"--- {worker.output.name}\n{worker.tail(25)}" for worker in self.workers)
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.close()
-        self.redis.close()
+        with ExitStack() as stack:
+            stack.callback(self.redis.close)
+            for worker in self.workers:
+                stack.callback(worker.close)
 
 
 @contextmanager

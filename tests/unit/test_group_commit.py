@@ -63,10 +63,11 @@ def test_those_who_wait_for_a_write_share_the_next() -> None:
 @pytest.mark.parametrize(("weights", "groups"), [([5, 5, 5], [2, 1]), ([11, 1], [1, 1])])
 def test_a_write_has_a_limit(weights: list[int], groups: list[int]) -> None:
     writes: list[int] = []
-    waiting = threading.Event()
+    writing, waiting = threading.Event(), threading.Event()
 
     def write(items: Sequence[int]) -> list[int]:
         if not items[0]:
+            writing.set()
             waiting.wait(60)
         else:
             writes.append(len(items))
@@ -75,6 +76,8 @@ def test_a_write_has_a_limit(weights: list[int], groups: list[int]) -> None:
     group: GroupCommit[int, int] = GroupCommit(write, 10, DiskFull)
     threads = [threading.Thread(target=group.submit, args=(0, 0))]
     threads[0].start()
+    # Whoever comes before it would be written at once, and never be seen to wait.
+    assert writing.wait(60)
     for count, weight in enumerate(weights):
         threads.append(threading.Thread(target=group.submit, args=(1, weight)))
         threads[-1].start()

@@ -72,7 +72,8 @@ def test_redis_killed_while_saves_are_repeated(
         try:
             if fenced:
                 kept = store.claim(0, epoch).next_offsets.get("events", 0)
-                assert kept < saved
+                # Equal if the claim itself was lost, before the first save.
+                assert kept <= saved
                 saved, fenced = kept, False
             store.save(checkpoint(saved), epoch)
             saved += 1
