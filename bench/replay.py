@@ -42,6 +42,7 @@ from stream.records import RecordBatch
 from stream.replay import Replay, peak_rss_bytes
 from stream.rewards import Rewards
 from stream.watching import Watch
+from stream.whose import Whose
 
 AIM_PER_S = 60_000
 SIZES = (1, 8, 32, 256, 4096)
@@ -55,7 +56,7 @@ _STAGES: tuple[tuple[type, str, str], ...] = (
     (PartitionPipeline, "_apply_events", "join"),
     (PartitionPipeline, "_learn", "rest of the pipeline"),
     (Join, "due_by", "join"),
-    (PartitionPipeline, "_prepare_events", "prepare"),
+    (Whose, "events", "prepare"),
     (Labelling, "_batch", "rows to columns"),
     (Labelling, "_votes", "labeling functions"),
     (LabelModel, "step_many", "label model"),

@@ -15,13 +15,13 @@ from stream.config import Settings, SettingsError
 from stream.decoding.decode import Decoder
 from stream.failing import FailureRule
 from stream.join import JoinRules, TypeRule
-from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.lf_sources import configured_lfs
 from stream.pipeline import PipelineSpec
 from stream.rewards import Outcome
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
+from stream.tasks import TaskSpec
 
 __all__ = [
     "decoder",

@@ -11,11 +11,11 @@ from models.recommender import PrequentialMetrics
 from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
 from stream.control import SWITCHES_CHUNK
 from stream.events import ITEMS
-from stream.labelling import stats_chunk
 from stream.numbers import Layout
 from stream.peers import RECOMMENDER_CHUNKS
 from stream.quality import LabelQuality
 from stream.state import Checkpoint, PartitionHead, UserWrite
+from stream.tasks import stats_chunk
 from stream.user_state import UserState
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ from monitoring.recent import HIT_AT, Recent
 from monitoring.recent_feed import together
 from monitoring.references import Reference, merged_references
 from stream.events import EVENTS
-from stream.labelling import TaskSpec, stats_chunk
 from stream.pipeline_spec import PipelineSpec
 from stream.quality import LabelQuality
 from stream.report import lf_rows
 from stream.state import SHARED_PREFIX, StateStore
+from stream.tasks import TaskSpec, stats_chunk
 from stream.watching import DRIFT_CHUNK, GOVERNANCE_CHUNK, pipeline_drift
 
 __all__ = ["MergedView", "segment_rows"]

@@ -23,9 +23,9 @@ from typing import Final
 
 import numpy as np
 
-from lfs.crowd import answer_key
 from models.content import ContentIndex
 from monitoring.counts import PartitionGauges, StageCounts
+from stream.answering import Answering
 from stream.catalogue import CatalogueReading
 from stream.checkpointing import Snapshot
 from stream.control import Order, Switches
@@ -45,23 +45,21 @@ from stream.events import (
     LfSwitch,
 )
 from stream.failing import order_record
-from stream.gold import GoldAnswer, GoldQueue
-from stream.ids import user_key
+from stream.gold import GoldQueue
 from stream.join import Join
 from stream.labelling import Labelling
 from stream.learning import Learning
 from stream.misplaced import send_on, turn_away
 from stream.numbers import Layout
-from stream.partitioning import partition_for
 from stream.peers import Peers
 from stream.pipeline_spec import PipelineSpec, Prepared
-from stream.pseudonyms import pseudonym
 from stream.records import Outgoing, RecordBatch
 from stream.rewards import Rewards
-from stream.rows import CORRECT, NOTHING, REASONS, REVISED, Rows
+from stream.rows import Rows
 from stream.state import Checkpoint, PartitionHead, SharedChunk
-from stream.user_state import Example, UserState
+from stream.user_state import UserState
 from stream.watching import Watch
+from stream.whose import Whose
 
 __all__ = ["PartitionPipeline", "PipelineSpec", "Prepared"]
 
@@ -99,6 +97,7 @@ class PartitionPipeline:
         self.join = Join(spec.rules)
         self.gold = GoldQueue()
         self.decisions = DecisionQueue()
+        self._whose = Whose(spec, partition, self.join, self.gold, self.decisions)
         self.switches = Switches(spec.disabled, spec.failures)
         self.watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
         self.layout = Layout([task.layout for task in spec.tasks])
@@ -116,6 +115,7 @@ class PartitionPipeline:
         self.learning = Learning(
             spec.recommender, self.watch, spec.timer, peers, partition, content
         )
+        self._answering = Answering(spec, self.join, self.labelling, self.layout, self.learning)
         self.reading = reading
         self._snapshot = Snapshot(self)
         self._round = 0
@@ -201,11 +201,11 @@ class PartitionPipeline:
         next_offset = batch.offsets[-1] + 1 if len(batch) else self.next_offsets.get(batch.topic, 0)
         prepared = Prepared(batch.topic, next_offset, batch, skipped=first)
         if batch.topic == EVENTS:
-            self._prepare_events(prepared)
+            self._whose.events(prepared, self._round)
         elif batch.topic == GOLD:
-            self._prepare_gold(prepared)
+            self._whose.gold_answers(prepared)
         elif batch.topic == DECISIONS:
-            self._prepare_decisions(prepared)
+            self._whose.decided(prepared)
         elif batch.topic == CONTROL:
             prepared.orders, refused = self.switches.decode(batch)
             # Every partition reads it; one of them tells.
@@ -236,7 +236,7 @@ class PartitionPipeline:
             self.decisions.push(decision)
         self._counts.consumed[DECISIONS] += len(prepared.decisions)
         self._counts.misplaced += len(prepared.elsewhere)
-        effects.misplaced += [send_on(each, self._pseudonym) for each in prepared.elsewhere]
+        effects.misplaced += [send_on(each, self._whose.pseudonym) for each in prepared.elsewhere]
         for order in prepared.orders:
             self._obey(order)
             if self.partition == 0:
@@ -302,76 +302,12 @@ class PartitionPipeline:
 
     # --- stages ---------------------------------------------------------------------------
 
-    def _prepare_events(self, prepared: Prepared) -> None:
-        decoded = self.spec.decoder.decode(prepared.batch)
-        prepared.decoded = decoded
-        events = decoded.events
-        resident = self.join.resident
-        spec = self.spec
-        for user_id in dict.fromkeys([event.user_id for event in events]):
-            user = resident.get(user_id)
-            if user is not None:
-                user.touched = self._round
-                continue
-            if spec.pseudonymise and self._pseudonym(user_id) != user_id:
-                # Published anew under the pseudonym before anybody owns it.
-                prepared.misplaced.add(user_id)
-                continue
-            if (
-                spec.n_partitions > 1
-                and partition_for(user_id.encode(), spec.n_partitions) != self.partition
-            ):
-                prepared.misplaced.add(user_id)
-                continue
-            prepared.newcomers[user_id] = user_key(user_id, spec.secret)
-        reached = max((event.ts for event in events), default=self.max_ts)
-        reached = max([reached, *(tick.ts for tick in decoded.ticks)])
-        # Whoever was ever saved has a timer; the others are not in the store.
-        known = self.join.timers.due
-        wanted = dict.fromkeys(key for key in prepared.newcomers.values() if key in known)
-        for key in (
-            *self.join.due_by(reached),
-            *self.gold.keys_before(reached),
-            *self.decisions.keys_before(reached),
-        ):
-            user = self.join.by_key.get(key)
-            if user is None:
-                wanted[key] = None
-            else:
-                user.touched = self._round
-        prepared.missing = list(wanted)
-
-    def _prepare_gold(self, prepared: Prepared) -> None:
-        prepared.gold, prepared.refused = self.gold.decode(prepared.batch)
-        keys = [answer.key for answer in prepared.gold]
-        prepared.missing = list(dict.fromkeys(k for k in keys if k not in self.join.by_key))
-
     def _obey(self, order: Order) -> None:
         if isinstance(order, LfSwitch):
             self.switches.apply(order)
         else:
             self.learning.flush()  # what came before is watched under the references before
             self.watch.obey(order)
-
-    def _prepare_decisions(self, prepared: Prepared) -> None:
-        prepared.decisions, prepared.elsewhere, prepared.refused = self.decisions.decode(
-            prepared.batch, self._owner
-        )
-        keys = [decision.key for decision in prepared.decisions]
-        prepared.missing = list(dict.fromkeys(k for k in keys if k not in self.join.by_key))
-
-    def _owner(self, user_id: str) -> tuple[str, bytes] | None:
-        """Return under which id and key somebody is kept; None: in another partition."""
-        spec, user_id = self.spec, self._pseudonym(user_id)
-        if spec.n_partitions > 1:
-            if partition_for(user_id.encode(), spec.n_partitions) != self.partition:
-                return None
-        return user_id, user_key(user_id, spec.secret)
-
-    def _pseudonym(self, user_id: str) -> str:
-        """Return the id that somebody has in here."""
-        spec = self.spec
-        return pseudonym(user_id, spec.secret) if spec.pseudonymise else user_id
 
     def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
         """Send a refused line to the dead letters."""
@@ -385,7 +321,7 @@ class PartitionPipeline:
 
     def _apply_events(self, prepared: Prepared, decoded: Decoded, effects: Effects) -> None:
         if prepared.misplaced:
-            decoded, sent = turn_away(decoded, prepared.misplaced, self._pseudonym)
+            decoded, sent = turn_away(decoded, prepared.misplaced, self._whose.pseudonym)
             self._counts.misplaced += len(sent)
             effects.misplaced += sent
         events = decoded.events
@@ -449,41 +385,10 @@ class PartitionPipeline:
         """Apply the gold answers that lie before ``ts``, each on the labels as they stand."""
         self._learn(rows, effects)
         for answer in self.gold.pop_before(ts):
-            user = self.join.by_key.get(answer.key)
-            example = user.examples.get(answer.hash) if user is not None else None
-            if user is None or example is None:
-                self.labelling.unmatched(answer)
-                continue
-            self.join.dirty[user.key] = user
-            if self.labelling.is_vote(answer):
-                self._weigh(answer, user, example, effects)
-                continue
-            table = self.layout.table([example.numbers or self.layout.empty])
-            weight = self.labelling.answer(
-                answer,
-                user,
-                example,
-                table,
-                self._counts,
-                effects.labels,
-                self.spec.recommender.task,
-                self.spec.learn,
-            )
-            example.numbers = self.layout.cut(table)[0]
-            if weight is not None and example.engaged:
-                self.learning.correct(user, example, weight, answer.ts, self.spec.learn)
+            revised = self._answering.apply(answer, self._rows, self._counts, effects)
+            if revised is not None:
+                self._learn(revised, effects)
         return self._rows()
-
-    def _weigh(
-        self, answer: GoldAnswer, user: UserState, example: Example, effects: Effects
-    ) -> None:
-        """Keep an answer with its example as one more vote, and revise the label."""
-        key = answer_key(answer.annotator, answer.task)
-        example.context = {**example.context, key: answer.label}
-        rows = self._rows()
-        kind = CORRECT if example.engaged else NOTHING
-        rows.add(user, example, REVISED, REASONS.index("gold"), kind, answer.ts)
-        self._learn(rows, effects)
 
     def _bring_in(self, user: UserState, layout_id: str) -> None:
         if layout_id != self.layout.id:

@@ -14,10 +14,10 @@ from stream.events import Decision
 from stream.failing import FailureRule
 from stream.gold import GoldAnswer
 from stream.join_rules import JoinRules
-from stream.labelling import TaskSpec
 from stream.learning import RecommenderSpec
 from stream.records import RecordBatch
 from stream.rewards import Outcome
+from stream.tasks import TaskSpec
 
 __all__ = ["PipelineSpec", "Prepared"]
 

@@ -26,9 +26,9 @@ from stream.evidence import COLUMNS, Column
 if TYPE_CHECKING:
     from stream.effects import LabelBlock
     from stream.events import Interaction, ReferenceSet
-    from stream.labelling import TaskSpec
     from stream.records import Outgoing
     from stream.rows import Rows
+    from stream.tasks import TaskSpec
     from stream.user_state import Example
 
 __all__ = ["DRIFT_CHUNK", "GOVERNANCE_CHUNK", "Watch", "pipeline_drift"]
