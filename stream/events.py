@@ -11,10 +11,10 @@ ignores fields that it does not know.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from stream.decoding.fields import (
     INT64_MAX,
@@ -39,6 +39,15 @@ from stream.decoding.fields import (
     Sentence,
     Text,
     Timestamp,
+)
+from stream.decoding.schema import Schema
+from stream.orders import (
+    Control,
+    EraseUser,
+    LfSwitch,
+    ReferenceReset,
+    ReferenceSet,
+    SignalReference,
 )
 
 __all__ = [
@@ -74,8 +83,6 @@ __all__ = [
     "json_schemas",
 ]
 
-_SHARES_TOLERANCE: Final = 0.01
-
 EVENTS: Final = "headrace.events"
 ITEMS: Final = "headrace.items"
 GOLD: Final = "headrace.gold"
@@ -108,13 +115,7 @@ EVENT_TYPES: Final[frozenset[str]] = frozenset(
 """Event types that are always known; a deployment adds its own by configuration."""
 
 
-class _Schema(BaseModel):
-    """Base of every public schema: nothing is coerced, unknown fields are ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Event(_Schema):
+class Event(Schema):
     """One interaction of a person with an item (topic `headrace.events`, key `user_id`)."""
 
     event_id: EventId = Field(
@@ -178,7 +179,7 @@ class Interaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fa
     ) = None
 
 
-class Tick(_Schema):
+class Tick(Schema):
     """Time that passed on an idle partition; appended to its log by the partition's owner."""
 
     model_config = ConfigDict(extra="forbid")
@@ -186,7 +187,7 @@ class Tick(_Schema):
     tick: Timestamp = Field(description="Event time that the partition has reached.")
 
 
-class Item(_Schema):
+class Item(Schema):
     """What is known of an item (topic `headrace.items`, key `item_id`, compacted)."""
 
     item_id: Id = Field(description="The item; also the key of the record.")
@@ -211,7 +212,7 @@ class Item(_Schema):
     )
 
 
-class Gold(_Schema):
+class Gold(Schema):
     """A label that is trusted (topic `headrace.gold`, key: the example's `user_id`)."""
 
     example_id: Id = Field(description="The labelled example.")
@@ -228,7 +229,7 @@ class Gold(_Schema):
     )
 
 
-class DecisionItem(_Schema):
+class DecisionItem(Schema):
     """One place of a slate."""
 
     item_id: Id = Field(description="What was shown.")
@@ -236,7 +237,7 @@ class DecisionItem(_Schema):
     propensity: Propensity = Field(description="True probability of this item at this rank.")
 
 
-class Decision(_Schema):
+class Decision(Schema):
     """What the API recommended (topic `headrace.decisions`, key `user_id`)."""
 
     request_id: Id = Field(description="Names the decision; feedback carries it back.")
@@ -249,83 +250,7 @@ class Decision(_Schema):
     context: Context | None = Field(default=None, description="Facts known when choosing.")
 
 
-class _Order(_Schema):
-    """What every control record says: when, who, why."""
-
-    ts: Timestamp
-    who: Id = Field(description="Who ordered it.")
-    why: Sentence = Field(min_length=1, description="The reason, for the governance log.")
-
-
-class LfSwitch(_Order):
-    """Switch a labeling function on or off."""
-
-    kind: Literal["lf"]
-    name: Id = Field(description="The labeling function.")
-    enabled: bool = Field(description="True: it votes; false: it abstains.")
-    task: Id | None = Field(default=None, description="Its task; absent: every task that has it.")
-    version: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Only this version of it; absent: any."
-    )
-
-
-class EraseUser(_Order):
-    """Erase a person: state, examples, provenance; and keep them erased through replay."""
-
-    kind: Literal["erase_user"]
-    user_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16,128}$")] = Field(
-        description="Keyed hash of the user's id, in hex; the id itself is never written."
-    )
-
-
-class ReferenceReset(_Order):
-    """Take the present as the new reference of the drift detectors."""
-
-    kind: Literal["reset_reference"]
-    signal: Id | None = Field(default=None, description="Only this signal; absent: all.")
-
-
-class SignalReference(_Schema):
-    """What one signal of drift detection was like while all was well."""
-
-    signal: Id = Field(description="Name of the signal, as `labels:relevance/class`.")
-    tag: str = Field(max_length=128, description="What it is of, as an LF's version; may be empty.")
-    categories: list[str] = Field(min_length=2, max_length=64, description="Its categories.")
-    version: Annotated[int, Field(ge=1)] = Field(description="How many references it has had.")
-    since: Timestamp
-    values: Annotated[int, Field(ge=1)] = Field(description="From how many values it was taken.")
-    shares: list[Annotated[float, Field(ge=0, le=1)]] = Field(description="Of the categories.")
-    design_effects: list[Annotated[float, Field(gt=0)]] = Field(
-        description="By how much sessions widen the variance of each share."
-    )
-    freedom: Annotated[float, Field(gt=0)] = Field(description="Degrees of freedom of these.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        k = len(self.categories)
-        if len(self.shares) != k or len(self.design_effects) != k:
-            raise ValueError(f"{k} categories need as many shares and design effects")
-        if abs(sum(self.shares) - 1.0) > _SHARES_TOLERANCE:
-            raise ValueError("shares must add up to 1")
-        return self
-
-
-class ReferenceSet(_Order):
-    """Compare with recorded references of drift detection from now on."""
-
-    kind: Literal["set_reference"]
-    references: list[SignalReference] = Field(
-        min_length=1, max_length=4_096, description="Signals that are not watched are left out."
-    )
-
-
-Control = Annotated[
-    LfSwitch | EraseUser | ReferenceReset | ReferenceSet, Field(discriminator="kind")
-]
-"""An order to every worker (topic `headrace.control`)."""
-
-
-class LabelVote(_Schema):
+class LabelVote(Schema):
     """One labeling function's share in a label."""
 
     lf: Id = Field(description="Name of the labeling function.")
@@ -334,7 +259,7 @@ class LabelVote(_Schema):
     weight: float = Field(description="Influence of the vote on the label.")
 
 
-class Label(_Schema):
+class Label(Schema):
     """A probabilistic label with its provenance (topic `headrace.labels`, key `user_id`)."""
 
     example_id: Id = Field(description="The example.")
@@ -353,7 +278,7 @@ class Label(_Schema):
     reason: Sentence = Field(description="What caused this label.")
 
 
-class AnnotationRequest(_Schema):
+class AnnotationRequest(Schema):
     """A question for a person (topic `headrace.annotation-requests`)."""
 
     id: Id = Field(description="Names the question; derived from the example.")
@@ -369,7 +294,7 @@ class AnnotationRequest(_Schema):
     reason: Sentence = Field(description="Why this example is worth asking about.")
 
 
-class GovernanceRecord(_Schema):
+class GovernanceRecord(Schema):
     """One change that somebody answers for (topic `headrace.governance`)."""
 
     id: Id = Field(description="Names the record; derived from what caused it.")
@@ -382,7 +307,7 @@ class GovernanceRecord(_Schema):
     after: dict[str, Any] | None = Field(default=None, description="How it is.")
 
 
-class DeadLetter(_Schema):
+class DeadLetter(Schema):
     """A line that was refused (topic `headrace.dead-letter`)."""
 
     id: Id = Field(description="Derived from topic, partition, offset and line.")
