@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Self
@@ -51,7 +51,7 @@ from stream.settings.recommendations import RecommendationsSettings
 from stream.settings.rewards import RewardsSettings
 from stream.settings.setting import Name, key, refused, without_password
 
-__all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings"]
+__all__ = ["DEFAULT_FILE", "Settings", "SettingsError", "load_settings", "require_known"]
 
 DEFAULT_FILE: Final = "headrace.toml"
 
@@ -210,9 +210,26 @@ def load_settings(
         for fault in error.errors(include_url=False):
             faults.append(_explained(fault, file, from_file, from_environment))
     if faults:
-        count = "a setting is" if len(faults) == 1 else f"{len(faults)} settings are"
-        raise SettingsError("\n  ".join([f"{count} refused:", *dict.fromkeys(faults)]))
+        raise _refused(faults)
     return settings
+
+
+def require_known(env: Mapping[str, str] | None = None) -> None:
+    """Refuse variables that look like settings and are none, for a command that takes none.
+
+    Raises
+    ------
+    SettingsError
+        For anything unknown: one line per variable.
+    """
+    _, faults = read_environment(Settings, os.environ if env is None else env)
+    if faults:
+        raise _refused(faults)
+
+
+def _refused(faults: Sequence[str]) -> SettingsError:
+    count = "a setting is" if len(faults) == 1 else f"{len(faults)} settings are"
+    return SettingsError("\n  ".join([f"{count} refused:", *dict.fromkeys(faults)]))
 
 
 def _read_file(path: Path, *, required: bool) -> tuple[Path, dict[str, Any]]:

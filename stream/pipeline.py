@@ -232,8 +232,8 @@ class PartitionPipeline:
         for answer in prepared.gold:
             self.gold.push(answer)
         self._counts.consumed[GOLD] += len(prepared.gold)
-        for decision in prepared.decisions:
-            self.decisions.push(decision)
+        if dropped := self.decisions.take(prepared.decisions, self.max_ts):
+            self.join.counts.dropped["decisions"] += dropped
         self._counts.consumed[DECISIONS] += len(prepared.decisions)
         self._counts.misplaced += len(prepared.elsewhere)
         effects.misplaced += [send_on(each, self._whose.pseudonym) for each in prepared.elsewhere]

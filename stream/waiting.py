@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -58,6 +59,13 @@ class Waiting(Generic[T]):
     def push(self, record: T) -> None:
         """Let a record wait."""
         heapq.heappush(self._heap, record)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._heap)
+
+    def pop(self) -> T:
+        """Remove and return the next record."""
+        return heapq.heappop(self._heap)
 
     def pop_before(self, ts: float) -> list[T]:
         """Remove and return the records of before ``ts``, in order."""

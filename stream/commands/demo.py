@@ -23,7 +23,7 @@ from monitoring.metrics import Metrics
 from stream.api.serving import ApiService
 from stream.commands.console import Refused, note, out
 from stream.commands.running import embedded_service
-from stream.config import Settings, load_settings
+from stream.config import Settings, load_settings, require_known
 from stream.embedded import EmbeddedEngine
 from stream.embedded_log import EmbeddedLog
 from stream.events import EVENTS, GOLD
@@ -82,7 +82,12 @@ def demo(
 
 
 def _settings(folder: Path, n_lfs: int) -> Settings:
-    """Return the settings of a demonstration: a free port, a file of its own, short intervals."""
+    """Return the settings of a demonstration: a free port, a file of its own, short intervals.
+
+    Not the environment's: a deployment's log, store or tokens are none of its business. A mistake
+    there is told all the same.
+    """
+    require_known()
     return load_settings(
         env={},
         overrides={

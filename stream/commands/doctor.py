@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ _EXPECTED = (SettingsError, StoreError, LogError, BrokerUnreachable, TopicsUnfit
 def doctor(config: ConfigOption = None) -> None:
     """Check the settings, the labeling functions, the log and the store.
 
-    Each line says what was checked and what is wrong; exits 2 if anything is.
+    Each line says what was checked and what is wrong; exits 2 if anything is. Nothing is changed:
+    a file that is not there yet is not made.
     """
     failed = False
     try:
@@ -64,7 +66,25 @@ def _lfs(settings: Settings) -> str:
     return f"{counted}; {len(spec.disabled)} switched off by the settings"
 
 
+def _creatable(path: Path) -> str:
+    """Say of a file that is not there whether it can be made; it stays to be made by who needs it.
+
+    Raises
+    ------
+    OSError
+        It cannot.
+    """
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path}: it cannot be made: {folder} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: it cannot be made: {folder} may not be written")
+    return f"{path} is not there yet; the first start makes it"
+
+
 def _embedded_log(settings: Settings) -> str:
+    if not settings.log.path.exists():
+        return _creatable(settings.log.path)
     log, store = open_embedded(settings)
     try:
         return log.ping()
@@ -79,6 +99,8 @@ def _kafka(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
+    if settings.store.embedded and not settings.store.path.exists():
+        return _creatable(settings.store.path)
     store = open_state(settings)
     try:
         return store.ping()

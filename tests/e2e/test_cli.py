@@ -152,6 +152,7 @@ def test_simulate_refuses_to_overwrite_and_explains_its_fields(tmp_path: Path) -
             "did you mean HEADRACE_JOIN__EXPOSURE_WINDOW_S",
         ),
         (["schema"], {"HEADRACE_JOIN__EXPOSURE_WINDOW_S": "3 parsecs"}, "exposure_window_s"),
+        (["demo"], {"HEADRACE_API__PROT": "1"}, "did you mean HEADRACE_API__PORT"),
         (["doctor"], {"HEADRACE_LFS__DISABLED": "clickd"}, "clickd"),
         (["up"], {"HEADRACE_API__HOST": "192.0.2.1"}, "api.tokens"),
         (
@@ -189,9 +190,16 @@ def test_lfs_lists_functions_with_their_documentation() -> None:
 
 
 def test_doctor_and_state_look_at_an_embedded_deployment(tmp_path: Path) -> None:
-    checked = run("doctor", folder=tmp_path)
+    folder = tmp_path / "deployed"
+    checked = run("doctor", folder=folder)
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.count("✓") == 4
+    assert checked.stdout.count("is not there yet") == 2
+    assert not folder.exists()
+    folder.write_text("no folder")
+    refused = run("doctor", folder=folder)
+    assert refused.returncode == 2, refused.stdout
+    assert refused.stdout.count("is no folder") == 2
     assert "nothing is stored yet" in run("state", "inspect", folder=tmp_path).stdout
 
 
