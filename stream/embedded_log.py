@@ -19,12 +19,12 @@ each partition is read under the file's write lock.
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stream.group_commit import GroupCommit
+from stream.log_news import LogNews
 from stream.partitioning import partition_for
 from stream.records import Outgoing, RecordBatch
 from stream.sqlite_file import SqliteFile
@@ -47,7 +47,6 @@ _OFFSET_BITS = 40
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 _GROUP_BYTES = 16 * 1024 * 1024
 _TRIM_ROWS = 20_000
-_POLL_S = 0.02
 
 MAX_RECORDS = 10_000
 MAX_BYTES = 16 * 1024 * 1024
@@ -129,10 +128,7 @@ class EmbeddedLog:
         self._commit: GroupCommit[list[_Placed], _Positions] = GroupCommit(
             self._write, _GROUP_BYTES, LogError
         )
-        self._news = threading.Condition()
-        self._appends = 0
-        self._closed = False
-        self._seen = 0, self._file.data_version()
+        self._news = LogNews(self._file.data_version)
 
     def _check_partitions(self) -> None:
         settled = {"": self._file.bind("log_partitions", str(self.partitions))}
@@ -201,9 +197,7 @@ class EmbeddedLog:
                 "UPDATE log_streams SET end_offset = ? WHERE stream = ?",
                 [(end & _OFFSET_MASK, end >> _OFFSET_BITS) for end in next_ids.values()],
             )
-        with self._news:
-            self._appends += 1
-            self._news.notify_all()
+        self._news.tell()
         return written
 
     def _end_id(self, connection: sqlite3.Connection, topic: str, partition: int) -> int:
@@ -366,26 +360,9 @@ class EmbeddedLog:
             file since the previous call returned: it may be no news to the caller, but with one
             waiting caller none is missed.
         """
-        deadline = time.monotonic() + timeout
-        looked_at: tuple[int, int] | None = None
-        while True:
-            with self._news:
-                appends = self._appends
-            state = appends, self._file.data_version()
-            if positions is None:
-                if state != self._seen:
-                    self._seen = state
-                    return True
-            elif state != looked_at:
-                looked_at = state
-                if self._any_after(positions):
-                    return True
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            with self._news:
-                if self._appends == appends and not self._closed:
-                    self._news.wait(min(remaining, _POLL_S))
+        if positions is None:
+            return self._news.wait(timeout)
+        return self._news.wait(timeout, lambda: self._any_after(positions))
 
     def _any_after(self, positions: Mapping[tuple[str, int], int]) -> bool:
         with self._file.read() as connection:
@@ -409,9 +386,7 @@ class EmbeddedLog:
 
     def close(self) -> None:
         """Close the file and wake who waits; afterwards every call raises `LogError`."""
-        with self._news:
-            self._closed = True
-            self._news.notify_all()
+        self._news.close()
         self._file.close()
 
 
