@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from math import ceil
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,12 +20,14 @@ __all__ = ["CheckpointedConsumer", "CheckpointedTransport"]
 
 
 class CheckpointedConsumer(driver.Consumer):
-    """Read each partition from its checkpoint, and linger between thin fetches."""
+    """Read each partition from its checkpoint, and let thin traffic gather at the brokers."""
 
     #: A fetch of fewer records than this says that there is no backlog.
     THIN_RECORDS = 256
     #: So many thin fetches may wait to be handed over, or for room where they were.
     UNDER_WAY = 4
+    #: A broker that has so much for us answers at once: there is a backlog.
+    GATHERED_BYTES = 64 * 1024
 
     connection: KafkaConnection
     ownership: Ownership
@@ -82,20 +85,17 @@ class CheckpointedConsumer(driver.Consumer):
         for item in nothing:
             yield item
 
-    def hand_over(
-        self, fetches: Sequence[Mapping[TP, Sequence[Any]]], active: set[TP] | None
-    ) -> None:
-        """Deliver thin fetches; asked for by the consumer's thread.
+    def hand_over(self, records: Mapping[TP, Sequence[Any]], active: set[TP] | None) -> None:
+        """Deliver a thin fetch; asked for by the consumer's thread.
 
-        They do not wait for room, and count as under way until there is some: who falls behind
+        It does not wait for room, and counts as under way until there is some: who falls behind
         is sent no more. What comes after the flow was stopped belongs to partitions that are
         given up, or comes too early once they are read on.
         """
         delivered = set()
-        for records in fetches:
-            for batch in self.batches(records, active):
-                self.deliver(batch)
-                delivered.add(batch.partition)
+        for batch in self.batches(records, active):
+            self.deliver(batch)
+            delivered.add(batch.partition)
         self.add_future(self._arrive(sorted(delivered)))
 
     async def _arrive(self, partitions: Sequence[int]) -> None:
@@ -143,6 +143,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
         )
 
+    #: So many pauses after the last record, the next one is not held back any more.
+    IDLE_PAUSES = 2
+    #: For how long a broker lets records gather before it answers a fetch.
+    pause_s = 0.0
+
     async def _fetch_records(
         self,
         consumer: AIOKafkaConsumer,
@@ -157,29 +162,47 @@ class _Thread(driver.AIOKafkaConsumerThread):
         """
         mine = cast(CheckpointedConsumer, self.consumer)
         fetch = super()._fetch_records
-        ends = self.thread_loop.time() + (timeout or 0.0)
+        clock = self.thread_loop.time
+        ends = clock() + (timeout or 0.0)
         while True:
-            records = await fetch(consumer, active_partitions, timeout, max_records)
+            wait_s = max(0.0, ends - clock())
+            paused_s = self.pause_s
+            if paused_s:
+                wait_s = min(wait_s, self.IDLE_PAUSES * paused_s)
+            records = await fetch(consumer, active_partitions, wait_s, max_records)
             count = sum(map(len, records.values()))
+            if not count and paused_s:
+                self._gather(consumer, 0.0)
+                continue
             if (
                 not 0 < count < mine.THIN_RECORDS
                 or not mine.flow_active
                 or mine.under_way >= mine.UNDER_WAY
-                or self.thread_loop.time() > ends
+                or clock() > ends
             ):
                 return records
-            fetches = [records]
-            pause_s = mine.linger.pause_s(mine.spent_s())
-            if pause_s:
-                # Let some more arrive, or each record costs a batch. What lies here by then was
-                # fetched when the pause began; only what is taken lets the broker send the rest.
-                await asyncio.sleep(pause_s)
-                fetches.append(await fetch(consumer, active_partitions, 0, max_records))
-                if fetches[-1]:
-                    rest_s = mine.fetch_wait_s
-                    fetches.append(await fetch(consumer, active_partitions, rest_s, max_records))
+            # Before the next fetch is sent, which is once this thread waits for something.
+            self._gather(consumer, mine.linger.pause_s(mine.spent_s()))
             mine.under_way += 1
-            self.parent_loop.call_soon_threadsafe(mine.hand_over, fetches, active_partitions)
+            self.parent_loop.call_soon_threadsafe(mine.hand_over, records, active_partitions)
+
+    def _gather(self, consumer: AIOKafkaConsumer, pause_s: float) -> None:
+        """Have brokers let records gather for so long; 0: have them answer at the first one.
+
+        A pause on this side would hold what was fetched when it began, and take one fetch more
+        for what came meanwhile. aiokafka reads both figures for each fetch, but lets nobody
+        change them.
+        """
+        mine = cast(CheckpointedConsumer, self.consumer)
+        self.pause_s = pause_s
+        figures = vars(vars(consumer)["_fetcher"])
+        for name, value in (
+            ("_fetch_min_bytes", mine.GATHERED_BYTES if pause_s else 1),
+            ("_fetch_max_wait_ms", ceil((pause_s or mine.fetch_wait_s) * 1000)),
+        ):
+            if name not in figures:
+                raise RuntimeError(f"aiokafka's fetcher has no {name}: not the version pinned")
+            figures[name] = value
 
     async def committed_offsets(self) -> dict[TP, int | None]:
         """Return what the group has committed of each assigned partition."""

@@ -201,7 +201,7 @@ class WorkerSettings(Section):
     linger_s: Duration = key(
         0.005,
         "seconds",
-        "Shortest pause between fetches when traffic is thin; 0: none; when busy up to 25 ms.",
+        "How long brokers gather thin traffic at least; 0: never; when busy up to 25 ms.",
     )
     fetch_wait_s: Duration = key(
         0.01, "seconds", "How long a broker may hold a fetch back when it has nothing new."

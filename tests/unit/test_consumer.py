@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -11,6 +12,7 @@ import faust
 from faust.types import TP
 from mode import Service
 
+from stream.batching import Linger
 from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
 from stream.distributed.owned_partition import Inbox
 from stream.records import RecordBatch
@@ -27,6 +29,37 @@ class Record:
     timestamp: int = 0
     key: bytes | None = None
     value: bytes = b"{}"
+
+
+class Broker:
+    """In the place of aiokafka's fetcher: gives these answers, and notes what they were asked with.
+
+    Attributes
+    ----------
+    asked
+        For each fetch, how many bytes and milliseconds the broker was to wait for at most.
+    """
+
+    def __init__(self, answers: Sequence[dict[TP, list[Record]]]) -> None:
+        self._answers = list(answers)
+        self._closed = False
+        self._subscriptions = self
+        self._fetch_min_bytes, self._fetch_max_wait_ms = 1, 10
+        self.asked: list[tuple[int, int]] = []
+
+    fetch_context = staticmethod(nullcontext)
+
+    async def fetched_records(self, *args: Any, **kwargs: Any) -> dict[TP, list[Record]]:
+        self.asked.append((self._fetch_min_bytes, self._fetch_max_wait_ms))
+        return self._answers.pop(0)
+
+
+@dataclass
+class Client:
+    """In the place of aiokafka's consumer."""
+
+    _fetcher: Broker
+    _closed: bool = False
 
 
 class Fetched(CheckpointedConsumer):
@@ -74,7 +107,7 @@ class Fetched(CheckpointedConsumer):
         """Return how many fetches count as under way while its inbox is full, and after."""
         self.room = self.room_in_the_inbox
         self.under_way = 1
-        self.hand_over([{PLACE: [Record(1), Record(2)]}, {PLACE: [Record(3)]}], None)
+        self.hand_over({PLACE: [Record(1), Record(2), Record(3)]}, None)
         await asyncio.sleep(0.01)
         full = self.under_way
         await self.inbox.take()
@@ -82,6 +115,14 @@ class Fetched(CheckpointedConsumer):
             while self.under_way:
                 await asyncio.sleep(0.001)
         return full, self.under_way
+
+    async def fetch_from(self, broker: Broker) -> tuple[int, list[tuple[int, list[int]]]]:
+        """Fetch as the thread does; return how many records that brought, and what went past it."""
+        self.linger = Linger(0.005)
+        fetch = vars(type(self._thread))["_fetch_records"]
+        brought = await fetch(self._thread, Client(broker), {PLACE}, 60.0)
+        await asyncio.sleep(0)
+        return sum(map(len, brought.values())), self.delivered
 
 
 T = TypeVar("T")
@@ -118,6 +159,17 @@ def drained(**settings: Any) -> list[tuple[int, list[int]]]:
 
 def test_a_fetch_handed_over_is_under_way_until_there_is_room_behind_it() -> None:
     assert run_consumer(Fetched.falls_behind) == (1, 0)
+
+
+def test_a_broker_gathers_thin_traffic_until_there_is_none_or_more_than_that() -> None:
+    thick = [Record(offset) for offset in range(2, 400)]
+    broker = Broker([{PLACE: [Record(1)]}, {}, {PLACE: thick}])
+
+    def fetch(consumer: Fetched) -> Awaitable[tuple[int, list[tuple[int, list[int]]]]]:
+        return consumer.fetch_from(broker)
+
+    assert run_consumer(fetch) == (len(thick), [(5, [1])])
+    assert broker.asked == [(1, 10), (Fetched.GATHERED_BYTES, 5), (1, 10)]
 
 
 def test_a_fetch_is_delivered_as_one_batch_for_each_partition() -> None:
