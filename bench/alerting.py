@@ -19,13 +19,13 @@ from pathlib import Path
 
 from stream.simulate import Drift
 from tests.integration.monitoring_harness import (
-    Shop,
     Webhook,
     alertmanager_config,
     prometheus_config,
     rule_files,
     wait_until,
 )
+from tests.integration.shop_harness import Shop
 from tests.services import AlertmanagerServer, PrometheusServer
 from tests.services.ports import PortLease
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from monitoring.catalogue import CATALOGUE
 from stream.simulate import Drift
 from tests.conftest import Starter
 from tests.integration.monitoring_harness import (
-    ALERTS,
     DEPLOYMENT,
     ROOT,
     Queries,
-    Shop,
     Webhook,
     alertmanager_config,
     prometheus_config,
@@ -33,7 +27,8 @@ from tests.integration.monitoring_harness import (
     rules,
     wait_until,
 )
-from tests.services import AlertmanagerServer, OwnedProcess, PrometheusServer
+from tests.integration.shop_harness import Shop
+from tests.services import AlertmanagerServer, PrometheusServer
 from tests.services.ports import PortLease
 
 pytestmark = [pytest.mark.usefixtures("compiled"), pytest.mark.timeout(900)]
@@ -353,68 +348,3 @@ def test_a_collapsed_hit_ratio_is_told(stack: Stack) -> None:
         stack.shop.scrambled.clear()
     print(f"HitRateDrop reached the webhook after {at - began:.1f} s")
     assert receiver == "learning"
-
-
-def test_a_cause_silences_its_consequences_only(
-    alertmanager_factory: Callable[..., AlertmanagerServer],
-) -> None:
-    with Webhook() as webhook:
-        alertmanager = alertmanager_factory(alertmanager_config(webhook.url))
-        given = [
-            {"alertname": "ServiceDown", "deployment": "a"},
-            {"alertname": "EventConsumptionStalled", "deployment": "a"},
-            {"alertname": "EventConsumptionStalled", "deployment": "b"},
-            {"alertname": "LagHigh", "deployment": "b"},
-            {"alertname": "LFFailures", "deployment": "a", "lf": "clicked"},
-            {"alertname": "LFCoverageCollapse", "deployment": "a", "lf": "clicked"},
-            {"alertname": "LFCoverageCollapse", "deployment": "a", "lf": "viewed"},
-        ]
-        request = urllib.request.Request(
-            f"{alertmanager.url}/api/v2/alerts",
-            json.dumps([{"labels": labels} for labels in given]).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert answer.status == 200
-
-        def silenced() -> set[tuple[str, ...]]:
-            url = f"{alertmanager.url}/api/v2/alerts?inhibited=true&active=false"
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                return {tuple(each["labels"].values()) for each in json.load(answer)}
-
-        wanted = {
-            ("EventConsumptionStalled", "a"),
-            ("LagHigh", "b"),
-            ("LFCoverageCollapse", "a", "clicked"),
-        }
-        wait_until(lambda: silenced() == wanted, PATIENCE_S, lambda: f"silenced: {silenced()}")
-
-
-@pytest.mark.parametrize("server", [PrometheusServer, AlertmanagerServer])
-def test_the_command_of_the_compose_file_starts(
-    start_own: Starter, tmp_path: Path, server: type[PrometheusServer | AlertmanagerServer]
-) -> None:
-    service = server.name
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
-    mounted = {"/etc/prometheus": ALERTS, "/etc/alertmanager": ALERTS, f"/{service}": tmp_path}
-    arguments = []
-    for argument in compose["services"][service]["command"]:
-        flag, _, value = argument.partition("=")
-        for folder, here in mounted.items():
-            if value == folder or value.startswith(f"{folder}/"):
-                value = f"{here}{value.removeprefix(folder)}"
-        arguments.append(f"{flag}={value}")
-    # Where it cannot be started at all, this skips. It leaves its address to the other.
-    plain = start_own(service, server)
-    plain.stop()
-    program = next(path for path in map(shutil.which, server.binaries) if path is not None)
-    command = [program, *arguments, f"--web.listen-address={plain.address}"]
-
-    def ready() -> bool:
-        assert process.running, process.tail()
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{plain.url}/-/ready") as answer:
-            return bool(answer.status == 200)
-        return False
-
-    with OwnedProcess(command, output=tmp_path / "log") as process:
-        wait_until(ready, PATIENCE_S, process.tail)
