@@ -59,6 +59,11 @@ class FollowedFiles:
             arguments = (self._stop, told)
             threading.Thread(target=file.run, args=arguments, name=name, daemon=True).start()
 
+    def look(self, told: Callable[[str], None] = lambda result: None) -> None:
+        """Look at every file once, as the threads of `follow` do again and again."""
+        for file in self._files:
+            file.look(told)
+
     def close(self) -> None:
         """Let the threads end."""
         self._stop.set()
@@ -77,22 +82,27 @@ class _Followed:
         self._read = read
         self._reload_s = reload_s
         self._table = table
-        self._stamp = stamp
+        self._stamp = self._seen = stamp
 
     def run(self, stop: threading.Event, told: Callable[[str], None]) -> None:
         while not stop.wait(self._reload_s):
-            stamp = _stamp(self.path)
-            if stamp is None or stamp == self._stamp:
-                continue
-            self._stamp = stamp
-            try:
-                self._table.replace(self._read())
-            except SettingsError as error:
-                _log.warning("the look-up keeps its old entries: %s", error)
-                told("refused")
-            else:
-                told("read")
-                _log.info("%s: read anew, %d entries", self.path, len(self._table))
+            self.look(told)
+
+    def look(self, told: Callable[[str], None]) -> None:
+        """Read the file anew if it changed, and is as the last look found it."""
+        before, self._seen = self._seen, _stamp(self.path)
+        # What has changed since the last look may be half written.
+        if self._seen is None or self._seen == self._stamp or self._seen != before:
+            return
+        self._stamp = self._seen
+        try:
+            self._table.replace(self._read())
+        except SettingsError as error:
+            _log.warning("the look-up keeps its old entries: %s", error)
+            told("refused")
+        else:
+            told("read")
+            _log.info("%s: read anew, %d entries", self.path, len(self._table))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

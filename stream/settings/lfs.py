@@ -53,7 +53,12 @@ class LookupSettings(Section):
     file: Path = key(..., "file", "CSV (key,vote), or NDJSON ({key, vote}); read anew if changed.")
     by: Name = key("item_id", "field", f"What is looked up: item_id, {_FIELDS}.")
     vote: Name | None = key(None, "class", "Vote of lines that name none; absent: each names one.")
-    reload_s: Duration = key(30.0, "seconds", "How often it is looked whether it changed.", gt=0)
+    reload_s: Duration = key(
+        30.0,
+        "seconds",
+        "How often it is looked whether it changed; it is read when it is found alike twice.",
+        gt=0,
+    )
 
 
 class ScoreSettings(Section):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,11 @@ def test_health_metrics_and_no_faust_web(workers: Group) -> None:
 
 def listening(pid: int) -> set[int]:
     """Return the TCP ports at which a process listens."""
-    opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    opened = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        # Some are closed while they are looked at.
+        with suppress(FileNotFoundError):
+            opened.add(os.readlink(path))
     ports = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:

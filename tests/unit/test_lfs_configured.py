@@ -119,13 +119,37 @@ def test_a_file_that_changes_counts_without_a_restart(
     try:
         rows = batch("wok", "novel")
         assert votes(lf, rows) == [0, -1]
-        file.write_text("novel\nnothing else\n")
+        replace(file, "novel\nnothing else\n")
         _until(lambda: votes(lf, rows) == [-1, 0])
-        file.write_text("novel,nonsense\n")
+        replace(file, "novel,nonsense\n")
         _until(lambda: "keeps its old entries" in caplog.text)
         assert votes(lf, rows) == [-1, 0]
     finally:
         files.close()
+
+
+def test_a_file_is_read_anew_when_it_has_come_to_rest(tmp_path: Path) -> None:
+    file = tmp_path / "blocked.csv"
+    file.write_text("wok\n")
+    lfs = {"lookups": {"block": {"file": file, "vote": "negative"}}}
+    (lf,), files = configured_lfs(Settings(lfs=lfs))
+    rows, told = batch("wok", "novel"), list[str]()
+    # Somebody writes it anew, slowly: first it is empty.
+    for text in ("", "nov", "novel\n"):
+        file.write_text(text)
+        files.look(told.append)
+        assert votes(lf, rows) == [0, -1]
+    files.look(told.append)
+    files.look(told.append)
+    assert votes(lf, rows) == [-1, 0]
+    assert told == ["read"]
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file as one should: nobody sees half of it."""
+    beside = file.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(file)
 
 
 def _until(holds: Any) -> None:
