@@ -72,15 +72,18 @@ def _learn(settings: Settings, connection: Connection) -> None:
         # Everything else is filled by the partitions themselves: all of them run here.
         export = MergedExport(MergedView(store, pipeline_spec(settings)), metrics, whole=False)
         try:
-            signal.signal(signal.SIGTERM, _tell)
-            _send(connection, 0, READY)
-            export.start()
-            engine.start()
-            _answer(connection, engine, metrics)
+            try:
+                signal.signal(signal.SIGTERM, _tell)
+                _send(connection, 0, READY)
+                export.start()
+                engine.start()
+                _answer(connection, engine, metrics)
+            finally:
+                # Whatever comes until here is caught below: nothing interrupts the end.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
         except _Told:
             _log.info("told to end")
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             export.stop()
             engine.stop()
     finally:
@@ -89,7 +92,8 @@ def _learn(settings: Settings, connection: Connection) -> None:
 
 
 def _tell(number: int, frame: FrameType | None) -> None:
-    del number, frame
+    del frame
+    signal.signal(number, signal.SIG_IGN)  # once is enough
     raise _Told
 
 

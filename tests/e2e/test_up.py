@@ -51,7 +51,9 @@ class Up:
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert "answers at" in line, self.errors()
+        if "answers at" not in line:
+            self.__exit__()
+            raise AssertionError(self.errors())
         self.url = line.split()[3]
         return self
 
@@ -114,7 +116,7 @@ def alive(pid: int) -> bool:
     """Tell whether a process still does anything: what has ended may wait to be fetched."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
