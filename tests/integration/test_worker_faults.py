@@ -17,6 +17,7 @@ from tests.integration.worker_harness import (
     Feed,
     event,
     expected_users,
+    fill,
     group,
     wait_until,
 )
@@ -30,7 +31,7 @@ def test_counts_are_exact_and_lag_is_zero_after_quiet(
 ) -> None:
     with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
         workers.create_topics()
-        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        fill(kafka.bootstrap, workers.events, TOTAL)
         worker = workers.start_worker()
         workers.wait_saved(TOTAL)
         wait_until(lambda: workers.committed_events() == TOTAL, PATIENCE_S, workers.logs)
@@ -111,7 +112,7 @@ def test_zombie_is_refused(kafka: Any, redis_server: Any, tmp_path: Path) -> Non
 def test_bug_saves_nothing_and_exits_loudly(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
     with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
         workers.create_topics()
-        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        fill(kafka.bootstrap, workers.events, TOTAL)
         broken = workers.start_worker(crash=["bug", 0])
         assert broken.wait(PATIENCE_S) == 1
         assert "a planted bug" in broken.tail(60)
@@ -239,7 +240,7 @@ def test_sigterm_while_starting(
 ) -> None:
     with group(kafka.bootstrap, redis_server.url, tmp_path) as workers:
         workers.create_topics()
-        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        fill(kafka.bootstrap, workers.events, TOTAL)
         worker = workers.start_worker()
         time.sleep(after_s)
         # What does not end by itself is killed in the end: its code would be another.

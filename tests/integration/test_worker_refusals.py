@@ -19,9 +19,9 @@ from stream.stores.redis import RedisStore
 from tests.integration.worker_harness import (
     PARTITIONS,
     PATIENCE_S,
-    Feed,
     Group,
     expected_users,
+    fill,
     group,
     read_all,
     wait_until,
@@ -36,7 +36,7 @@ REFUSED = 2
 def workers(kafka: Any, redis_server: Any, tmp_path: Path) -> Iterator[Group]:
     with group(kafka.bootstrap, redis_server.url, tmp_path) as running:
         running.create_topics()
-        Feed(kafka.bootstrap, running.events, TOTAL, 1e6).run()
+        fill(kafka.bootstrap, running.events, TOTAL)
         yield running
 
 
@@ -69,7 +69,7 @@ def test_emptied_store(workers: Group) -> None:
 
 def test_range_dropped_by_retention(workers: Group) -> None:
     run_once(workers)
-    Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
+    fill(workers.bootstrap, workers.events, TOTAL, first=TOTAL)
     gone = {TopicPartition(workers.events, number): -1 for number in range(PARTITIONS)}
     with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
         admin.delete_records(gone)
@@ -134,7 +134,7 @@ def test_forgotten_group_is_taken_over(workers: Group) -> None:
     with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
         admin.delete_groups([workers.tag])
         wait_until(lambda: not workers.committed(), PATIENCE_S)
-    Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
+    fill(workers.bootstrap, workers.events, TOTAL, first=TOTAL)
     worker = workers.start_worker()
     workers.wait_saved(2 * TOTAL)
     assert "is gone; taking it over" in worker.output.read_text()
@@ -148,7 +148,7 @@ def test_two_deployments_on_one_store_do_not_share_a_partition(workers: Group) -
     thief = RedisStore(workers.redis_url, instance=workers.tag)
     thief.claim(5, Epoch(1_000_000, "somebody else"))
     thief.close()
-    Feed(workers.bootstrap, workers.events, TOTAL, 1e6, first=TOTAL).run()
+    fill(workers.bootstrap, workers.events, TOTAL, first=TOTAL)
     assert first.wait(PATIENCE_S) == REFUSED
     assert "another process owns its state" in first.output.read_text()
 
@@ -205,7 +205,7 @@ def test_stalled_store_stops_the_worker_after_its_patience(
     with group(kafka.bootstrap, redis.url, tmp_path) as workers:
         workers.create_topics()
         worker = workers.start_worker(options={"store_patience_s": 4.0})
-        Feed(kafka.bootstrap, workers.events, TOTAL, 1e6).run()
+        fill(kafka.bootstrap, workers.events, TOTAL)
         workers.wait_saved(TOTAL)
         redis.kill()
         assert worker.wait(PATIENCE_S) == REFUSED

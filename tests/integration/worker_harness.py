@@ -92,6 +92,14 @@ class Feed(threading.Thread):
             await publisher.stop()
 
 
+def fill(bootstrap: str, topic: str, total: int, first: int = 0) -> None:
+    """Produce numbered events at once."""
+    feed = Feed(bootstrap, topic, total, 1e6, first)
+    feed.run()
+    if feed.error is not None:
+        raise feed.error
+
+
 @dataclass
 class Group:
     """Topics, a store instance, and the workers that share them."""

@@ -60,13 +60,15 @@ def test_threads_get_offsets_without_gaps(log: EmbeddedLog) -> None:
 
 
 def append_hundred(path: Path, name: int) -> None:
-    log = EmbeddedLog(path, 4)
+    # Writers queue in no order: on a slow disk one of them may wait for nearly all others.
+    log = EmbeddedLog(path, 4, busy_timeout_s=300)
     for n in range(100):
         log.append([Outgoing(TOPIC, None, b"%d %d" % (name, n), 0)])
     log.close()
 
 
-def test_processes_share_a_log(path: Path, log: EmbeddedLog) -> None:
+def test_processes_share_a_log(path: Path) -> None:
+    log = EmbeddedLog(path, 4, busy_timeout_s=300)
     spawn = multiprocessing.get_context("spawn")
     others = [spawn.Process(target=append_hundred, args=(path, name)) for name in (1, 2)]
     for other in others:
@@ -74,11 +76,12 @@ def test_processes_share_a_log(path: Path, log: EmbeddedLog) -> None:
     for n in range(100):
         log.append([Outgoing(TOPIC, None, b"0 %d" % n, 0)])
     for other in others:
-        other.join(150)
+        other.join(350)
         assert other.exitcode == 0
     values = [v.split() for v in log.read(TOPIC, 0, 0).values]
     for name in (b"0", b"1", b"2"):
         assert [int(n) for who, n in values if who == name] == list(range(100))
+    log.close()
 
 
 def test_many_open_a_new_file_at_once(path: Path) -> None:
