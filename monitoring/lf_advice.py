@@ -54,6 +54,8 @@ class Evidence:
         Functions that say nearly the same, and know better.
     segments
         Figures by segment.
+    stopped
+        Whether it failed so often that it was switched off on the way.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Evidence:
     failures: int
     twins: Sequence[str]
     segments: Mapping[str, SegmentFigures]
+    stopped: bool = False
 
 
 def advise(found: Evidence) -> Advice:
@@ -88,6 +91,10 @@ def advise(found: Evidence) -> Advice:
 
 
 def _broken(found: Evidence) -> Advice | None:
+    if found.stopped:
+        return Advice(
+            "review", f"it was switched off after {found.failures:,} failures: mend it first"
+        )
     if found.failures > _FAILING * max(found.examples, 1):
         return Advice("review", f"it failed {found.failures:,} times: mend it first")
     if found.votes == 0:

@@ -54,6 +54,8 @@ class Sample:
     correlation
         How far pairs agree beyond what their accuracies explain, as the label model found it:
         0 to 1, shape (m, m).
+    stopped
+        Functions that failed so often that they were switched off on the way.
     """
 
     task: str
@@ -67,6 +69,7 @@ class Sample:
     failures: NDArray[np.int64]
     balance: Floats
     correlation: Floats
+    stopped: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -221,6 +224,7 @@ def analyse(sample: Sample) -> Analysis:
             contribution_error=loss[1],
             judged_by=judged_by,
             failures=int(sample.failures[j]),
+            stopped=name in sample.stopped,
             twins=_twins(sample, j, correlation[j], names, joint[j]),
             segments={
                 name: SegmentFigures(

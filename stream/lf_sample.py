@@ -65,10 +65,12 @@ class LabelCollector:
         summary = at_work.model.summary()
         labels = list(self.labels.get(task, {}).values())
         failures = np.zeros(len(spec.lfs), dtype=np.int64)
+        stopped: set[tuple[str, str, int]] = set()
         for pipeline in pipelines:
             counted = pipeline.counts.task(task, spec.classes, at_work.names)
             for (name, _), n in counted.failures.items():
                 failures[at_work.names.index(name)] += n
+            stopped |= pipeline.switches.failing.stopped
         m, k = len(spec.lfs), len(spec.classes)
         columns = {f"{lf.name}@{lf.version}": j for j, lf in enumerate(spec.lfs)}
         correlation = np.zeros((m, m))
@@ -90,4 +92,5 @@ class LabelCollector:
             failures=failures,
             balance=np.array([summary["class_balance"][name] for name in spec.classes]),
             correlation=correlation,
+            stopped=frozenset(name for of, name, _ in stopped if of == task),
         )

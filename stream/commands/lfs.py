@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from monitoring.lf_analysis import Analysis, LfReport, analyse
 from monitoring.lf_heatmap import heat_map
@@ -133,13 +133,15 @@ def analyse_command(
 def _show_live(figures: Mapping[str, Any]) -> None:
     """Print functions, and segments: how well they are served beside the labels behind them."""
     for name, task in figures["tasks"].items():
-        table = Table(name, "cov.", "overl.", "confl.", "against model", "est.", "gold")
+        table = Table(_key(name), "cov.", "overl.", "confl.", "against model", "est.", "gold")
         for lf in task["lfs"]:
             cells = ("coverage", "overlap", "conflict", "disagreement", "estimated_accuracy",
                      "gold_accuracy")  # fmt: skip
             table.add_row(f"{lf['name']} v{lf['version']}", *(_ratio(lf[cell]) for cell in cells))
         out.print(table)
-        table = Table("segment", "hit@10", "confidence", "cov.", "confl.", "functions behind it")
+        table = Table(
+            _key("segment"), "hit@10", "confidence", "cov.", "confl.", "functions behind it"
+        )
         for row in figures["segments"]:
             labels = row["tasks"][name]
             behind = ", ".join(_behind(lf) for lf in row["functions"])
@@ -164,7 +166,14 @@ def _show(found: Analysis) -> None:
         f"[bold]{found.task}[/]: {found.examples:,} examples, {found.gold:,} with a gold answer"
     )
     table = Table(
-        "labeling function", "cov.", "overl.", "confl.", "votes", "est.", "gold", "loss without"
+        _key("labeling function"),
+        "cov.",
+        "overl.",
+        "confl.",
+        "votes",
+        "est.",
+        "gold",
+        "loss without",
     )
     for lf in found.lfs:
         share = lf.gold_accuracy
@@ -180,7 +189,7 @@ def _show(found: Analysis) -> None:
             "–" if gain is None or error is None else f"{gain:+.4f} ±{error:.4f}",
         )
     out.print(table)
-    silent = [lf.name for lf in found.lfs if not lf.polarity]
+    silent = [lf.name for lf in found.lfs if not lf.polarity and not lf.failures]
     if silent:
         out.print(
             f"  [yellow]review[/] never voted, does their source arrive? {', '.join(silent)}",
@@ -188,7 +197,7 @@ def _show(found: Analysis) -> None:
             soft_wrap=True,
         )
     for lf in found.lfs:
-        if not lf.polarity:
+        if lf.name in silent:
             continue
         colour = _COLOURS[lf.advice.verdict]
         near = ", ".join(f"{name} {rho:.2f}" for name, rho in lf.correlated_with.items())
@@ -201,7 +210,7 @@ def _show(found: Analysis) -> None:
 
 
 def _show_segments(lfs: Sequence[LfReport]) -> None:
-    table = Table("labeling function", "segment", "examples", "cov.", "agreement", "gold")
+    table = Table(_key("labeling function"), "segment", "examples", "cov.", "agreement", "gold")
     for lf in lfs:
         for name, cells in lf.segments.items():
             if cells["votes"]:
@@ -214,6 +223,11 @@ def _show_segments(lfs: Sequence[LfReport]) -> None:
                     _ratio(cells["gold_accuracy"]),
                 )
     out.print(table)
+
+
+def _key(header: str) -> Column:
+    """Return a column of names, which are never cut short: one is looked for by its name."""
+    return Column(header, overflow="fold")
 
 
 def _ratio(value: float | None) -> str:

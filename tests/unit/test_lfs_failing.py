@@ -14,12 +14,14 @@ import pytest
 
 from lfs.core import ABSTAIN, Example, LabelingFunction, labeling_function
 from lfs.registry import collect
+from monitoring.lf_analysis import analyse
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.control import Switches
 from stream.effects import Effects
 from stream.events import CONTROL, EVENTS, GOVERNANCE, TOPICS, LfSwitch
 from stream.failing import FailureRule
+from stream.lf_sample import LabelCollector
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
 from stream.runner import PartitionRunner
@@ -105,6 +107,16 @@ def test_it_is_stopped_above_the_rate_and_recorded() -> None:
     counted = pipeline.counts.tasks["relevance"]
     assert counted.failures == {("fragile", "LookupError"): 3}
     assert pipeline.labelling.enabled("relevance")[0] is False
+
+
+def test_an_analysis_says_that_it_was_stopped_however_long_the_sample_is() -> None:
+    pipeline, collector = PartitionPipeline(spec(0.1), 0), LabelCollector()
+    collector(run(pipeline, 0, 2_000, 2_000))
+    found = analyse(collector.sample([pipeline], "relevance"))
+    (lf,) = [lf for lf in found.lfs if lf.name == "fragile"]
+    assert lf.failures == 3
+    assert lf.advice.verdict == "review"
+    assert "switched off after 3 failures" in lf.advice.reason
 
 
 def test_below_the_rate_it_goes_on_for_ever() -> None:
