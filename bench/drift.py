@@ -21,6 +21,7 @@ from monitoring.drift import DriftMonitor
 from monitoring.drift_budget import DriftBudget, false_alarms, threshold
 from monitoring.lf_pairs import LfPairs
 from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.sparse_votes import sparse_votes
 
 _CHUNK: Final = 1_000_000
 _LEVELS: Final = (3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
@@ -282,7 +283,9 @@ def cost(n: int = 40_000, batch: int = 500) -> None:
     monitor, pairs = DriftMonitor(groups, DriftRules(first_reference=2048)), LfPairs(names)
     ts, cast = np.zeros(n), int((votes >= 0).sum())
     steps: dict[str, Callable[[slice], None]] = {
-        "votes and coverage": lambda rows: monitor.update_votes("lf_votes", votes[rows], ts[rows]),
+        "votes and coverage": lambda rows: monitor.update_votes(
+            "lf_votes", sparse_votes(votes[rows]), ts[rows]
+        ),
         "28 columns of evidence": lambda rows: monitor.update("features", evidence[rows], ts[rows]),
         "labels": lambda rows: monitor.update("labels", votes[rows, :1], ts[rows]),
         "pairs": lambda rows: pairs.update(votes[rows], votes[rows, 0]),

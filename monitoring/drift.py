@@ -13,28 +13,42 @@ bit, since values are only looked at in whole blocks of 32 of their own signal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monitoring.detections import Detection
 from monitoring.drift_budget import threshold
-from monitoring.drift_kernels import (
-    BINARY,
-    BLOCK,
-    Crossings,
-    Layout,
+from monitoring.drift_kernels import BINARY, BLOCK, Crossings, Layout
+from monitoring.drift_state import (
+    BY_CATEGORY,
+    DECAYED,
+    empty_state,
+    forget_reference,
+    pack_state,
+    take_reference,
+    unpack_state,
 )
-from monitoring.drift_state import BY_CATEGORY, DECAYED, empty_state, pack_state, unpack_state
-from monitoring.drift_update import bin_columns, update_columns, update_sparse
+from monitoring.drift_update import (
+    bin_numbers,
+    close_blocks,
+    count_columns,
+    count_coverage,
+    count_numbers,
+    count_rows,
+    count_votes,
+    room_for,
+)
 from monitoring.references import Reference
 from monitoring.signals import DriftRules, SignalGroup, coverage_of
+from monitoring.sparse_votes import SparseVotes
 
 __all__ = ["Detection", "DriftMonitor"]
 
-_ROOM: Final = 4096
+_KEPT: Final = 1024
 _NO_SEGMENTS: Final = np.zeros(0, dtype=np.int64)
 
 
@@ -48,7 +62,7 @@ class DriftMonitor:
     segments
         Names of the configured segments; whatever else comes is ``other``.
     keep_blocks
-        Keep the means of closed blocks for `drain_blocks`, where somebody drains them.
+        Keep the means of closed blocks, the latest some thousands, for `drain_blocks`.
 
     State
     -----
@@ -107,10 +121,13 @@ class DriftMonitor:
             raise ValueError("two signals of drift detection have the same name")
         self.layout = self._make_layout()
         self.state = empty_state(self.layout.first, len(self.rules.half_lives))
-        self._found = _room(max([len(g.columns) for g in self.groups.values()], default=0))
+        self._closed, self._found = room_for(
+            max([len(group.columns) for group in self.groups.values()], default=1),
+            max([len(group.categories) for group in self.groups.values()], default=BINARY),
+        )
         self._detections: list[Detection] = []
-        self._blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
-            [] if keep_blocks else None
+        self._blocks: deque[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
+            deque(maxlen=_KEPT) if keep_blocks else None
         )
 
     def _make_layout(self) -> Layout:
@@ -159,8 +176,9 @@ class DriftMonitor:
         spec = self.groups[group]
         if spec.edges:
             rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
-            at, columns = (np.arange(side, dtype=np.int64) for side in rows.shape)
-            codes = np.ascontiguousarray(bin_columns(rows, at, columns, np.asarray(spec.edges)).T)
+            edges = np.asarray(spec.edges)
+            binned = [bin_numbers(np.ascontiguousarray(column), edges) for column in rows.T]
+            codes = np.stack(binned, axis=1)
         else:
             codes = np.ascontiguousarray(values, dtype=np.int8)
         self.update_codes(group, codes, ts, segments)
@@ -176,33 +194,32 @@ class DriftMonitor:
         spec = self.groups[group]
         codes = np.ascontiguousarray(codes, dtype=np.int8)
         times = np.ascontiguousarray(ts, dtype=np.float64)
-        n = len(codes)
-        if codes.shape != (n, len(spec.columns)) or times.shape != (n,):
+        if codes.shape != (len(codes), len(spec.columns)) or times.shape != (len(codes),):
             raise ValueError(
                 f"signals {group}: codes of shape {codes.shape} and {times.shape} times, "
                 f"for {len(spec.columns)} columns"
             )
-        parts = _NO_SEGMENTS
-        if spec.by_segment:
-            if segments is None or segments.shape != (n,):
-                raise ValueError(f"signals {group}: a segment is needed for each row")
-            parts = np.ascontiguousarray(segments, dtype=np.int64)
-            if n and not 0 <= parts.min() <= parts.max() <= len(self.segments):
-                raise ValueError(f"signals {group}: segments must be 0 to {len(self.segments)}")
-        self._run(self._first[group], codes, times, parts)
+        parts = self._parts(spec, len(codes), segments)
+        self._run(count_rows, spec, (codes, parts), times, looked_at=True)
 
     def update_votes(
         self,
         group: str,
-        votes: NDArray[np.int8],
+        votes: SparseVotes,
         ts: ArrayLike,
         segments: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take votes in, (n, m) with −1 for none, and who voted at all where that is watched."""
-        self.update(group, votes, ts, segments)
-        coverage = coverage_of(self.groups[group]).name
-        if coverage in self.groups:
-            self.update_columns(coverage, (votes.T >= 0).view(np.int8), ts)
+        """Take votes in, and who voted at all where that is watched; else as `update`."""
+        spec = self.groups[group]
+        times = np.ascontiguousarray(ts, dtype=np.float64)
+        m, starts, columns, codes = votes
+        if m != len(spec.columns) or times.shape != (len(starts) - 1,):
+            raise ValueError(f"signals {group}: votes of {m} functions do not fit")
+        parts = self._parts(spec, len(times), segments)
+        self._run(count_votes, spec, (m, starts, columns, codes, parts), times, looked_at=True)
+        coverage = self.groups.get(coverage_of(spec).name)
+        if coverage is not None:
+            self._run(count_coverage, coverage, (m, starts, columns), times)
 
     def update_columns(self, group: str, codes: NDArray[np.int8], ts: ArrayLike) -> None:
         """Take codes in as columns, (c, n), of which none is negative, of a group without segments.
@@ -221,33 +238,73 @@ class DriftMonitor:
             raise ValueError(f"signals {group}: columns of shape {codes.shape} do not fit")
         if codes.size and not 0 <= codes.min() <= codes.max() < len(spec.categories):
             raise ValueError(f"signals {group}: a code has no category")
-        first, row, found = self._first[group], 0, self._found
-        while row < len(times):
-            found.used[:] = 0
-            row = update_columns(self.layout, self.state, first, codes, times, row, found)
-            self._note(found, times)
+        self._run(count_columns, spec, (codes,), times)
+
+    def update_numbers(
+        self,
+        group: str,
+        values: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        ts: ArrayLike,
+    ) -> None:
+        """Take numbers in: of some rows of values (n, any), those columns that the group has.
+
+        The same as `update` of ``values[rows][:, columns]``, which is not made.
+
+        Raises
+        ------
+        ValueError
+            For a group that has segments or no bins, or shapes that do not fit.
+        """
+        spec = self.groups[group]
+        times = np.ascontiguousarray(ts, dtype=np.float64)
+        if spec.by_segment or not spec.edges or len(columns) != len(spec.columns):
+            raise ValueError(f"signals {group}: {len(columns)} columns of numbers do not fit")
+        if times.shape != rows.shape:
+            raise ValueError(f"signals {group}: {len(rows)} rows and {len(times)} times")
+        given = (np.ascontiguousarray(values), rows, columns, np.asarray(spec.edges))
+        self._run(count_numbers, spec, given, times)
+
+    def _parts(
+        self, spec: SignalGroup, n: int, segments: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """Return the segment of each row, nothing if the group has none."""
+        if not spec.by_segment:
+            return _NO_SEGMENTS
+        if segments is None or segments.shape != (n,):
+            raise ValueError(f"signals {spec.name}: a segment is needed for each row")
+        if n and not 0 <= segments.min() <= segments.max() <= len(self.segments):
+            raise ValueError(f"signals {spec.name}: segments must be 0 to {len(self.segments)}")
+        return np.ascontiguousarray(segments, dtype=np.int64)
 
     def _run(
         self,
-        first: int,
-        codes: NDArray[np.int8],
+        count: Callable[..., int],
+        spec: SignalGroup,
+        given: tuple[Any, ...],
         ts: NDArray[np.float64],
-        segments: NDArray[np.int64],
+        *,
+        looked_at: bool = False,
     ) -> None:
-        row, n, found = 0, len(codes), self._found
-        while row < n:
-            found.used[:] = 0
-            row = update_sparse(self.layout, self.state, first, codes, ts, segments, row, found)
+        """Count rows with one of the loops, and judge the blocks that they fill."""
+        layout, state, closed, found = self.layout, self.state, self._closed, self._found
+        signals, row = self._first[spec.name], 0
+        while row < len(ts):
+            closed.used[:] = 0
+            row = count(layout.first, state.counts, state.filled, signals, *given, row, closed)
             if row < 0:
-                raise ValueError(
-                    f"row {-1 - row}: a code of {self.owners[first].name} has no category"
-                )
-            self._note(found, ts)
+                raise ValueError(f"row {-1 - row}: a code of {spec.name} has no category")
+            blocks = int(closed.used[0])
+            if blocks:
+                close_blocks(layout, state, closed, ts, found)
+                if looked_at and self._blocks is not None:
+                    self._blocks.append((closed.signals[:blocks].copy(),
+                                         found.means[:blocks].copy()))  # fmt: skip
+                self._note(found, ts)
 
     def _note(self, found: Crossings, ts: NDArray[np.float64]) -> None:
-        used, blocks = found.used.tolist()
-        if self._blocks is not None and blocks:
-            self._blocks.append((found.blocks[:blocks].copy(), found.means[:blocks].copy()))
+        used = int(found.used[0])
         if not used:
             return
         for (signal, category, row), (z, share, reference) in zip(
@@ -281,7 +338,9 @@ class DriftMonitor:
 
         Those of wanted signals, that is: one flag each, in the order of `signals`.
         """
-        kept, self._blocks = self._blocks or [], [] if self._blocks is not None else None
+        kept = [] if self._blocks is None else list(self._blocks)
+        if self._blocks is not None:
+            self._blocks.clear()
         for signals, means in kept:
             chosen = wanted[signals]
             for signal, mean in zip(signals[chosen].tolist(), means[chosen].tolist(), strict=True):
@@ -298,20 +357,7 @@ class DriftMonitor:
             begin, end = self.layout.first[at : at + 2]
             self.state.sums[:, begin:end] = 0.0
             self.state.weights[:, at] = 0.0
-        self._forget(signal)
-
-    def _forget(self, signal: str | None) -> None:
-        for at in range(len(self.signals)) if signal is None else [self._index[signal]]:
-            begin, end = self.layout.first[at : at + 2]
-            state = self.state
-            state.reference[begin:end] = 0
-            state.batches[:, begin:end] = 0
-            state.squares[:, begin:end] = 0
-            state.blocks[at] = 0
-            state.growing[at] = 1
-            state.size[at] = 0
-            state.freedom[at] = 0.0
-            state.firing[at] = 0
+            forget_reference(self.layout, self.state, at)
 
     def references(self) -> list[Reference]:
         """Return every reference that is complete."""
@@ -344,15 +390,7 @@ class DriftMonitor:
                 continue
             if self.owners[at].categories != reference.categories:
                 continue
-            self._forget(reference.signal)
-            begin, end = self.layout.first[at : at + 2]
-            self.state.share[begin:end] = reference.shares
-            self.state.deff[begin:end] = reference.design_effects
-            self.state.growing[at] = 0
-            self.state.size[at] = max(reference.values // BLOCK, 1)
-            self.state.freedom[at] = reference.freedom
-            self.state.since[at] = reference.since
-            self.state.version[at] = max(int(self.state.version[at]) + 1, reference.version)
+            take_reference(self.layout, self.state, at, reference)
             taken.append(reference.signal)
         return taken
 
@@ -395,15 +433,3 @@ class DriftMonitor:
                 else:
                     array[..., at] = stored.arrays[field][..., source]
         self._detections = sorted(stored.detections)[-self.rules.detections :]
-
-
-def _room(columns: int) -> Crossings:
-    # A row may close a block in each of its columns, overall and in its segment.
-    room = max(_ROOM, 4 * columns)
-    return Crossings(
-        np.zeros((room, 3), dtype=np.int64),
-        np.zeros((room, 3)),
-        np.zeros(room, dtype=np.int64),
-        np.zeros(room),
-        np.zeros(2, dtype=np.int64),
-    )

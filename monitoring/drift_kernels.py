@@ -100,13 +100,12 @@ class State(NamedTuple):
 class Crossings(NamedTuple):
     """Room for what a call finds: rows of (signal, category, row) and of (z, share, reference).
 
-    ``blocks`` and ``means``: signals and mean codes of closed blocks, for detectors that look on.
-    ``used`` (2,): how many of each are filled.
+    ``means``: mean codes of closed blocks, for detectors that look on. ``used`` (1,): how many
+    crossings there are.
     """
 
     where: NDArray[np.int64]
     values: NDArray[np.float64]
-    blocks: NDArray[np.int64]
     means: NDArray[np.float64]
     used: NDArray[np.int64]
 
@@ -203,14 +202,14 @@ def collect_block(
     squares: NDArray[np.int64],
     blocks: NDArray[np.int64],
 ) -> bool:
-    """Add the block in ``counts`` to the reference; tell whether its size has doubled.
+    """Add a block's counts (K,) to the reference; tell whether its size has doubled.
 
     A complete batch goes into the one of the next length: two additions a block, not eight.
     """
     blocks[signal] += 1
     done: int = blocks[signal]
     for f in range(begin, end):
-        carried = counts[f]
+        carried = counts[f - begin]
         reference[f] += carried
         squares[0, f] += carried * carried
         for level in range(1, LEVELS):
@@ -258,7 +257,7 @@ def judge_block(
     freedom: float,
     min_effect: float,
 ) -> tuple[float, int, float]:
-    """Take the block in ``counts`` into the decayed sums, and compare them with the reference.
+    """Take a block's counts (K,) into the decayed sums, and compare them with the reference.
 
     Returns the z that is furthest out, of shares that moved enough; its category and share.
     """
@@ -266,7 +265,7 @@ def judge_block(
     for scale in range(len(decay)):
         weights[scale, signal] = weights[scale, signal] * decay[scale] + BLOCK
         for f in range(begin, end):
-            sums[scale, f] = sums[scale, f] * decay[scale] + counts[f]
+            sums[scale, f] = sums[scale, f] * decay[scale] + counts[f - begin]
     if blocks == 0:
         return worst, where, seen
     start = begin + 1 if end - begin == BINARY else begin

@@ -11,9 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.detections import Detection
-from monitoring.drift_kernels import LEVELS, State
+from monitoring.drift_kernels import BLOCK, LEVELS, Layout, State
+from monitoring.references import Reference
 
-__all__ = ["BY_CATEGORY", "DECAYED", "Stored", "empty_state", "pack_state", "unpack_state"]
+__all__ = [
+    "BY_CATEGORY",
+    "DECAYED",
+    "Stored",
+    "empty_state",
+    "forget_reference",
+    "pack_state",
+    "take_reference",
+    "unpack_state",
+]
 
 BY_CATEGORY: Final = frozenset(
     {"counts", "sums", "reference", "batches", "squares", "share", "deff"}
@@ -41,9 +51,38 @@ class Stored(NamedTuple):
 def empty_state(first: NDArray[np.int64], scales: int) -> State:
     """Return the state of signals that saw nothing yet."""
     shapes = _shapes(len(first) - 1, int(first[-1]), scales)
-    state = State(**{name: np.zeros(shape, dtype=kind) for name, (shape, kind) in shapes.items()})
+    # All scales and levels of a category beside each other: a block reads and writes them together.
+    state = State(
+        **{name: np.zeros(shape[::-1], dtype=kind).T for name, (shape, kind) in shapes.items()}
+    )
     state.growing[:] = 1
     return state
+
+
+def forget_reference(layout: Layout, state: State, signal: int) -> None:
+    """Begin to collect a new reference of a signal."""
+    begin, end = layout.first[signal : signal + 2]
+    state.reference[begin:end] = 0
+    state.batches[:, begin:end] = 0
+    state.squares[:, begin:end] = 0
+    state.blocks[signal] = 0
+    state.growing[signal] = 1
+    state.size[signal] = 0
+    state.freedom[signal] = 0.0
+    state.firing[signal] = 0
+
+
+def take_reference(layout: Layout, state: State, signal: int, reference: Reference) -> None:
+    """Compare a signal with a recorded reference from now on."""
+    forget_reference(layout, state, signal)
+    begin, end = layout.first[signal : signal + 2]
+    state.share[begin:end] = reference.shares
+    state.deff[begin:end] = reference.design_effects
+    state.growing[signal] = 0
+    state.size[signal] = max(reference.values // BLOCK, 1)
+    state.freedom[signal] = reference.freedom
+    state.since[signal] = reference.since
+    state.version[signal] = max(int(state.version[signal]) + 1, reference.version)
 
 
 def pack_state(

@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from monitoring.sparse_votes import SparseVotes, sparse_votes
+
 __all__ = ["MAX_FUNCTIONS", "WORST", "LfPairs", "Pair"]
 
 MAX_FUNCTIONS: Final = 128
@@ -23,12 +25,16 @@ MAX_FUNCTIONS: Final = 128
 WORST: Final = 20
 """Pairs that are shown."""
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""1: sums as they are shown; 2: sums by what a pair of votes comes to."""
 _CONFIDENCE: Final = 1.96
 _LEAST: Final = 30.0
 _HALVES: Final = 32
-# Columns of the sums.
+# Columns of the sums as they are shown.
 _JOINT, _CONFLICT, _WRONG_A, _WRONG_B, _WRONG_BOTH = range(5)
+# Columns of the sums as they are kept: who of the two is wrong, and if both, whether alike. Every
+# pair of votes belongs to one of them.
+_NEITHER, _ONLY_B, _ONLY_A, _ALIKE, _APART = range(5)
 _SUMS: Final = 5
 
 
@@ -43,6 +49,8 @@ class Pair(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _count(
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
     votes: NDArray[np.int8],
     best: NDArray[np.int64],
     watched: int,
@@ -50,36 +58,55 @@ def _count(
     weight: float,
     sums: NDArray[np.float64],
 ) -> float:
-    """Add the pairs of votes (n, m), each row ``gain`` times heavier than the one before it."""
-    voters = np.empty(watched, dtype=np.int64)
+    """Add the pairs of votes, each row ``gain`` times heavier than the one before it."""
+    wrong = np.empty(watched, dtype=np.int64)
     limit = 2.0**_HALVES
-    for i in range(len(votes)):
-        found = 0
-        for j in range(watched):
-            if votes[i, j] >= 0:
-                voters[found] = j
-                found += 1
+    for i in range(len(starts) - 1):
         weight *= gain
         if weight > limit:
             sums /= limit
             weight /= limit
-        for at in range(1, found):
-            b = voters[at]
-            vote = votes[i, b]
-            wrong_b = 0.0 if vote == best[i] else weight
+        first = starts[i]
+        for at in range(first, starts[i + 1]):
+            b, vote = columns[at], votes[at]
+            if b >= watched:
+                break
+            mine = 0 if vote == best[i] else 1
+            wrong[at - first] = mine
             # Pairs (a, b), a < b, lie at b·(b − 1)/2 + a.
             base = b * (b - 1) // 2
-            for before in range(at):
-                a = voters[before]
-                other = votes[i, a]
-                # Adding nothing is faster than not adding it: no branch is mispredicted.
-                right_a = other == best[i]
-                sums[base + a, 0] += weight
-                sums[base + a, 1] += 0.0 if other == vote else weight
-                sums[base + a, 2] += 0.0 if right_a else weight
-                sums[base + a, 3] += wrong_b
-                sums[base + a, 4] += 0.0 if right_a else wrong_b
+            for before in range(first, at):
+                outcome = 2 * wrong[before - first] + mine
+                if outcome == _ALIKE and votes[before] != vote:
+                    outcome = _APART
+                sums[base + columns[before], outcome] += weight
     return weight
+
+
+def _shown(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return joint votes, conflicts, and errors of a, of b, of both, of sums by outcome."""
+    wrong = kept[:, [_ONLY_A, _ONLY_B]]
+    both = kept[:, _ALIKE] + kept[:, _APART]
+    return np.stack(
+        [
+            kept.sum(axis=1),
+            wrong.sum(axis=1) + kept[:, _APART],
+            wrong[:, 0] + both,
+            wrong[:, 1] + both,
+            both,
+        ],
+        axis=1,
+    )
+
+
+def _kept(shown: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums by outcome of those that an older version wrote."""
+    joint, conflict, wrong_a, wrong_b, both = shown.T
+    only_a, only_b = wrong_a - both, wrong_b - both
+    apart = conflict - only_a - only_b
+    found = np.stack([joint - only_a - wrong_b, only_b, only_a, both - apart, apart], axis=1)
+    outcomes: NDArray[np.float64] = np.maximum(found, 0.0)
+    return outcomes
 
 
 class LfPairs:
@@ -90,7 +117,7 @@ class LfPairs:
 
     *State* — 5 sums a pair, of at most `MAX_FUNCTIONS` functions.
 
-    *Complexity* — O(v²) for an example with v votes: 50 ns a vote at 25 votes an example.
+    *Complexity* — O(v²) for an example with v votes: one addition a pair.
 
     *Replay* — rows are added one by one in their order: the cut into calls changes no bit.
 
@@ -128,9 +155,17 @@ class LfPairs:
         """Count examples: votes (n, m), −1 for none, and the label model's best class (n,)."""
         if votes.shape != (len(votes), len(self.names)):
             raise ValueError(f"votes of shape {votes.shape} for {len(self.names)} functions")
+        self.update_votes(sparse_votes(votes), np.ascontiguousarray(best, dtype=np.int64))
+
+    def update_votes(self, votes: SparseVotes, best: NDArray[np.int64]) -> None:
+        """Count examples of which the votes are known by row; else as `update`."""
+        if votes.functions != len(self.names):
+            raise ValueError(f"votes of {votes.functions} functions for {len(self.names)}")
         self._weight = _count(
-            np.ascontiguousarray(votes, dtype=np.int8),
-            np.ascontiguousarray(best, dtype=np.int64),
+            votes.starts,
+            votes.columns,
+            votes.votes,
+            best,
             self.watched,
             2.0 ** (1.0 / self.half_life),
             self._weight,
@@ -139,8 +174,11 @@ class LfPairs:
 
     @property
     def sums(self) -> NDArray[np.float64]:
-        """Decayed sums of each pair, (pairs, 5): they add across partitions."""
-        return self._sums / self._weight
+        """Decayed sums of each pair, (pairs, 5): they add across partitions.
+
+        Joint votes, those in conflict, and those on which a, b, or both are wrong.
+        """
+        return _shown(self._sums / self._weight)
 
     def matrix(self, sums: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return the share of conflicts among joint votes of every two functions, (n, n).
@@ -218,8 +256,10 @@ class LfPairs:
         stored: list[Any] = msgspec.msgpack.decode(data)
         if stored[0] > _FORMAT:
             raise ValueError(f"pairs have format {stored[0]}, this program reads up to {_FORMAT}")
-        _, names, _, weight, raw = stored
+        written, names, _, weight, raw = stored
         theirs = np.frombuffer(raw, dtype=np.float64).reshape(-1, _SUMS)
+        if written == 1:
+            theirs = _kept(theirs)
         column = {name: at for at, name in enumerate(self.names[: self.watched])}
         at = [column.get(name, -1) for name in names[:MAX_FUNCTIONS]]
         self._weight = weight
@@ -232,5 +272,5 @@ class LfPairs:
                 row = theirs[source_b * (source_b - 1) // 2 + source_a].copy()
                 if a > b:
                     a, b = b, a
-                    row[[_WRONG_A, _WRONG_B]] = row[[_WRONG_B, _WRONG_A]]
+                    row[[_ONLY_A, _ONLY_B]] = row[[_ONLY_B, _ONLY_A]]
                 self._sums[b * (b - 1) // 2 + a] = row

@@ -3,8 +3,7 @@
 `stream.watching` calls it, always with rows in the order of the stream::
 
     drift = PipelineDrift(tasks, event_types, COLUMNS, rules, segment_names)    # when it is made
-    drift.events([event.type for event in events], [event.ts for event in events])
-                                                                  # events that counted
+    drift.events(types, times)                                    # events that counted
     drift.labelled(task, block.votes, block.proba, block.ts, segments)      # published rows
     drift.evidence(evidence, published, block.ts)                 # the same, once for all tasks
     drift.answered(task, proba_before, label, answer.ts)          # gold
@@ -22,9 +21,9 @@ references, and since nothing depends on how rows are cut into calls, nobody can
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -34,24 +33,23 @@ from numpy.typing import ArrayLike, NDArray
 from monitoring.calibration import CONFIDENCE_EDGES, LabelCalibration
 from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
-from monitoring.drift_update import best_of, bin_columns
+from monitoring.drift_update import best_of, bin_numbers
 from monitoring.lf_pairs import LfPairs
-from monitoring.majority import majority_of
 from monitoring.recent import HIT_AT, Recent
 from monitoring.references import Reference
 from monitoring.segments import Segments
-from monitoring.signals import NUMBER_EDGES, DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.sparse_votes import majority_of, sparse_votes
 
 __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 
 _FORMAT: Final = 1
-_NUMBER_EDGES: Final = np.asarray(NUMBER_EDGES)
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _SHARE_EDGES: Final = np.asarray(_SHARES)
 _CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
 _MAX_TYPES: Final = 63
 _MAX_CATEGORIES: Final = 64
-_HELD: Final = 4096
+_HELD: Final = 16_384
 
 
 class WatchedTask(NamedTuple):
@@ -63,7 +61,7 @@ class WatchedTask(NamedTuple):
 
 
 _Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-_Evidence = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Evidence = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
 _Engaged = tuple[
     NDArray[Any], NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
 ]
@@ -76,8 +74,7 @@ class _Held:
     labels: dict[str, list[_Labels]]
     evidence: list[_Evidence] = field(default_factory=list)
     engaged: list[_Engaged] = field(default_factory=list)
-    event_types: list[str] = field(default_factory=list)
-    event_ts: list[float] = field(default_factory=list)
+    events: list[tuple[NDArray[np.int8], NDArray[np.float64]]] = field(default_factory=list)
     rows: int = 0
 
 
@@ -141,7 +138,7 @@ class PipelineDrift:
             ]
         self._types = {name: at for at, name in enumerate(list(event_types)[:_MAX_TYPES])}
         self._columns = np.array(
-            [at for at, name in enumerate(columns) if not name.endswith("_ts")], dtype=np.intp
+            [at for at, name in enumerate(columns) if not name.endswith("_ts")], dtype=np.int64
         )
         groups += [
             SignalGroup("features:events", ("type",), (*self._types, "other")),
@@ -212,15 +209,17 @@ class PipelineDrift:
     ) -> None:
         """Take evidence in: all its columns, the rows that were published, and their times."""
         # Values wait as they are: a compiled pass over a few rows costs as much as over hundreds.
-        self._held.evidence.append((values if len(rows) == len(values) else values[rows], ts))
+        self._held.evidence.append((values, rows, ts))
         self._hold(len(rows))
 
     def events(self, types: Iterable[str], ts: Iterable[float]) -> None:
-        """Take the types of events in that were applied."""
-        held, before = self._held, len(self._held.event_ts)
-        held.event_types.extend(types)
-        held.event_ts.extend(ts)
-        self._hold(len(held.event_ts) - before)
+        """Take the types and times of events in that were applied."""
+        code, other = self._types.get, len(self._types)
+        codes = bytes([code(name, other) for name in types])
+        self._held.events.append(
+            (np.frombuffer(codes, dtype=np.int8), np.frombuffer(array("d", ts), dtype=np.float64))
+        )
+        self._hold(len(codes))
 
     def engaged(
         self,
@@ -255,19 +254,17 @@ class PipelineDrift:
             if parts:
                 self._take_labels(task, *map(_joined, zip(*parts, strict=True)))
         if held.evidence:
-            values, times = map(_joined, zip(*held.evidence, strict=True))
-            every = np.arange(len(values), dtype=np.int64)
-            codes = bin_columns(values, every, self._columns, _NUMBER_EDGES)
-            monitor.update_columns("features", codes, times)
-        if held.event_ts:
-            found = map(self._types.get, held.event_types, repeat(len(self._types)))
-            codes = np.fromiter(found, dtype=np.int8, count=len(held.event_types))
-            monitor.update_columns("features:events", codes[None, :], held.event_ts)
+            values, rows, times = map(_joined, zip(*_placed(held.evidence), strict=True))
+            monitor.update_numbers("features", values, rows, self._columns, times)
+        if held.events:
+            codes, times = map(_joined, zip(*held.events, strict=True))
+            monitor.update_columns("features:events", codes[None, :], times)
         if held.engaged:
             rank, predicted, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
             hit = (rank >= 0) & (rank < HIT_AT)
             self._take("predictions", hit, ts, segments)
-            self._take("rewards", _binned(weight, _SHARE_EDGES), ts, segments)
+            shares = bin_numbers(np.ascontiguousarray(weight), _SHARE_EDGES)
+            self._take("rewards", shares, ts, segments)
             self._recent.engaged(rank, predicted, segments)
 
     def _take_labels(
@@ -278,25 +275,24 @@ class PipelineDrift:
         ts: NDArray[np.float64],
         segments: NDArray[np.int64],
     ) -> None:
-        monitor = self._monitor
+        monitor, classes = self._monitor, proba.shape[1]
         best, confidence = best_of(np.ascontiguousarray(proba))
-        shown, likely = votes, best
-        if proba.shape[1] > _MAX_CATEGORIES:
+        cast = sparse_votes(votes)
+        most = majority_of(cast, classes)
+        shown, likely = cast, best
+        if classes > _MAX_CATEGORIES:
             # Classes that have no category of their own are the last one together.
-            shown = np.minimum(votes, np.int8(_MAX_CATEGORIES - 1))
-            likely = np.minimum(best, _MAX_CATEGORIES - 1)
+            rest = np.int8(_MAX_CATEGORIES - 1)
+            shown = cast._replace(votes=np.minimum(cast.votes, rest))
+            likely, most = np.minimum(best, rest), np.minimum(most, rest)
         monitor.update_votes(self._votes[task], shown, ts, segments)
         self._take(f"labels:{task}", likely, ts, segments)
-        most = majority_of(votes, proba.shape[1])
-        monitor.update_codes(
-            f"label_majority:{task}", np.minimum(most, np.int8(_MAX_CATEGORIES - 1))[:, None], ts
-        )
-        monitor.update_columns(
-            f"confidence:{task}", _binned(confidence, _CONFIDENCE_EDGES)[None, :], ts
-        )
-        self._pairs[task].update(votes, best)
+        monitor.update_codes(f"label_majority:{task}", most[:, None], ts)
+        certain = bin_numbers(confidence, _CONFIDENCE_EDGES)
+        monitor.update_columns(f"confidence:{task}", certain[None, :], ts)
+        self._pairs[task].update_votes(cast, best)
         self._calibration[task].observe_confidence(confidence)
-        self._recent.labelled(task, votes, proba, best, ts, segments)
+        self._recent.labelled(task, cast, proba, best, ts, segments)
 
     def _take(
         self,
@@ -362,10 +358,13 @@ class PipelineDrift:
             self._recent.load(recent)
 
 
-def _binned(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int8]:
-    rows = np.arange(len(values), dtype=np.int64)
-    column: NDArray[np.int8] = bin_columns(values[:, None], rows, rows[:1], edges)[0]
-    return column
+def _placed(parts: Sequence[_Evidence]) -> list[_Evidence]:
+    """Return the parts with their rows counted from the first value of all."""
+    before, found = 0, []
+    for values, rows, ts in parts:
+        found.append((values, rows + before if before else rows, ts))
+        before += len(values)
+    return found
 
 
 def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:

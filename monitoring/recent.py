@@ -16,11 +16,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from monitoring.sparse_votes import SparseVotes
+
 __all__ = ["HIT_AT", "Recent", "TaskRecent"]
 
 HIT_AT: Final = 10
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""1: votes of functions as they are shown; 2: by what a vote comes to."""
 _HALF_LIFE: Final = 1000.0
 _HALVES: Final = 32
 _FLOOR: Final = 1e-6
@@ -29,7 +32,10 @@ _ENGAGED: Final = 4
 # Columns of what is known of labels, and of a function's votes.
 _LABELS, _CONFIDENCE, _VOTED, _OVERLAP, _CONFLICT = range(5)
 _HEAD: Final = 5
-_OF_FUNCTION: Final = 3
+# Columns of a function's votes as they are kept: whether another function differs (the last two),
+# and whether the model does. Every vote belongs to one of them.
+_ACCEPTED, _OVERRULED, _DISPUTED, _LOST = range(4)
+_OUTCOMES: Final = 4
 
 
 @njit(cache=True, nogil=True)
@@ -55,6 +61,8 @@ def _engage(
 
 @njit(cache=True, nogil=True)
 def _label(
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
     votes: NDArray[np.int8],
     proba: NDArray[np.float64],
     best: NDArray[np.int64],
@@ -70,15 +78,13 @@ def _label(
 ) -> None:
     """Add labels, each ``gain`` times heavier than the one before it in its part."""
     limit = 2.0**_HALVES
-    voters = np.empty(votes.shape[1], dtype=np.int64)
-    for i in range(len(votes)):
-        found, differ = 0, False
-        for j in range(votes.shape[1]):
-            if votes[i, j] >= 0:
-                voters[found] = j
-                found += 1
-                differ |= votes[i, j] != votes[i, voters[0]]
-                last[j] = max(last[j], ts[i])
+    for i in range(len(ts)):
+        first, end = starts[i], starts[i + 1]
+        differ = False
+        for at in range(first, end):
+            differ |= votes[at] != votes[first]
+            j = columns[at]
+            last[j] = max(last[j], ts[i])
         for which in range(2 if several else 1):
             part = 0 if which == 0 else 1 + parts[i]
             weight = weights[part] * gain
@@ -90,21 +96,19 @@ def _label(
             weights[part] = weight
             head[part, 0] += weight
             head[part, 1] += weight * proba[i, best[i]]
-            if found:
+            if end > first:
                 head[part, 2] += weight
-            if found > 1:
+            if end > first + 1:
                 head[part, 3] += weight
             if differ:
                 head[part, 4] += weight
             for k in range(proba.shape[1]):
                 mass[part, k] += weight * proba[i, k]
-            for at in range(found):
-                j = voters[at]
-                functions[part, j, 0] += weight
-                if differ:
-                    functions[part, j, 1] += weight
-                if votes[i, j] != best[i]:
-                    functions[part, j, 2] += weight
+            # A vote belongs to one of four outcomes: one addition instead of three.
+            outcome = 2 if differ else 0
+            for at in range(first, end):
+                against = 0 if votes[at] == best[i] else 1
+                functions[part, columns[at], outcome + against] += weight
 
 
 @dataclass(slots=True)
@@ -168,8 +172,18 @@ class _TaskSums:
         self.weights = np.ones(parts)
         self.head = np.zeros((parts, _HEAD))
         self.mass = np.zeros((parts, len(classes)))
-        self.functions = np.zeros((parts, len(lfs), _OF_FUNCTION))
+        self.functions = np.zeros((parts, len(lfs), _OUTCOMES))
         self.last = np.full(len(lfs), -np.inf)
+
+    def add(self, other: _TaskSums) -> None:
+        """Add another partition's sums; from then on the latest labels of both weigh 1."""
+        mine, theirs = (1.0 / sums.weights[:, None] for sums in (self, other))
+        self.head = self.head * mine + other.head * theirs
+        self.mass = self.mass * mine + other.mass * theirs
+        functions = other.functions * theirs[..., None]
+        self.functions = self.functions * mine[..., None] + functions
+        self.weights = np.ones_like(self.weights)
+        self.last = np.maximum(self.last, other.last)
 
     def settled(self) -> TaskRecent:
         """Return decayed sums: the latest label weighs 1."""
@@ -179,7 +193,7 @@ class _TaskSums:
             self.lfs,
             self.head * scale[:, None],
             self.mass * scale[:, None],
-            self.functions * scale[:, None, None],
+            _shown(self.functions * scale[:, None, None]),
             self.last.copy(),
         )
 
@@ -245,18 +259,20 @@ class Recent:
     def labelled(
         self,
         task: str,
-        votes: NDArray[np.int8],
+        votes: SparseVotes,
         proba: NDArray[np.float64],
         best: NDArray[np.int64],
         ts: NDArray[np.float64],
         segments: NDArray[np.int64],
     ) -> None:
-        """Take published labels in: votes (n, m), probabilities (n, K), best class (n,)."""
+        """Take published labels in: votes by row, probabilities (n, K), best class (n,)."""
         sums = self._tasks[task]
         if len(ts):
             self.max_ts = max(self.max_ts, float(ts.max()))
         _label(
-            np.ascontiguousarray(votes),
+            votes.starts,
+            votes.columns,
+            votes.votes,
             np.ascontiguousarray(proba),
             best,
             np.ascontiguousarray(ts, dtype=np.float64),
@@ -299,11 +315,7 @@ class Recent:
             theirs = other._tasks.get(name)
             if theirs is None or (theirs.classes, theirs.lfs) != (sums.classes, sums.lfs):
                 continue
-            mine, more = sums.settled(), theirs.settled()
-            sums.weights[:] = 1.0
-            sums.head, sums.mass = mine.head + more.head, mine.mass + more.mass
-            sums.functions = mine.functions + more.functions
-            sums.last = np.maximum(mine.last, more.last)
+            sums.add(theirs)
 
     def copy(self) -> Recent:
         """Return the same figures, which no longer change with these."""
@@ -344,7 +356,7 @@ class Recent:
             raise ValueError(
                 f"recent figures have format {stored[0]}, this program reads up to {_FORMAT}"
             )
-        _, segments, max_ts, engaged, tasks = stored
+        written, segments, max_ts, engaged, tasks = stored
         if tuple(segments) != self.segments:
             return
         self.max_ts = max_ts
@@ -357,12 +369,34 @@ class Recent:
             sums.weights = weights.copy()
             sums.head = head.reshape(sums.head.shape).copy()
             sums.mass = mass.reshape(sums.mass.shape).copy()
-            theirs = functions.reshape(self._rows, len(lfs), _OF_FUNCTION)
+            theirs = functions.reshape(self._rows, len(lfs), -1)
+            if written == 1:
+                theirs = _kept(theirs)
             known = {lf: column for column, lf in enumerate(lfs)}
             for column, lf in enumerate(sums.lfs):
                 if lf in known:
                     sums.functions[:, column] = theirs[:, known[lf]]
                     sums.last[column] = last[known[lf]]
+
+
+def _shown(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return votes, those in conflict, and those against the model, of sums by outcome."""
+    disputed = kept[..., _DISPUTED] + kept[..., _LOST]
+    against = kept[..., _OVERRULED] + kept[..., _LOST]
+    return np.stack([kept.sum(axis=-1), disputed, against], axis=-1)
+
+
+def _kept(shown: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums by outcome of those that an older version wrote.
+
+    It did not tell which votes in conflict were those against the model: as many as can be.
+    """
+    votes, disputed, against = np.moveaxis(shown, -1, 0)
+    lost = np.minimum(disputed, against)
+    accepted = votes - disputed - against + lost
+    found = np.stack([accepted, against - lost, disputed - lost, lost], axis=-1)
+    outcomes: NDArray[np.float64] = np.maximum(found, 0.0)
+    return outcomes
 
 
 def _ratio(part: float, whole: float) -> float | None:

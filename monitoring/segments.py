@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -39,5 +38,7 @@ class Segments:
 
     def codes(self, segments: Iterable[str | None]) -> NDArray[np.int64]:
         """Return the code of each, shape (n,)."""
-        found = map(self._codes.get, segments, repeat(len(self.names)))
-        return np.fromiter(found, dtype=np.int64)
+        codes, other = self._codes.get, len(self.names)
+        # At most `MAX_SEGMENTS` and one: each fits into a byte.
+        found = bytes([codes(segment, other) for segment in segments])
+        return np.frombuffer(found, dtype=np.uint8).astype(np.int64)

@@ -36,32 +36,30 @@ def _count(
 ) -> int:
     n, m = votes.shape
     k = by_class.shape[1]
+    voters = np.empty(m + 1, dtype=np.int64)
     for i in range(n):
         voting = 0
-        first = -1
+        # What is no voter is written, too, and then overwritten: no branch is mispredicted.
+        for j in range(m):
+            voters[voting] = j
+            voting += votes[i, j] >= 0
         unanimous = True
-        for j in range(m):
-            vote = votes[i, j]
-            if vote < 0:
-                continue
+        for at in range(voting):
+            vote = votes[i, voters[at]]
             if vote >= k:
-                position: int = i * m + j
+                position: int = i * m + voters[at]
                 return position
-            voting += 1
-            if first < 0:
-                first = vote
-            elif vote != first:
-                unanimous = False
-        for j in range(m):
-            vote = votes[i, j]
-            if vote < 0:
-                abstains[j] += 1
-                continue
-            by_class[j, vote] += 1
-            if voting > 1:
-                overlaps[j] += 1
-                if not unanimous:
-                    conflicts[j] += 1
+            unanimous &= vote == votes[i, voters[0]]
+        overlap = 1 if voting > 1 else 0
+        conflict = 0 if unanimous else 1
+        for at in range(voting):
+            j = voters[at]
+            by_class[j, votes[i, j]] += 1
+            abstains[j] -= 1
+            overlaps[j] += overlap
+            conflicts[j] += conflict
+    for j in range(m):
+        abstains[j] += n
     return -1
 
 
@@ -117,9 +115,9 @@ def _disagree(
     votes: NDArray[np.int8], best: NDArray[np.int64], disagreements: NDArray[np.int64]
 ) -> None:
     for i in range(votes.shape[0]):
+        right = best[i]
         for j in range(votes.shape[1]):
-            if votes[i, j] >= 0 and votes[i, j] != best[i]:
-                disagreements[j] += 1
+            disagreements[j] += (votes[i, j] >= 0) & (votes[i, j] != right)
 
 
 def count_disagreements(

@@ -82,6 +82,8 @@ class Watch:
     ) -> None:
         self.drift = pipeline_drift(tasks, event_types, segments, rules or DriftRules())
         self._changes: deque[Any] = deque(maxlen=_CHANGES)
+        # The examples of a batch are asked for twice: with their labels, and as engagements.
+        self._coded: tuple[Sequence[Example], NDArray[np.int64]] = ((), np.zeros(0, np.int64))
         self._answer_delays: dict[str, deque[float]] = {
             task.name: deque(maxlen=_DELAYS) for task in tasks
         }
@@ -166,7 +168,10 @@ class Watch:
     def _segments(self, examples: Sequence[Example], slots: NDArray[np.int32]) -> NDArray[np.int64]:
         if not self.drift.segments.names:
             return np.zeros(len(slots), dtype=np.int64)
-        codes = self.drift.segment_codes(map(_SEGMENT, examples))
+        known, codes = self._coded
+        if known is not examples or len(codes) != len(examples):
+            codes = self.drift.segment_codes(map(_SEGMENT, examples))
+            self._coded = (examples, codes)
         return codes[slots]
 
     def chunks(self) -> dict[str, bytes]:

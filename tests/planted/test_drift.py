@@ -12,6 +12,7 @@ from monitoring.drift import DriftMonitor
 from monitoring.drift_budget import DriftBudget, false_alarms, threshold
 from monitoring.drift_view import DriftView, contribution
 from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.sparse_votes import sparse_votes
 
 BINARY = ("no", "yes")
 ONE = SignalGroup("votes", ("lf",), BINARY)
@@ -118,7 +119,7 @@ def test_a_collapsed_coverage_and_a_shifted_number_are_seen() -> None:
         n = 200_000 if start == 0 else 20_000
         cast = np.where(rng.random((n, 1)) < coverage, rng.integers(0, 2, (n, 1)), -1)
         ts = np.arange(n, dtype=np.float64) + start
-        monitor.update_votes("lf_votes", cast.astype(np.int8), ts)
+        monitor.update_votes("lf_votes", sparse_votes(cast.astype(np.int8)), ts)
         monitor.update("features", rng.exponential(dwell, (n, 1)), ts)
     found = {at.signal: at for at in monitor.detections}
     assert set(found) == {"lf_coverage/lf", "features/dwell_s"}

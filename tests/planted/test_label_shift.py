@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from bench.label_scores import label_stream
 from models import LabelModel
-from monitoring.majority import majority_of
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask
 from monitoring.signals import DriftRules
+from monitoring.sparse_votes import majority_of, sparse_votes
 
 ACCURACY = np.array([0.9, 0.8, 0.75, 0.7, 0.65, 0.6])
 NAMES = tuple(f"lf{at}" for at in range(len(ACCURACY)))
@@ -66,4 +66,4 @@ def test_a_weak_function_that_breaks_is_no_shift_of_labels() -> None:
 
 def test_the_majority_of_several_classes() -> None:
     votes = np.array([[2, 2, 0], [2, 1, -1], [-1, 3, -1], [3, 3, 2]], dtype=np.int8)
-    assert majority_of(votes, 4).tolist() == [2, -1, 3, 3]
+    assert majority_of(sparse_votes(votes), 4).tolist() == [2, -1, 3, 3]

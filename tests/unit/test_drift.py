@@ -12,6 +12,7 @@ from monitoring.drift import DriftMonitor
 from monitoring.references import references_from_bytes, references_to_bytes
 from monitoring.segments import Segments
 from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.sparse_votes import sparse_votes
 
 RULES = DriftRules(first_reference=2048, reference_values=8192)
 VOTES = SignalGroup("lf_votes", ("viewed", "bought"), ("no", "yes"), ("1", "1"), by_segment=True)
@@ -37,7 +38,7 @@ def fill(monitor: DriftMonitor, cuts: list[int], seed: int = 0, share: float = 0
     edges = [0, *sorted(cuts), N]
     for start, stop in zip(edges, edges[1:], strict=False):
         rows = slice(start, stop)
-        monitor.update_votes("lf_votes", votes[rows], ts[rows], segments[rows])
+        monitor.update_votes("lf_votes", sparse_votes(votes[rows]), ts[rows], segments[rows])
         monitor.update("features", dwell[rows], ts[rows])
         monitor.update("labels", labels[rows], ts[rows])
 

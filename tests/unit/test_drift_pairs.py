@@ -8,6 +8,8 @@ import pytest
 
 from monitoring.calibration import LabelCalibration
 from monitoring.lf_pairs import MAX_FUNCTIONS, LfPairs
+from monitoring.recent import Recent
+from monitoring.sparse_votes import sparse_votes
 
 
 def votes_of(n: int, seed: int = 0) -> np.ndarray:
@@ -76,6 +78,49 @@ def test_bytes_follow_functions_to_their_new_columns() -> None:
     assert {first.a, first.b} == {"a", "twin"}
     with pytest.raises(ValueError, match="format 9"):
         same.load(msgspec.msgpack.encode((9,)))
+
+
+def test_sums_of_an_older_version_are_read() -> None:
+    pairs = filled()
+    # Format 1 kept what is shown now: joint votes, conflicts, errors of a, of b, and of both.
+    older = msgspec.msgpack.encode((1, pairs.names, pairs.half_life, 1.0, pairs.sums.tobytes()))
+    turned = LfPairs(tuple(reversed(pairs.names)))
+    turned.load(older)
+    known = {frozenset((pair.a, pair.b)): pair for pair in pairs.conflicts()}
+    for pair in turned.conflicts():
+        assert pair.ratio == pytest.approx(known[frozenset((pair.a, pair.b))].ratio)
+    assert turned.correlations()[0].ratio == pytest.approx(pairs.correlations()[0].ratio)
+
+
+def recent_of(n: int = 500) -> Recent:
+    made, recent = votes_of(n), Recent({"t": (("no", "yes"), ("a", "b", "c", "d"))}, ["mobile"])
+    best = made[:, 4].astype(np.int64)
+    proba = np.where(np.arange(2) == best[:, None], 0.8, 0.2)
+    segments = np.arange(n) % 2
+    recent.labelled("t", sparse_votes(made[:, :4]), proba, best, np.arange(float(n)), segments)
+    return recent
+
+
+def test_recent_votes_of_an_older_version_are_read() -> None:
+    recent = recent_of()
+    shown = recent.tasks()["t"]
+    assert 0.0 < shown.functions[0, 2, 1] < shown.functions[0, 2, 0]
+    _, segments, max_ts, engaged, tasks = msgspec.msgpack.decode(recent.to_bytes())
+    (classes, lfs, weights, head, mass, _, last) = tasks["t"]
+    # Format 1 kept what is shown now, at the same weights: votes, in conflict, against the model.
+    kept = shown.functions * np.frombuffer(weights)[:, None, None]
+    older = (classes, lfs, weights, head, mass, kept.tobytes(), last)
+    again = Recent({"t": (tuple(classes), tuple(lfs))}, segments)
+    again.load(msgspec.msgpack.encode((1, segments, max_ts, engaged, {"t": older})))
+    assert again.tasks()["t"].functions == pytest.approx(shown.functions)
+
+
+def test_recent_figures_restore_copy_and_split_exactly() -> None:
+    recent = recent_of()
+    same = Recent({"t": (("no", "yes"), ("a", "b", "c", "d"))}, ["mobile"])
+    same.load(recent.to_bytes())
+    assert same.to_bytes() == recent.to_bytes()
+    assert recent.copy().tasks()["t"].functions == pytest.approx(recent.tasks()["t"].functions)
 
 
 def test_functions_beyond_the_bound_are_named() -> None:
