@@ -12,6 +12,7 @@ from models.recommender import HISTORY, SharedRecommender
 from monitoring.drift_view import DriftView, contribution
 from stream.events import EVENTS, GOLD
 from stream.ids import example_id, user_key
+from stream.interrupts import interruptible
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
 
@@ -29,6 +30,7 @@ def calm_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
+@interruptible()
 def get_ready(spec: PipelineSpec) -> None:
     """Run a few made-up events through a pipeline of their own, so that every kernel is compiled.
 

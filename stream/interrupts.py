@@ -1,0 +1,60 @@
+"""Ctrl-C while something is compiled.
+
+LLVM calls back into Python when it has compiled a function. An exception that is raised there goes
+nowhere: the interruption is lost, and so is the compiled code, which its caller then misses; once
+that ended in a segmentation fault. What is raised while an object is finalized is lost, too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+__all__ = ["interruptible"]
+
+_AGAIN_S: Final = 0.05
+_CALLBACKS: Final = "_raw_object_cache_"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` only where it arrives, as soon as that is possible.
+
+    Does nothing where somebody else handles the signal, or outside the main thread.
+    """
+    usual = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not usual:
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _would_be_lost(frame):
+        raise KeyboardInterrupt
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Tell whether C code called one of these frames and ignores what it raises."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__":
+            return True
+        if code.co_name.startswith(_CALLBACKS) and "llvmlite" in code.co_filename:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,80 @@
+"""Ctrl-C while something is compiled is neither lost nor raised where nobody sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from inspect import getsource
+
+import pytest
+
+from stream.interrupts import interruptible
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Iterator[None]:
+    # Who started the tests may have had them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt() -> None:
+    """Press Ctrl-C, and go on for as long as that does not matter."""
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1_000):
+        pass
+
+
+def called_back(name: str) -> Callable[[Callable[[], None]], None]:
+    """Return a function that LLVM could have called, which calls another one."""
+    space: dict[str, Callable[[Callable[[], None]], None]] = {}
+    source = f"def {name}(inner):\n    inner()\n"
+    exec(compile(source, "site-packages/llvmlite/binding/executionengine.py", "exec"), space)  # noqa: S102 - as if it lay there
+    return space[name]
+
+
+def test_it_is_raised_where_it_comes() -> None:
+    passed = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        interrupt()
+        passed.append(True)
+    assert not passed
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("name", ["_raw_object_cache_notify", "_raw_object_cache_getbuffer"])
+def test_it_waits_for_the_end_of_a_callback(name: str) -> None:
+    # These are the names that it goes by.
+    assert f"def {name}(" in getsource(import_module("llvmlite.binding.executionengine"))
+    passed = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        called_back(name)(interrupt)
+        passed.append(True)
+        time.sleep(60)
+    assert passed
+
+
+def test_it_waits_for_the_end_of_a_finalizer() -> None:
+    passed = []
+
+    class Finalized:
+        def __del__(self) -> None:
+            interrupt()
+            passed.append(True)
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Finalized()
+        time.sleep(60)
+    assert passed
+
+
+def test_whoever_handles_it_already_goes_on_doing_so() -> None:
+    seen = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    with interruptible():
+        interrupt()
+    assert seen == [signal.SIGINT]
