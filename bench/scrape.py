@@ -129,7 +129,7 @@ def run(lfs: int, segments: int, events: int) -> None:
           f"rendered in p50 {p50:.1f} ms, min {least:.1f} ms")  # fmt: skip
     names = Counter(line.partition("{")[0].partition(" ")[0] for line in series)
     print("  most series: " + json.dumps(dict(names.most_common(8))))
-    overflow = [line for line in series if "metrics_overflow" in line and not line.endswith(" 0.0")]
+    overflow = [line for line in series if "metrics_overflow" in line and not line.endswith(" 0")]
     for line in overflow:
         print(f"  {line}")
     # What a bound cut off is told by the service, as an operator would see it.

@@ -224,9 +224,10 @@ _GAUGES: Final = (
     ("build_info", "version python", 1, "Always 1; what is running"),
 )
 
-_REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_REQUEST_BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _BATCH_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_LF_BUCKETS: Final = (0.01,)
+# Its mean is what is shown: a bucket more is a series more for every function.
+_LF_BUCKETS: Final = ()
 _WAIT_BUCKETS: Final = (60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0)
 
 # name, labels, bound, buckets, meaning

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["packed", "rendered", "unpacked"]
+__all__ = ["packed", "rendered", "text", "unpacked"]
 
 _ADDED_TYPES: Final = frozenset({"counter", "histogram"})
 _ADDED: Final = frozenset(
@@ -60,13 +60,18 @@ def unpacked(data: bytes) -> list[Metric]:
     return families
 
 
+def text(families: Collector) -> bytes:
+    """Return families in Prometheus' text format, whole numbers as such: most of them are."""
+    return generate_latest(families).replace(b".0\n", b"\n")
+
+
 def rendered(*processes: Iterable[Metric]) -> bytes:
     """Return one page in Prometheus' text format of what several processes export.
 
     Counters, histograms, memory and open files are added up. Of a gauge that several set alike,
     the first one's value counts, the earliest start, and the smallest limit of files.
     """
-    return generate_latest(_Joined(processes))
+    return text(_Joined(processes))
 
 
 class _Joined(Collector):

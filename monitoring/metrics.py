@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from monitoring.catalogue import CATALOGUE, Kind, MetricSpec, by_name
 from monitoring.counts import BucketCounts
+from monitoring.exposition import text
 from monitoring.series import Labels, SeriesRows
 
 __all__ = ["CATALOGUE", "CONTENT_TYPE", "Labels", "Metrics"]
@@ -36,7 +37,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 _KNOWN_SEQUENCES = 32
-_DECIMALS = 7
+_DECIMALS = 5
+_DECIMALS_OF_SUMS = 6
 
 
 class _Family:
@@ -101,7 +103,7 @@ class _Family:
             for labels, row in self.rows:
                 since = self.since.get(row)
                 value = float(self.values[row]) if since is None else max(0.0, now - since)
-                # Ratios have no more digits than they mean; a page of them is a tenth smaller.
+                # Ratios have no more digits than they mean; a page of them is smaller by a tenth.
                 gauge.add_metric(labels, round(value, _DECIMALS))
             return gauge
         histogram = HistogramMetricFamily(name, spec.help, labels=spec.labels)
@@ -109,7 +111,7 @@ class _Family:
         for labels, row in self.rows:
             cumulative = np.cumsum(self.buckets[row]).tolist()
             histogram.add_metric(labels, list(zip(bounds, cumulative, strict=True)),
-                                 float(self.values[row]))  # fmt: skip
+                                 round(float(self.values[row]), _DECIMALS_OF_SUMS))  # fmt: skip
         return histogram
 
 
@@ -295,7 +297,7 @@ class Metrics(Collector):
 
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return text(self._registry)
 
     def _count_overflow(self) -> None:
         overflow = self._families.get("metrics_overflow_total")

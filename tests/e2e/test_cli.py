@@ -232,7 +232,7 @@ def test_up_takes_events_and_ends_on_sigterm(tmp_path: Path) -> None:
         with urllib.request.urlopen(request, timeout=120) as answer:
             assert (answer.status, json.load(answer)) == (202, {"accepted": 20})
         deadline = time.monotonic() + 120
-        learned = 'headrace_events_consumed_total{topic="headrace.events"} 20.0'
+        learned = 'headrace_events_consumed_total{topic="headrace.events"} 20\n'
         while True:
             with urllib.request.urlopen(f"{url}/metrics", timeout=120) as answer:
                 if learned in answer.read().decode():

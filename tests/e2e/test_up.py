@@ -126,8 +126,8 @@ def test_both_processes_are_one_service(tmp_path: Path) -> None:
         until(lambda: up.learned() == 50)
         assert up.learner != up.process.pid
         page = up.get("/metrics")
-        assert 'headrace_events_consumed_total{topic="headrace.events"} 50.0' in page
-        assert 'headrace_api_events_total{outcome="accepted",route="/v1/events"} 50.0' in page
+        assert 'headrace_events_consumed_total{topic="headrace.events"} 50\n' in page
+        assert 'headrace_api_events_total{outcome="accepted",route="/v1/events"} 50\n' in page
         names = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
         assert len(names) == len(set(names))
         assert page.count("\nprocess_resident_memory_bytes ") == 1
@@ -176,7 +176,7 @@ def test_when_answering_is_killed_learning_saves_and_ends(tmp_path: Path) -> Non
     with Up(tmp_path, HEADRACE_CHECKPOINT__INTERVAL_S="600") as up:
         learner = up.learner
         up.post(range(30))
-        consumed = 'headrace_events_consumed_total{topic="headrace.events"} 30.0'
+        consumed = 'headrace_events_consumed_total{topic="headrace.events"} 30\n'
         until(lambda: consumed in up.get("/metrics"))
         up.process.kill()
         up.process.wait()

@@ -51,7 +51,7 @@ def test_health_readiness_and_metrics_answer(log: EmbeddedLog) -> None:
             assert ready.json()["checks"]["store"] == {"ok": False, "detail": "the store is gone"}
             assert (await client.get("/healthz")).status_code == 200
             page = (await client.get("/metrics")).text
-            assert 'headrace_api_requests_total{code="503",route="/readyz"} 1.0' in page
+            assert 'headrace_api_requests_total{code="503",route="/readyz"} 1\n' in page
             assert "headrace_build_info{" in page
             assert (await client.get("/openapi.json")).json()["paths"].keys() >= {"/v1/events"}
             missing = await client.get("/v1/nothing")

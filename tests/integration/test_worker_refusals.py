@@ -176,7 +176,7 @@ def test_health_metrics_and_no_faust_web(workers: Group) -> None:
             with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as answer:
                 return str(answer.read().decode())
 
-        no_lag = f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0.0'
+        no_lag = f'headrace_consumer_lag_messages{{partition="0",topic="{workers.events}"}} 0\n'
         wait_until(lambda: no_lag in metrics(), PATIENCE_S, metrics)
         assert 'headrace_checkpoints_total{result="saved"}' in metrics()
         assert listening(worker.pid) == {lease.port}

@@ -60,7 +60,7 @@ def test_catalogue_names_follow_prometheus_conventions() -> None:
     for spec in by_name(CATALOGUE).values():
         assert re.fullmatch(r"[a-z][a-z0-9_]*", spec.name)
         assert (spec.kind is Kind.COUNTER) == spec.name.endswith("_total"), spec.name
-        assert bool(spec.buckets) == (spec.kind is Kind.HISTOGRAM), spec.name
+        assert spec.kind is Kind.HISTOGRAM or not spec.buckets, spec.name
         assert list(spec.buckets) == sorted(set(spec.buckets)), spec.name
         assert spec.help and not spec.help.endswith("."), spec.name
         assert spec.bound == 1 or spec.labels, spec.name
@@ -97,8 +97,8 @@ def test_counters_gauges_and_histograms_reach_the_page() -> None:
     assert page["headrace_batch_duration_seconds_bucket", (("le", "+Inf"),)] == 3
     assert page["headrace_batch_duration_seconds_count", ()] == 3
     assert page["headrace_batch_duration_seconds_sum", ()] == pytest.approx(99.021)
-    assert page["headrace_lf_duration_seconds_bucket", (("le", "0.01"), ("lf", "a"))] == 1
-    assert page["headrace_lf_duration_seconds_bucket", (("le", "0.01"), ("lf", "b"))] == 0
+    assert page["headrace_lf_duration_seconds_sum", (("lf", "a"),)] == 0.01
+    assert page["headrace_lf_duration_seconds_count", (("lf", "b"),)] == 1
 
 
 def test_what_is_unknown_or_of_another_type_is_refused() -> None:
@@ -322,7 +322,8 @@ def test_fifty_labeling_functions_fit_the_budget_of_a_scrape() -> None:
     page = metrics.render()
     series = [line for line in page.splitlines() if line and not line.startswith(b"#")]
     assert len(series) <= 2_000
-    assert len(page) <= 100 * 1024
+    # The aim is 100 KiB: there must be room for what comes.
+    assert len(page) <= 95 * 1024
 
 
 def fill_everything(metrics: Metrics) -> None:
