@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -31,6 +32,8 @@ from stream.sinks import EmbeddedSink
 
 __all__ = ["service_apart", "up_apart"]
 
+_SWITCH_S: Final = 0.000_1
+"""While a thread reads a model, another answers; each of its five to ten turns waits so long."""
 _GRACE_S: Final = 2.0
 """A service manager that ends all processes at once tells this one, too."""
 
@@ -77,6 +80,8 @@ async def _until_ended(learner: LearnerProcess, service: ApiService) -> bool:
 def service_apart(settings: Settings) -> Iterator[tuple[LearnerProcess, ApiService]]:
     """Start what learns, and yield it with what listens; end and close both after."""
     with contextlib.ExitStack() as stack:
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(_SWITCH_S)
         log, store = open_embedded(settings, folds=False)
         stack.callback(log.close)
         stack.callback(store.close)

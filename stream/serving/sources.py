@@ -10,8 +10,10 @@ from typing import Final, NamedTuple, Protocol
 
 from models.content import ContentIndex
 from models.recommender import Config, unpack_histories
+from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from models.recommender.snapshot import SnapshotError
+from models.recommender.vocabulary import UNKNOWN
 from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.ids import user_key
 from stream.serving.model import NOBODY, Person, ServedModel, merged
@@ -105,6 +107,8 @@ class StoreSource:
         self._refresh_s = refresh_s
         self._content = content
         self._content_at = 0
+        self._borrowing: Borrowing | None = None
+        self._announced = 0
         self._parts: dict[int, RecommenderCore] = {}
         self._known: dict[tuple[int, str], int] = {}
         self._model: ServedModel | None = None
@@ -159,14 +163,36 @@ class StoreSource:
                 # Its state was reset: what is known of it is of another life.
                 if self._parts.pop(partition, None) is None:
                     raise
+                self._announced = 0
                 self._known = {at: v for at, v in self._known.items() if at[0] != partition}
                 return self.refresh()
             self._parts[partition] = part
         self._known |= {(chunk.partition, chunk.name): chunk.version for chunk in chunks}
         version = max(self._known.values())
         name = f"{len(self._parts)}.{version}"
-        self._model = merged(self._parts, self._config, name, self._content)
+        self._model = merged(self._parts, self._config, name, self._unknown_content())
         return True
+
+    def _unknown_content(self) -> ContentIndex | None:
+        """Return the content of which the sum is to be told; None if it follows from its part.
+
+        Items are announced to whoever learns, too, and so become known to a part. One that knows
+        all of them takes note of what is new, instead of each of its copies of all there is.
+        """
+        content = self._content
+        if content is None or len(self._parts) != 1:
+            return content
+        (only,) = self._parts.values()
+        most = min(len(content), self._config.max_items // 2)
+        known = only.vocabulary
+        while self._announced < most and known.find(content.ids[self._announced]) != UNKNOWN:
+            self._announced += 1
+        if self._announced < most:
+            return content
+        if self._borrowing is None:
+            self._borrowing = Borrowing(content, self._config.max_items // 2)
+        self._borrowing.catch_up(only)
+        return None
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
