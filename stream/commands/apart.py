@@ -25,6 +25,7 @@ from stream.log_items import LogItems, LogItemsFeed
 from stream.merged_view import MergedView
 from stream.readiness import calm_collector
 from stream.serving.catalogue import ServedCatalogue
+from stream.serving.fresh_people import FreshPeople
 from stream.serving.ready import get_ready_to_serve
 from stream.serving.sources import Served
 from stream.serving.wiring import near_source
@@ -90,6 +91,9 @@ def service_apart(settings: Settings) -> Iterator[tuple[LearnerProcess, ApiServi
         stack.callback(people.close)
         spec = pipeline_spec(settings)
         learner = LearnerProcess(settings)
+        fresh = FreshPeople(learner.people)
+        # It ends with what tells it.
+        stack.callback(fresh.stop)
         stack.callback(learner.stop)
         learner.start()
         # After the other process, which has compiled most of it.
@@ -99,7 +103,7 @@ def service_apart(settings: Settings) -> Iterator[tuple[LearnerProcess, ApiServi
         follower = LogItemsFeed(LogItems(log, catalogue))
         follower.start()
         stack.callback(follower.stop)
-        source = near_source(settings, store, people, catalogue.content)
+        source = near_source(settings, store, people, catalogue.content, fresh)
         source.start()
         stack.callback(source.stop)
         # What is there by now stays: it need not be looked through again and again.

@@ -24,6 +24,7 @@ from stream.embedded import EmbeddedEngine, open_embedded
 from stream.embedded_log import LogError
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
+from stream.serving.fresh_people import PeopleTeller
 from stream.state import StoreError
 
 __all__ = ["FAILED", "METRICS", "READY", "REFUSED_BECAUSE", "STOP", "Message", "learn"]
@@ -48,13 +49,16 @@ class _Told(BaseException):
     """A signal says that the process shall end."""
 
 
-def learn(settings: Settings, connection: Connection) -> None:
-    """Learn until told to stop, or until nobody is left to tell; then save, and end."""
+def learn(settings: Settings, connection: Connection, people: Connection) -> None:
+    """Learn until told to stop, or until nobody is left to tell; then save, and end.
+
+    ``people`` is told what people did since the last checkpoint.
+    """
     # Ctrl-C reaches every process of the terminal; who started this one says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stderr()
     try:
-        _learn(settings, connection)
+        _learn(settings, connection, people)
     except _EXPECTED as error:
         _send(connection, 0, REFUSED_BECAUSE, str(error).encode())
         sys.exit(REFUSED)
@@ -64,18 +68,21 @@ def learn(settings: Settings, connection: Connection) -> None:
         sys.exit(BUG)
 
 
-def _learn(settings: Settings, connection: Connection) -> None:
+def _learn(settings: Settings, connection: Connection, people: Connection) -> None:
     log, store = open_embedded(settings)
     try:
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
         # Everything else is filled by the partitions themselves: all of them run here.
         export = MergedExport(MergedView(store, pipeline_spec(settings)), metrics, whole=False)
+        teller = PeopleTeller({one.partition: one for one in engine.pipelines}, people)
+        engine.on_step = teller.stepped
         try:
             try:
                 signal.signal(signal.SIGTERM, _tell)
                 _send(connection, 0, READY)
                 export.start()
+                teller.start()
                 engine.start()
                 _answer(connection, engine, metrics)
             finally:
@@ -85,6 +92,7 @@ def _learn(settings: Settings, connection: Connection) -> None:
             _log.info("told to end")
         finally:
             export.stop()
+            teller.stop()
             engine.stop()
     finally:
         store.close()

@@ -42,14 +42,23 @@ class LearnerProcess:
     ----------
     settings
         Of the deployment, whose log is embedded.
+
+    Attributes
+    ----------
+    people
+        Comes from the learning process's `PeopleTeller`.
     """
 
     def __init__(self, settings: Settings) -> None:
         # Not forked: threads and open files of SQLite do not survive that.
         context = multiprocessing.get_context("spawn")
         self._connection, self._theirs = context.Pipe()
+        self.people, self._telling = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=learn, args=(settings, self._theirs), name="learner", daemon=True
+            target=learn,
+            args=(settings, self._theirs, self._telling),
+            name="learner",
+            daemon=True,
         )
         self._asking = threading.Lock()
         self._asked = 0
@@ -67,6 +76,7 @@ class LearnerProcess:
         """
         self._process.start()
         self._theirs.close()
+        self._telling.close()
         try:
             _, what, data = self._receive(self._connection)
         except (EOFError, OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stream.partitioning import partition_for
+from stream.serving.fresh_people import FreshPeople
 from stream.serving.model import Person, ServedModel
 from stream.serving.sources import StoreSource, quietly
 from stream.state import StoreError
@@ -23,11 +24,16 @@ class NearSource:
         Asked for people alone, so that it never waits for whoever reads a model.
     partitions
         Partitions of the log.
+    fresh
+        What people did since the last checkpoint.
     """
 
-    def __init__(self, models: StoreSource, people: StoreSource, partitions: int) -> None:
+    def __init__(
+        self, models: StoreSource, people: StoreSource, partitions: int, fresh: FreshPeople
+    ) -> None:
         self._models = models
         self._people = people
+        self._fresh = fresh
         self._partitions = partitions
 
     @property
@@ -36,7 +42,10 @@ class NearSource:
         return self._models.model
 
     def resident(self, user_id: str) -> Person | None:
-        """Return what the last checkpoint knows of a person; None if it cannot be read now."""
+        """Return what is known of a person; None if it cannot be read now."""
+        known = self._fresh.find(self._people.key(user_id))
+        if known is not None:
+            return known
         key = user_id.encode("utf-8", "surrogatepass")
         try:
             return self._people.person(user_id, partition_for(key, self._partitions))
@@ -49,6 +58,7 @@ class NearSource:
 
     def start(self) -> None:
         """Serve what is saved by now, and begin to follow."""
+        self._fresh.start()
         quietly(self._models.refresh)
         self._models.start()
 

@@ -125,9 +125,13 @@ class StoreSource:
         del user_id
         return None
 
+    def key(self, user_id: str) -> bytes:
+        """Return the key under which a person's state is kept."""
+        return user_key(user_id, self._secret)
+
     def person(self, user_id: str, partition: int | None = None) -> Person:
         """Return what the last checkpoint knows of a person; `StoreError` if it cannot be read."""
-        key = user_key(user_id, self._secret)
+        key = self.key(user_id)
         found = self._store.find_user(key, partition)
         if found is None:
             return NOBODY

@@ -7,6 +7,7 @@ from stream.assembly import recommender_config
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
 from stream.serving.engine_source import EngineSource
+from stream.serving.fresh_people import FreshPeople
 from stream.serving.near_source import NearSource
 from stream.serving.sources import StoreSource
 from stream.state import StateStore
@@ -28,7 +29,11 @@ def store_source(
 
 
 def near_source(
-    settings: Settings, store: StateStore, people: StateStore, content: ContentIndex
+    settings: Settings,
+    store: StateStore,
+    people: StateStore,
+    content: ContentIndex,
+    fresh: FreshPeople,
 ) -> NearSource:
     """Return what follows the checkpoints in a file of this machine.
 
@@ -38,6 +43,7 @@ def near_source(
         store_source(settings, store, content),
         store_source(settings, people),
         settings.log.partitions,
+        fresh,
     )
 
 

@@ -76,11 +76,12 @@ class Up:
             text: bytes = answer.read()
         return text.decode()
 
-    def post(self, numbers: range) -> None:
+    def post(self, numbers: range, **fields: str) -> None:
         lines = [
             json.dumps(
                 {"event_id": f"e{n}", "type": "click", "ts": 1_700_000_000.0 + n,
                  "user_id": f"u{n % 7}", "item_id": f"i{n % 5}"}
+                | fields
             )
             for n in numbers
         ]  # fmt: skip
@@ -148,6 +149,20 @@ def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
         assert "Traceback" not in up.errors()
     with Up(tmp_path) as up:
         until(lambda: up.learned() == 20)
+
+
+def test_what_a_person_just_did_counts_before_it_is_saved(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        up.post(range(50))
+        until(lambda: up.learned() == 50)
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(WITHIN_S) == 0, up.errors()
+    with Up(tmp_path, HEADRACE_CHECKPOINT__INTERVAL_S="600") as up:
+        query = "/v1/recommendations?user_id=newcomer&explore=false&k=5"
+        assert '"again"' not in up.get(query)
+        up.post(range(100, 101), user_id="newcomer")
+        until(lambda: '"again"' in up.get(query))
+        assert up.learned() == 50
 
 
 def test_a_service_manager_may_tell_all_processes_at_once(tmp_path: Path) -> None:
