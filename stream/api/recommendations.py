@@ -41,6 +41,8 @@ _ROUTE: Final = "/v1/recommendations"
 _BODY_BYTES: Final = 256 * 1024
 _IN_FLIGHT: Final = 1_000
 """Decisions on their way to the log; beyond that a request waits for its own."""
+_LINGER_S: Final = 0.02
+"""Decisions of so long a time are written together."""
 
 
 class _Asked(BaseModel):
@@ -183,6 +185,9 @@ class Recommendations:
         self._rate = RateLimit(self._settings.requests_per_s)
         self._body_timeout_s = settings.api.body_timeout_s
         self._sending: set[asyncio.Task[None]] = set()
+        self._held: list[tuple[bytes, bytes]] = []
+        self._lingering: asyncio.Task[None] | None = None
+        self._in_flight = 0
         self._secret: bytes | None = None
         if settings.privacy.pseudonymise:
             self._secret = settings.privacy.hash_key.get_secret_value().encode()
@@ -279,21 +284,38 @@ class Recommendations:
             return NOBODY
 
     async def _record(self, user_id: str, decision: bytes) -> None:
-        task = asyncio.create_task(self._append(user_id.encode(), decision))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-        if len(self._sending) > _IN_FLIGHT:
+        key = user_id.encode()
+        self._held.append((key, decision))
+        task = self._lingering
+        if task is None:
+            task = self._lingering = asyncio.create_task(self._append())
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        self._in_flight += 1
+        if self._in_flight > _IN_FLIGHT:
             await asyncio.wait([task])
 
-    async def _append(self, key: bytes, decision: bytes) -> None:
+    async def _append(self) -> None:
+        # A commit for each answer would keep the disk, and whoever else writes, busy.
+        await asyncio.sleep(_LINGER_S)
+        held, self._held, self._lingering = self._held, [], None
+        lost = len(held)
         try:
-            partition = partition_for(key, await self._sink.partitions(DECISIONS))
-            await self._sink.append([Outgoing(DECISIONS, key, decision, partition)])
+            partitions = await self._sink.partitions(DECISIONS)
+            await self._sink.append(
+                [
+                    Outgoing(DECISIONS, key, decision, partition_for(key, partitions))
+                    for key, decision in held
+                ]
+            )
+            lost = 0
         except AppendFailed as failure:
-            self._metrics.add("api_events_total", (_ROUTE, "failed"))
-            log.warning("a decision could not be recorded: %s", failure.reason)
-        else:
-            self._metrics.add("api_events_total", (_ROUTE, "accepted"))
+            lost -= len(failure.stored)
+            self._metrics.add("api_events_total", (_ROUTE, "failed"), lost)
+            log.warning("%d decisions could not be recorded: %s", lost, failure.reason)
+        finally:
+            self._in_flight -= len(held)
+        self._metrics.add("api_events_total", (_ROUTE, "accepted"), len(held) - lost)
 
 
 def _written(user_id: str, question: Question, slate: Slate) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Shop:
         self._offset = 0
 
     def step(self, *clicks: tuple[str, str]) -> None:
-        lines = []
+        lines: list[bytes] = []
         for user, item in clicks:
             number = self._offset + len(lines)
             lines.append(
