@@ -1,7 +1,7 @@
 """From produced to labelled, and to covered by a checkpoint: one worker on real Kafka and Redis.
 
     python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh]
-                            [--plain-worker | --without hand-over|turns|linger …] [--rounds 1]
+                            [--plain-worker | --without STAGE …] [--rounds 1]
 
 Two kinds of traffic, both printed unless one is chosen:
 

@@ -5,7 +5,8 @@
 It is the worker of `headrace worker` with its settings from the environment; at its end it writes,
 by stage and partition, when the stage had passed which offset. Each word that follows leaves out
 something that is there for the latency: ``hand-over`` of thin fetches by the consumer's thread,
-``turns`` of the event loop, ``linger`` beyond the shortest pause.
+``turns`` of the event loop, ``linger`` beyond the shortest pause, ``half-linger`` beyond half of
+the longest.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from stream.state import Checkpoint
 
 __all__ = ["LEFT_OUT", "STAGES", "Stamps", "passed"]
 
-LEFT_OUT = ("hand-over", "turns", "linger")
+LEFT_OUT = ("hand-over", "turns", "linger", "half-linger")
 
 STAGES = (
     "fetched",
@@ -191,6 +192,8 @@ def leave_out(words: Sequence[str]) -> None:
         CheckpointedConsumer.UNDER_WAY = 0
     if "turns" in words:
         Turn.BUDGET_S = float("inf")
+    if "half-linger" in words:
+        Linger.LONGEST_S /= 2.0
     if "linger" in words:
         Linger.LONGEST_S = 0.0
 

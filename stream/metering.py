@@ -1,4 +1,4 @@
-"""A pipeline with its counts poured into the metrics of the process, a few times a second."""
+"""A pipeline with its counts poured into the metrics of the process, about once a second."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ __all__ = ["MeteredPipeline", "ProcessMeters"]
 
 _log = logging.getLogger(__name__)
 
-_FEED_EVERY_S: Final = 0.25
+_FEED_EVERY_S: Final = 1.0
 _MERGE_EVERY_S: Final = 1.0
+_REST_EVERY_S: Final = 0.25
+"""How often what came last before a rest is merged: partitions come to rest one by one."""
 _TRIPLETS_EVERY_S: Final = 30.0
 _NEARLY: Final = 1e-3
 
@@ -46,6 +48,7 @@ class ProcessMeters:
         self._pipelines: dict[int, PartitionPipeline] = {}
         self._merged_at = float("-inf")
         self._triplets_at = float("-inf")
+        self._last_turn = float("-inf")
         for action in ("lf_enabled", "lf_disabled"):
             metrics.add("lf_changes_total", (action,), 0.0)
         for result in ("read", "refused"):
@@ -81,6 +84,15 @@ class ProcessMeters:
         self._pipelines.pop(partition, None)
         self.drift.end(partition)
 
+    def next_turn(self, now: float) -> float:
+        """Return when a partition that has just fed the metrics is to do so again.
+
+        The partitions' turns lie apart: one after another they would hold labels up by their sum.
+        """
+        apart_s = _FEED_EVERY_S / max(len(self._pipelines), 1)
+        self._last_turn = max(now + _FEED_EVERY_S, self._last_turn + apart_s)
+        return self._last_turn
+
     def count(self, effects: Effects) -> None:
         """Count what a batch tells about governance."""
         for record in effects.governance:
@@ -95,8 +107,6 @@ class ProcessMeters:
         if now < self._merged_at + least_s:
             return
         self._merged_at = now
-        for partition, pipeline in self._pipelines.items():
-            self.drift.put(partition, pipeline.watch.drift)
         self.drift.export()
         if self._pipelines:
             self._labels(list(self._pipelines.values()))
@@ -193,7 +203,7 @@ class MeteredPipeline:
             self._meters.count(effects)
         if ended >= self._feed_at:
             self.feed()
-            self._feed_at = ended + _FEED_EVERY_S
+            self._feed_at = self._meters.next_turn(ended)
         self._meters.update(ended)
         return effects
 
@@ -201,6 +211,7 @@ class MeteredPipeline:
         """Bring the metrics up to date."""
         pipeline, metrics = self.pipeline, self._metrics
         self._feed.update(pipeline.partition, pipeline.counts)
+        self._meters.drift.put(pipeline.partition, pipeline.watch.drift)
         figures = pipeline.learning.metrics.as_dict()
         if figures["n"]:
             metrics.set("catalogue_coverage_ratio", (), figures["catalogue_coverage"])
@@ -227,7 +238,7 @@ class MeteredPipeline:
     def tell(self) -> None:
         """Bring the metrics up to date; what came last before a rest is shown, too."""
         self.feed()
-        self._meters.update(time.perf_counter(), _FEED_EVERY_S)
+        self._meters.update(time.perf_counter(), _REST_EVERY_S)
 
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""
