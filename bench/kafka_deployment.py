@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,21 +75,23 @@ class Feed(threading.Thread):
     async def _produce(self) -> None:
         publisher = KafkaPublisher(KafkaConnection((self.bootstrap,)), timeout_s=90.0)
         await publisher.start()
-        began = time.monotonic()
-        while self.sent < len(self.records):
-            due = 1 + int((time.monotonic() - began) * self.rate)
-            stop = min(len(self.records), due, self.sent + 2000)
-            if stop > self.sent:
-                records = [
-                    Outgoing(EVENTS, None, line, partition)
-                    for partition, line in self.records[self.sent : stop]
-                ]
-                await asyncio.gather(*await publisher.send(records))
-                self.sent = stop
-            else:
-                await asyncio.sleep(0.005)
-        self.ended_at = time.monotonic()
-        await publisher.stop()
+        try:
+            began = time.monotonic()
+            while self.sent < len(self.records):
+                due = 1 + int((time.monotonic() - began) * self.rate)
+                stop = min(len(self.records), due, self.sent + 2000)
+                if stop > self.sent:
+                    records = [
+                        Outgoing(EVENTS, None, line, partition)
+                        for partition, line in self.records[self.sent : stop]
+                    ]
+                    await asyncio.gather(*await publisher.send(records))
+                    self.sent = stop
+                else:
+                    await asyncio.sleep(0.005)
+            self.ended_at = time.monotonic()
+        finally:
+            await publisher.stop()
 
 
 @dataclass
@@ -189,8 +192,9 @@ class Fleet:
 
     def close(self) -> None:
         """End everybody."""
-        for worker in self.workers:
-            worker.close()
+        with ExitStack() as stack:
+            for worker in self.workers:
+                stack.callback(worker.close)
 
 
 def records_of(bootstrap: str, topic: str) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -23,15 +24,13 @@ from tests.services import KafkaBroker
 
 
 def make_topics(bootstrap: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     limits = {"max.message.bytes": str(16 * 1024 * 1024)}
-    admin.create_topics(
-        [
-            NewTopic(EVENTS, num_partitions=PARTITIONS, replication_factor=1, topic_configs=limits),
-            NewTopic(ITEMS, num_partitions=1, replication_factor=1, topic_configs=limits),
-        ]
-    )
-    admin.close()
+    topics = [
+        NewTopic(EVENTS, num_partitions=PARTITIONS, replication_factor=1, topic_configs=limits),
+        NewTopic(ITEMS, num_partitions=1, replication_factor=1, topic_configs=limits),
+    ]
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.create_topics(topics)
 
 
 async def read_kafka(bootstrap: str) -> dict[int, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ EACH = 400
 async def produce(bootstrap: str, topic: str, codec: str | None, first: int) -> None:
     publisher = KafkaPublisher(KafkaConnection((bootstrap,)), compression=codec)
     await publisher.start()
-    numbers = range(first, first + EACH)
-    acks = await publisher.send([event(number)._replace(topic=topic) for number in numbers])
-    await asyncio.gather(*acks)
-    await publisher.stop()
+    try:
+        numbers = range(first, first + EACH)
+        acks = await publisher.send([event(number)._replace(topic=topic) for number in numbers])
+        await asyncio.gather(*acks)
+    finally:
+        await publisher.stop()
 
 
 def test_worker_and_tools_read_every_codec(kafka: Any, redis_server: Any, tmp_path: Path) -> None:
@@ -36,13 +39,13 @@ def test_worker_and_tools_read_every_codec(kafka: Any, redis_server: Any, tmp_pa
         workers.wait_saved(total)
         assert workers.users() == expected_users(total)
 
-        consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
         partitions = [TopicPartition(workers.events, n) for n in range(PARTITIONS)]
-        consumer.assign(partitions)
-        ends, read = consumer.end_offsets(partitions), 0
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            read += sum(len(records) for records in consumer.poll(timeout_ms=500).values())
-        consumer.close()
+        consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+        with closing(consumer):
+            consumer.assign(partitions)
+            ends, read = consumer.end_offsets(partitions), 0
+            while any(consumer.position(partition) < end for partition, end in ends.items()):
+                read += sum(len(records) for records in consumer.poll(timeout_ms=500).values())
         assert read == total
 
 
