@@ -28,6 +28,7 @@ from monitoring.drift_state import (
     DECAYED,
     empty_state,
     forget_reference,
+    pack_signals,
     pack_state,
     take_reference,
     unpack_state,
@@ -119,6 +120,13 @@ class DriftMonitor:
         self._index = {name: at for at, name in enumerate(self.signals)}
         if len(self._index) != len(self.signals):
             raise ValueError("two signals of drift detection have the same name")
+        # They never change, and are part of every checkpoint.
+        self._packed_signals = pack_signals(
+            [
+                (name, tag, group.categories)
+                for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
+            ]
+        )
         self.layout = self._make_layout()
         self.state = empty_state(self.layout.first, len(self.rules.half_lives))
         self._closed, self._found = room_for(
@@ -398,12 +406,12 @@ class DriftMonitor:
 
     def to_bytes(self) -> bytes:
         """Return the whole state; equal states give equal bytes."""
-        signals = [
-            (name, tag, group.categories)
-            for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
-        ]
         return pack_state(
-            signals, self.rules.half_lives, self.layout.first, self.state, self._detections
+            self._packed_signals,
+            self.rules.half_lives,
+            self.layout.first,
+            self.state,
+            self._detections,
         )
 
     def load(self, data: bytes) -> None:

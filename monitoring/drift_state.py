@@ -20,6 +20,7 @@ __all__ = [
     "Stored",
     "empty_state",
     "forget_reference",
+    "pack_signals",
     "pack_state",
     "take_reference",
     "unpack_state",
@@ -33,7 +34,8 @@ BY_CATEGORY: Final = frozenset(
 DECAYED: Final = frozenset({"sums", "weights"})
 """Arrays that mean something only with their half-lives."""
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""1: signals as they are; 2: compressed."""
 # What is 0 in a signal whose reference does not grow, and is not written then.
 _COLLECTED: Final = frozenset({"reference", "batches", "squares"})
 
@@ -85,14 +87,19 @@ def take_reference(layout: Layout, state: State, signal: int, reference: Referen
     state.version[signal] = max(int(state.version[signal]) + 1, reference.version)
 
 
+def pack_signals(signals: Sequence[tuple[str, str, tuple[str, ...]]]) -> bytes:
+    """Return (name, tag, categories) of each signal as bytes: they repeat each other."""
+    return zlib.compress(msgspec.msgpack.encode(signals))
+
+
 def pack_state(
-    signals: Sequence[tuple[str, str, tuple[str, ...]]],
+    signals: bytes,
     half_lives: tuple[float, ...],
     first: NDArray[np.int64],
     state: State,
     detections: Sequence[Detection],
 ) -> bytes:
-    """Return the state as bytes; equal states give equal bytes."""
+    """Return the state as bytes; equal states, of packed signals, give equal bytes."""
     growing = np.repeat(state.growing == 1, np.diff(first))
     arrays = {
         name: np.ascontiguousarray(array[..., growing] if name in _COLLECTED else array).tobytes()
@@ -125,7 +132,10 @@ def unpack_state(data: bytes) -> Stored:
         raise ValueError(f"this is no state of drift detection: {error}") from error
     if written > _FORMAT:
         raise ValueError(f"drift state has format {written}, this program reads up to {_FORMAT}")
-    signals = [(name, tag, tuple(categories)) for name, tag, categories in stored["signals"]]
+    written_signals = stored["signals"]
+    if written > 1:
+        written_signals = msgspec.msgpack.decode(zlib.decompress(written_signals))
+    signals = [(name, tag, tuple(categories)) for name, tag, categories in written_signals]
     sizes = [len(categories) for _, _, categories in signals]
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Stored(

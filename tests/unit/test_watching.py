@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 import pytest
 
+from monitoring.drift_view import DriftView, contribution
+from monitoring.pipeline_drift import PipelineDrift, WatchedTask
 from monitoring.references import references_from_bytes, references_to_bytes
+from monitoring.signals import DriftRules
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.events import CONTROL, EVENTS, ReferenceReset, ReferenceSet, SignalReference
@@ -22,6 +29,7 @@ from stream.stores.memory import MemoryStore
 T = 1_700_000_000.0
 EPOCH = Epoch(1, "one")
 SIGNAL = "features:events/type"
+FIXTURES = Path(__file__).parents[1] / "replay" / "fixtures"
 
 
 def made() -> PipelineSpec:
@@ -161,3 +169,43 @@ def test_the_merged_view_shows_segments_drift_and_changes(partition: Partition) 
     assert change["action"] == "reference_reset"
     assert "who" not in change
     assert orjson.dumps(figures)
+
+
+def old_watch() -> PipelineDrift:
+    lfs = ("clicked", "viewed", "bought", "returned")
+    return PipelineDrift(
+        {"relevance": WatchedTask(("negative", "positive"), lfs, (1, 2, 1, 1))},
+        ["click", "view"],
+        ["clicks", "dwell_s", "last_ts"],
+        DriftRules(first_reference=2048, reference_values=8192),
+        ["mobile", "desktop"],
+    )
+
+
+def test_what_format_1_watched_is_read() -> None:
+    data = zlib.decompress((FIXTURES / "drift_v1.bin.z").read_bytes())
+    said = json.loads((FIXTURES / "drift_v1.expected.json").read_text("utf-8"))
+    drift = old_watch()
+    drift.load(data)
+    monitor = drift.monitor
+    assert monitor.signals == said["signals"]
+    assert monitor.firing == said["firing"]
+    assert [found.as_dict() for found in monitor.detections] == said["detections"]
+    readings = DriftView({0: contribution(monitor)}).readings(monitor.signals)
+    assert readings.z == pytest.approx(said["z"])
+    assert readings.samples.tolist() == said["samples"]
+    pairs = drift.pairs["relevance"]
+    for found, known in (
+        (pairs.conflicts(), said["conflicts"]),
+        (pairs.correlations(), said["correlations"]),
+    ):
+        assert [[pair.a, pair.b] for pair in found] == [row[:2] for row in known]
+        assert [pair.ratio for pair in found] == pytest.approx([row[2] for row in known])
+    task = drift.recent.tasks()["relevance"]
+    assert task.functions.ravel() == pytest.approx(np.array(said["functions"]).ravel())
+    assert task.head.ravel() == pytest.approx(np.array(said["head"]).ravel())
+    assert drift.recent.quality()["mobile"] == pytest.approx(said["quality"]["mobile"])
+    assert list(drift.calibration["relevance"].trust()) == pytest.approx(said["trust"])
+    again = old_watch()
+    again.load(drift.to_bytes())
+    assert again.to_bytes() == drift.to_bytes()
