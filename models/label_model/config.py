@@ -49,8 +49,12 @@ def default_config(
         prior_strength=10.0,
         crowd_prior_strength=100.0,
         balance_strength=200.0,
+        # Few answers say little of the balance beside what many annotators' votes do.
+        balance_answers=100.0 if learn_balance else 0.0,
         temperature_strength=20.0,
         corrector_variance=0.25,
+        # Standard errors of gain. It is looked at after each answer: one is passed by chance.
+        corrector_z=1.5,
         learn_balance=learn_balance,
         replay_passes=4,
         use_pairs=correlations,

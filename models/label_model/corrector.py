@@ -125,8 +125,8 @@ def fit_corrector(answers: Answers, size: int, tables: Tables, config: Config) -
         n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
         judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
         for k in range(k_n):
-            base = tables.log_prior[k]
-            offsets[i, k] = base + (score[k] - base) / tables.scalars[0]
+            from_votes = score[k] - tables.log_prior[k]
+            offsets[i, k] = tables.shown_prior[k] + from_votes / tables.scalars[0]
     chances = np.empty((size, k_n))
     ridge = 1.0 / config.corrector_variance
     residual = np.empty_like(corrector)

@@ -116,12 +116,12 @@ def _score_answer(
     tempered = np.empty(k_n)
     for j in range(config.temperatures.shape[0]):
         for k in range(k_n):
-            base = tables.log_prior[k]
-            tempered[k] = base + (score[k] - base) / config.temperatures[j]
+            votes = score[k] - tables.log_prior[k]
+            tempered[k] = tables.shown_prior[k] + votes / config.temperatures[j]
         own.gold_loss[j] -= weight * _log_chance(tempered, label)
     for k in range(k_n):
-        base = tables.log_prior[k]
-        tempered[k] = base + (score[k] - base) / tables.scalars[0]
+        votes = score[k] - tables.log_prior[k]
+        tempered[k] = tables.shown_prior[k] + votes / tables.scalars[0]
     corrected = np.empty(k_n)
     correct(row, n, columns, tables.corrector, tempered, corrected)
     gain = weight * (_log_chance(corrected, label) - _log_chance(tempered, label))

@@ -175,8 +175,9 @@ def step_rows(
         judge(row, n_votes, columns, shares, tables.log_prior, tables.log_like, score, posterior)
         if proba.shape[0] > 0:
             publish(
-                row, n_votes, columns, shares, tables.log_prior, tables.log_like,
-                tables.corrector, tables.scalars, score, scratch, proba[i], weights[i],
+                row, n_votes, columns, shares, tables.log_prior, tables.shown_prior,
+                tables.log_like, tables.corrector, tables.scalars, score, scratch,
+                proba[i], weights[i],
             )  # fmt: skip
         e = example[i]
         clock[i] = counters[1]

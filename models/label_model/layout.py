@@ -73,8 +73,10 @@ class Config(NamedTuple):
     prior_strength: float
     crowd_prior_strength: float
     balance_strength: float
+    balance_answers: float
     temperature_strength: float
     corrector_variance: float
+    corrector_z: float
     learn_balance: bool
     replay_passes: int
     use_pairs: bool
@@ -104,13 +106,14 @@ class Tables(NamedTuple):
     """What a block of examples is judged with: frozen between two block starts."""
 
     log_prior: FloatArray  # (K,)
+    shown_prior: FloatArray  # (K,) the one that published labels start from
     log_like: FloatArray  # (m, K, K) log θ [w, l, k]
     bank: FloatArray  # (m, K, H, K) θ normalised over votes, by half-life
     given_vote: FloatArray  # (m, K, K) their mixture
     agree: FloatArray  # (p, K) chance that a pair agrees, given the class
     rho: FloatArray  # (m, m) excess agreement, zero where not significant
     corrector: FloatArray  # (D, K)
-    scalars: FloatArray  # (4,) temperature, corrector on, any rho, log-scale of evidence
+    scalars: FloatArray  # (4,) temperature, corrector on, any rho, not used
     weight: FloatArray  # (H,) weight of the next example relative to the block start
     product: FloatArray  # (m, H) product of predictive probabilities in this block
     voted: FloatArray  # (m,) votes in this block
@@ -164,6 +167,7 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
     k, h = n_classes, n_bank
     return Tables(
         log_prior=np.zeros(k),
+        shown_prior=np.zeros(k),
         log_like=np.zeros((m, k, k)),
         bank=np.zeros((m, k, h, k)),
         given_vote=np.zeros((m, k, k)),

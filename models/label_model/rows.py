@@ -103,6 +103,7 @@ def publish(
     columns: IntArray,
     shares: FloatArray,
     log_prior: FloatArray,
+    shown_prior: FloatArray,
     log_like: FloatArray,
     corrector: FloatArray,
     scalars: FloatArray,
@@ -122,7 +123,7 @@ def publish(
     corrected = scalars[1] > 0.0
     final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
     for k in range(k_n):
-        final[k] = log_prior[k] + (score[k] - log_prior[k]) * temper
+        final[k] = shown_prior[k] + (score[k] - log_prior[k]) * temper
         if corrected:
             final[k] += corrector[0, k]
             for a in range(n):
@@ -137,7 +138,7 @@ def publish(
     if k_n == 1 or n == 0:
         return
     for k in range(k_n):
-        base[k] = log_prior[k]
+        base[k] = shown_prior[k]
         mix[k] = 0.0
     if k_n == BINARY:
         mix[1 - best] = 1.0

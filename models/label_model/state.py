@@ -249,7 +249,8 @@ class LabelState:
     def dump(self) -> dict[str, Any]:
         """Return plain values that `load` turns back into an equal state."""
         # Beside the tables, so that programs that do not know of it read the rest.
-        tables = {k: v for k, v in self.tables._asdict().items() if k != "column_prior"}
+        beside = ("column_prior", "shown_prior")
+        tables = {k: v for k, v in self.tables._asdict().items() if k not in beside}
         return {
             "lfs": list(self.lfs),
             "half_lives": self.config.half_lives.tolist(),
@@ -263,6 +264,7 @@ class LabelState:
             "other": pack_arrays(self.other._asdict()),
             "tables": pack_arrays(tables),
             "column_prior": pack_arrays({"column_prior": self.tables.column_prior}),
+            "shown_prior": pack_arrays({"shown_prior": self.tables.shown_prior}),
             "recent": pack_arrays(self.recent._asdict()),
             "answers": pack_arrays(self.answers._asdict()),
         }
@@ -273,7 +275,9 @@ class LabelState:
         arrays = unpack_arrays(content["arrays"])
         tables = unpack_arrays(content["tables"])
         tables["column_prior"] = np.zeros((len(content["lfs"]), 2))
+        tables["shown_prior"] = tables["log_prior"].copy()
         tables.update(unpack_arrays(content.get("column_prior", {})))
+        tables.update(unpack_arrays(content.get("shown_prior", {})))
         return cls(
             config=config,
             prior=arrays["prior"],

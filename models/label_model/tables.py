@@ -16,6 +16,7 @@ IntArray = npt.NDArray[np.int64]
 
 LEAST = 1e-12
 LEAST_ANSWERS = 20
+BINARY = 2
 LEAST_STRENGTH = 0.5
 """Votes that the average annotator stands for, at least."""
 
@@ -270,6 +271,10 @@ def _build_balance(
 
     Learned from posteriors alone, balance and confusion matrices talk each other into a
     collapse while examples are few: the plain share of votes stands in as pseudo-examples.
+
+    A class's share of the votes holds K − 1 kinds of error. Learning needs it, or else confusion
+    matrices explain a rare class away; published labels believe a (K − 1)th of it, in log-odds
+    against the configured balance, until answers tell.
     """
     k_n = prior.shape[0]
     last = config.half_lives.shape[0] - 1
@@ -295,6 +300,7 @@ def _build_balance(
     if size > 0.0:
         # What votes say of all examples, corrected by the mean error on those with an answer.
         effective = size * size / (own.gold_size[1] + other.gold_size[1])
+        effective *= effective / (effective + config.balance_answers)
         judged = np.empty(k_n)
         for k in range(k_n):
             judged[k] = max(own.belief[last, k] + other.belief[last, k], 0.0) + prior[k]
@@ -306,13 +312,18 @@ def _build_balance(
     for k in range(k_n):
         share_k = believed[k] / (strength + effective)
         tables.log_prior[k] = math.log(max(share_k, LEAST))
+        tables.shown_prior[k] = tables.log_prior[k]
+    if config.learn_balance and k_n > BINARY:
+        held = (1.0 - 1.0 / (k_n - 1)) * strength / (strength + effective)
+        for k in range(k_n):
+            tables.shown_prior[k] += held * (math.log(prior[k]) - tables.log_prior[k])
 
 
 @njit()
 def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -> None:
     """Pick the temperature of least gold log-loss, with pseudo-counts for T = 1.
 
-    The corrector is on while its gain on incoming answers exceeds a standard error.
+    The corrector is on while its gain on incoming answers is significant.
     """
     size = own.gold_size[0] + other.gold_size[0]
     tables.scalars[0] = 1.0
@@ -321,7 +332,8 @@ def _build_temperature(own: Sums, other: Sums, tables: Tables, config: Config) -
         return
     gain = own.gate[1] + other.gate[1]
     number = own.gate[3] + other.gate[3]
-    if number >= LEAST_ANSWERS and gain > math.sqrt(own.gate[2] + other.gate[2]):
+    spread = math.sqrt(own.gate[2] + other.gate[2])
+    if number >= LEAST_ANSWERS and gain > config.corrector_z * spread:
         tables.scalars[1] = 1.0
     effective = size * size / (own.gold_size[1] + other.gold_size[1])
     least = np.inf

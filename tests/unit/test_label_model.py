@@ -145,6 +145,71 @@ def test_silence_is_the_prior() -> None:
     assert np.allclose(model.predict_proba_many([[-1, -1, -1]]), [[0.9, 0.1]])
 
 
+def annotated(n: int, share: list[float], seed: int = 0) -> npt.NDArray[np.int8]:
+    """Return the votes of six annotators on classes of these shares."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(len(share), n, p=share)
+    wrong = rng.integers(0, len(share), (n, 6))
+    return np.where(rng.random((n, 6)) < 0.8, truth[:, None], wrong).astype(np.int8)
+
+
+def test_published_labels_of_many_classes_lean_less_on_the_share_of_votes() -> None:
+    model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
+    model.learn_many(annotated(600, [0.8, 0.1, 0.1]))
+    learned = model.summary()["class_balance"]["a"]
+    shown = model.predict_proba_one({})["a"]
+    assert learned > 0.6
+    # Half of the log-odds between three classes.
+    odds = learned / (1.0 - learned) * 2.0
+    assert shown / (1.0 - shown) * 2.0 == pytest.approx(np.sqrt(odds), rel=0.02)
+    two = LabelModel(CLASSES, columns(6), form="crowd")
+    two.learn_many(annotated(600, [0.8, 0.2]))
+    learned_of_two = two.summary()["class_balance"]["no"]
+    assert two.predict_proba_one({})["no"] == pytest.approx(learned_of_two)
+
+
+def test_published_labels_believe_the_balance_that_answers_show() -> None:
+    votes = annotated(600, [0.8, 0.1, 0.1])
+    model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
+    model.learn_many(votes)
+    before = model.predict_proba_one({})["a"]
+    silent = np.full((4000, 6), -1, dtype=np.int8)
+    model.learn_many(silent)
+    model.learn_gold(silent, np.arange(4000) % 10 // 8)
+    assert before < 0.75
+    assert model.predict_proba_one({})["a"] == pytest.approx(0.8, abs=0.03)
+
+
+def test_few_answers_hardly_move_the_balance_of_a_crowd() -> None:
+    model = LabelModel(CLASSES, columns(6), form="crowd")
+    votes = annotated(600, [0.5, 0.5])
+    model.learn_many(votes)
+    before = model.summary()["class_balance"]["no"]
+    model.learn_gold(np.full((20, 6), -1), np.zeros(20, dtype=np.int64))
+    assert abs(model.summary()["class_balance"]["no"] - before) < 0.02
+
+
+def test_the_corrector_waits_for_a_gain_that_chance_does_not_explain() -> None:
+    model = LabelModel(CLASSES, columns(3))
+    model.learn_many(planted_votes(100, 3, 2)[0])
+    model.state.own.gold_size[:] = 40.0
+    for gain, on in ((1.3, False), (1.7, True)):
+        model.state.own.gate[:] = (40.0, gain, 1.0, 40.0)
+        model.state.rebuild()
+        assert model.summary()["corrector_on"] is on
+
+
+def test_a_snapshot_without_the_published_balance_is_read() -> None:
+    model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
+    model.learn_many(annotated(100, [0.8, 0.1, 0.1]))
+    content = msgspec.msgpack.decode(model.to_bytes())
+    del content["state"]["shown_prior"]
+    older = LabelModel.from_bytes(msgspec.msgpack.encode(content))
+    for each in (older, model):
+        each.learn_many(annotated(64, [0.8, 0.1, 0.1], seed=1))
+    assert older.to_bytes() == model.to_bytes()
+
+
 def test_a_class_never_seen_keeps_a_share() -> None:
     model = LabelModel(["a", "b", "c"], columns(4))
     votes, _ = planted_votes(500, 4, 2)
