@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lfs.crowd import CROWD, is_annotator
 from monitoring.metrics import Labels, Metrics
@@ -48,21 +50,37 @@ def export_recent(metrics: Metrics, parts: Sequence[Recent]) -> None:
             if share is not None:
                 metrics.set("class_share_ratio", (name, label), share)
         _export_segments(metrics, name, total, task)
-        for column, (lf, last) in enumerate(zip(task.lfs, task.last.tolist(), strict=True)):
-            if is_annotator(lf):
-                continue
-            for key, value in task.function(0, column).items():
-                if value is not None:
-                    metrics.set(f"lf_{key}_ratio", (lf,), value)
-            if last > -np.inf:
+        _export_functions(metrics, task)
+        for lf, last in zip(task.lfs, task.last.tolist(), strict=True):
+            if last > -np.inf and not is_annotator(lf):
                 silent[(lf,)] = total.max_ts - last
     worst = sorted(silent.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
     metrics.replace("lf_silence_seconds", [key for key, _ in worst], [age for _, age in worst])
 
 
+@lru_cache(maxsize=256)
+def _series(functions: tuple[str, ...]) -> tuple[Labels, ...]:
+    # Made once: the metrics recognise the same object and skip their look-ups.
+    return tuple((name,) for name in functions)
+
+
+def _export_functions(metrics: Metrics, task: TaskRecent) -> None:
+    """Set what each function did lately; one without votes has a coverage only."""
+    if not task.head[0, 0] > 0.0:
+        return
+    votes, conflicts, against = task.functions[0].T
+    named = [column for column, lf in enumerate(task.lfs) if not is_annotator(lf)]
+    voted = [column for column in named if votes[column] > 0.0]
+    for key, columns, part, whole in (
+        ("coverage", named, votes, task.head[0, 0]),
+        ("conflict", voted, conflicts, votes[voted]),
+        ("disagreement", voted, against, votes[voted]),
+    ):
+        labels = _series(tuple(task.lfs[column] for column in columns))
+        metrics.set_array(f"lf_{key}_ratio", labels, part[columns] / whole)
+
+
 def _export_segments(metrics: Metrics, name: str, total: Recent, task: TaskRecent) -> None:
-    uneven: list[tuple[float, Labels, float]] = []
-    disputed: list[tuple[float, Labels, float]] = []
     for part, segment in enumerate(total.parts[1:], start=1):
         figures = task.figures(part)
         for label, share in task.class_share(part).items():
@@ -76,24 +94,36 @@ def _export_segments(metrics: Metrics, name: str, total: Recent, task: TaskRecen
             value = figures[key]
             if value is not None:
                 metrics.set(metric, (name, segment), value)
-        if (figures["labels"] or 0.0) < _LEAST:
-            continue
-        for column, lf in enumerate(task.lfs):
-            labels: Labels = (segment, CROWD if is_annotator(lf) else lf)
-            here, everywhere = task.function(part, column), task.function(0, column)
-            if here["coverage"] is not None and everywhere["coverage"] is not None:
-                gap = abs(here["coverage"] - everywhere["coverage"])
-                uneven.append((-gap, labels, here["coverage"]))
-            votes = float(task.functions[part, column, 0])
-            if here["conflict"] is not None and votes >= _LEAST:
-                disputed.append((-here["conflict"], labels, here["conflict"]))
-    if total.segments:
-        for metric, found in (
-            ("segment_lf_coverage_ratio", uneven),
-            ("segment_lf_conflict_ratio", disputed),
-        ):
-            shown: dict[Labels, float] = {}
-            for _, labels, value in sorted(found):
-                if len(shown) < SHOWN:
-                    shown.setdefault(labels, value)
-            metrics.replace(metric, tuple(shown), list(shown.values()))
+    if not total.segments:
+        return
+    labels, votes = task.head[: len(total.parts), 0, None], task.functions[: len(total.parts), :, 0]
+    coverage = votes / np.maximum(labels, 1e-300)
+    conflict = task.functions[: len(total.parts), :, 1] / np.maximum(votes, 1e-300)
+    known = (labels[1:] >= _LEAST) & np.ones_like(votes[1:], dtype=np.bool_)
+    for metric, values, order, shown in (
+        ("segment_lf_coverage_ratio", coverage, np.abs(coverage - coverage[0]), known),
+        ("segment_lf_conflict_ratio", conflict, conflict, known & (votes[1:] >= _LEAST)),
+    ):
+        _export_worst(metrics, metric, values[1:], np.where(shown, order[1:], -1.0), total, task)
+
+
+def _export_worst(
+    metrics: Metrics,
+    metric: str,
+    values: NDArray[np.float64],
+    order: NDArray[np.float64],
+    total: Recent,
+    task: TaskRecent,
+) -> None:
+    """Show the pairs of a segment and a function that are first in an order, (segments, m)."""
+    shown: dict[Labels, float] = {}
+    # Rounded, so that equals are taken in their order, and not by an error of the last digit.
+    for at in np.argsort(-order.round(9), axis=None, kind="stable").tolist():
+        part, column = divmod(at, len(task.lfs))
+        if len(shown) >= SHOWN or order[part, column] < 0.0:
+            break
+        lf = task.lfs[column]
+        # No series tells of a single person.
+        labels = (total.parts[1 + part], CROWD if is_annotator(lf) else lf)
+        shown.setdefault(labels, float(values[part, column]))
+    metrics.replace(metric, tuple(shown), list(shown.values()))

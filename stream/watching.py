@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import isnan
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,7 +37,6 @@ GOVERNANCE_CHUNK: Final = "share/governance"
 
 _CHANGES: Final = 20
 _DELAYS: Final = 1000
-_TYPE, _TS, _SEGMENT = attrgetter("type"), attrgetter("ts"), attrgetter("segment")
 _NO_FEEDBACK: Final = ("impression", "search")
 
 
@@ -93,7 +91,7 @@ class Watch:
         if ignored:
             known = {id(event) for event in ignored}
             events = [event for event in events if id(event) not in known]
-        self.drift.events(map(_TYPE, events), map(_TS, events))
+        self.drift.events([event.type for event in events], [event.ts for event in events])
 
     def labels(self, rows: Rows, blocks: Sequence[LabelBlock]) -> None:
         """Take rows in that were published: a block a task, each of the same rows."""
@@ -170,7 +168,7 @@ class Watch:
             return np.zeros(len(slots), dtype=np.int64)
         known, codes = self._coded
         if known is not examples or len(codes) != len(examples):
-            codes = self.drift.segment_codes(map(_SEGMENT, examples))
+            codes = self.drift.segment_codes([example.segment for example in examples])
             self._coded = (examples, codes)
         return codes[slots]
 
