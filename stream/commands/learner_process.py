@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import signal
 import threading
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -30,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 5.0
 _STOP_S: Final = 30.0
+_CTRL_C: Final = frozenset({signal.SIGINT})
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 
@@ -63,6 +66,7 @@ class LearnerProcess:
         self._asking = threading.Lock()
         self._asked = 0
         self._refused: str | None = None
+        self._ready = False
 
     def start(self) -> None:
         """Start it, and wait until all is compiled and the last checkpoint is loaded.
@@ -74,7 +78,14 @@ class LearnerProcess:
         RuntimeError
             It ended by a bug, or was killed.
         """
-        self._process.start()
+        # It begins with Ctrl-C held back, which reaches every process of a terminal, and keeps it
+        # so. What else is started with it sets that free again, and so is started before.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
         self._theirs.close()
         self._telling.close()
         try:
@@ -83,6 +94,7 @@ class LearnerProcess:
             self._process.join()
             raise RuntimeError(f"the learning process {self.ended()}") from None
         if what == READY:
+            self._ready = True
             return
         self._process.join()
         if what == REFUSED_BECAUSE:
@@ -135,6 +147,9 @@ class LearnerProcess:
 
     def stop(self) -> int:
         """Let it finish the batch at hand, save and end; return its exit code."""
+        if not self._ready and self._process.is_alive():
+            # It compiles and loads: there is nothing to save.
+            self._process.terminate()
         with self._asking:
             try:
                 self._connection.send_bytes(msgspec.msgpack.encode((0, STOP, b"")))

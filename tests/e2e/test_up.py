@@ -26,8 +26,9 @@ WITHIN_S = 240.0
 class Up:
     """The service in a process group of its own."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, wait: bool = True, **settings: str) -> None:
         self.folder = folder
+        self._wait = wait
         self._settings = settings
         self.stderr = ""
 
@@ -49,6 +50,8 @@ class Up:
             text=True,
             start_new_session=True,
         )
+        if not self._wait:
+            return self
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if "answers at" not in line:
@@ -113,6 +116,14 @@ def until(done: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
+def command(pid: int) -> str:
+    """Return a process's command line; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Tell whether a process still does anything: what has ended may wait to be fetched."""
     try:
@@ -149,6 +160,22 @@ def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
         assert "Traceback" not in up.errors()
     with Up(tmp_path) as up:
         until(lambda: up.learned() == 20)
+
+
+def test_ctrl_c_while_it_starts_ends_both_at_once(tmp_path: Path) -> None:
+    with Up(tmp_path, wait=False) as up:
+        children = Path(f"/proc/{up.process.pid}/task/{up.process.pid}/children")
+
+        def learners() -> list[int]:
+            found = [int(pid) for pid in children.read_text().split()]
+            return [pid for pid in found if "spawn_main" in command(pid)]
+
+        until(learners)
+        (learner,) = learners()
+        os.killpg(up.process.pid, signal.SIGINT)
+        assert up.process.wait(WITHIN_S) == 130, up.errors()
+        assert not alive(learner)
+        assert "Traceback" not in up.errors()
 
 
 def test_what_a_person_just_did_counts_before_it_is_saved(tmp_path: Path) -> None:

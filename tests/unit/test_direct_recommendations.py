@@ -1,6 +1,7 @@
 """The short way to a recommendation answers as the long one does."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from httpx import ASGITransport, AsyncClient
 from monitoring.metrics import Metrics
 from stream.api.app import create_app
 from stream.api.health import Readiness
+from stream.api.recommendations import Recommendations, asked_in_query
 from stream.config import Settings, load_settings
 from stream.embedded_log import EmbeddedLog
-from stream.records import RecordBatch
+from stream.events import DECISIONS
+from stream.records import Outgoing, RecordBatch
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.sources import Served
 from stream.serving.wiring import store_source
@@ -125,3 +128,47 @@ def test_requests_over_the_accepted_rate_wait(tmp_path: Path) -> None:
     assert [status for status, _ in answers] == [200, 429, 429]
     assert "requests_per_s" in answers[-1][1]["detail"]
     assert metrics.value("api_requests_total", (ROUTE, "429")) == 2
+
+
+def test_decisions_of_a_moment_are_one_commit(tmp_path: Path) -> None:
+    """A commit for each answer would keep everybody who writes waiting."""
+    log = EmbeddedLog(tmp_path / "log.db", 2)
+    sizes: list[int] = []
+
+    class Sink(EmbeddedSink):
+        async def append(self, records: Sequence[Outgoing]) -> None:
+            sizes.append(len(records))
+            await super().append(records)
+
+    chosen, metrics = settings(), Metrics()
+    source = store_source(chosen, MemoryStore())
+    asking = Recommendations(chosen, source, ServedCatalogue(), Sink(log), metrics)
+
+    async def run() -> None:
+        for n in range(20):
+            await asking.queried(asked_in_query([("user_id", f"u{n}")]))
+        assert not sizes
+        await asking.close()
+
+    asyncio.run(run())
+    assert sizes == [20]
+    assert sum(log.end_offsets(DECISIONS).values()) == 20
+    assert metrics.value("api_events_total", (ROUTE, "accepted")) == 20
+    log.close()
+
+
+def test_decisions_that_the_log_refuses_are_counted(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log.db", 2)
+    chosen, metrics = settings(), Metrics()
+    source = store_source(chosen, MemoryStore())
+    asking = Recommendations(chosen, source, ServedCatalogue(), EmbeddedSink(log), metrics)
+
+    async def run() -> None:
+        log.close()
+        for n in range(3):
+            await asking.queried(asked_in_query([("user_id", f"u{n}")]))
+        await asking.close()
+
+    asyncio.run(run())
+    assert metrics.value("api_events_total", (ROUTE, "failed")) == 3
+    assert metrics.value("api_events_total", (ROUTE, "accepted")) == 0
