@@ -80,6 +80,8 @@ class ContentIndex:
         Squares of their cosines, (n, neighbours).
     changed
         When a row's neighbours changed last, as a number that only grows, (n,).
+    since
+        Event time of each row's entry, (n,); -inf where it says none.
 
     State
     -----
@@ -117,6 +119,7 @@ class ContentIndex:
         self.near = np.full((256, neighbours), -1, np.int32)
         self.likeness = np.zeros((256, neighbours), np.float32)
         self.changed = np.zeros(256, np.int64)
+        self.since = np.full(256, -np.inf)
         self._scratch = np.zeros(256)
 
     def __len__(self) -> int:
@@ -140,6 +143,7 @@ class ContentIndex:
         self.ids.append(item_id)
         self._reserve(row + 1)
         self.clock += 1
+        self.since[row] = entry.get("ts", -np.inf)
         numbers = [self._number(name) for name in features(entry)]
         start = int(self._starts[row])
         stop = start + len(numbers)
@@ -174,6 +178,7 @@ class ContentIndex:
         self.likeness = np.concatenate([self.likeness, np.zeros((capacity, width), np.float32)])
         self.changed = np.concatenate([self.changed, np.zeros(capacity, np.int64)])
         self._starts = np.concatenate([self._starts, np.zeros(capacity, np.int64)])
+        self.since = np.concatenate([self.since, np.full(capacity, -np.inf)])
         self._scratch = np.zeros(2 * capacity)
 
     def _compare(self, row: int, numbers: list[int], counts: list[int]) -> None:

@@ -50,5 +50,7 @@ class Borrowing:
         places = np.append(self._places, np.int32(UNKNOWN))
         near = content.near[rows]
         near[near >= n] = UNKNOWN
-        model.set_lenders(self._places[rows], places[near], content.likeness[rows])
+        model.set_lenders(
+            self._places[rows], places[near], content.likeness[rows], content.since[rows]
+        )
         self._seen = now

@@ -118,18 +118,23 @@ class RecommenderCore:
         return len(self._tables.lending.item) > 0
 
     def set_lenders(
-        self, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
+        self,
+        items: NDArray[np.int32],
+        lenders: NDArray[np.int32],
+        alike: NDArray[np.float32],
+        since: NDArray[np.float64],
     ) -> None:
         """Let items that are new borrow from those that are like them.
 
-        Indexes of (n,) items and of (n, lenders) others, -1 for none, with squared cosines.
+        Indexes of (n,) items and of (n, lenders) others, -1 for none, with squared cosines, and
+        the (n,) times from which the catalogue has the items.
         Follows from the catalogue and is no part of what is learned, or stored.
         """
         lending = self._tables.lending
         if len(lending.head) < len(self._tables.flags):
             lending = wider(lending, len(self._tables.flags))
             self._tables = self._tables._replace(lending=lending)
-        set_lenders(lending, items, lenders, alike)
+        set_lenders(lending, items, lenders, alike, since)
 
     # ---- the stepwise interface: histories belong to the caller
 

@@ -163,7 +163,7 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         totals[_FRESH_EPOCH] += whole * p.fresh_half_life_s
         totals[_FRESH_TOTAL] *= factor
         totals[_LOWEST] *= factor
-        _scale(t.lent.reshape(-1), factor)
+        _scale(t.borrowed.reshape(-1), factor)
         _scale(t.cells[:, _FRESH], factor)
     for i in range(t.flags.size):
         derive(t, p, i)

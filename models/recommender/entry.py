@@ -20,6 +20,7 @@ from models.recommender import (
     lending,
     listing,
     merging,
+    newcomers,
     scoring,
     segments,
     step,
@@ -27,7 +28,8 @@ from models.recommender import (
 from models.recommender.config import Parameters
 from models.recommender.counting import units
 from models.recommender.merging import add_rows, derive_all
-from models.recommender.scoring import clear, gather
+from models.recommender.newcomers import contender, hold_place
+from models.recommender.scoring import clear, gather, top
 from models.recommender.segments import copy_rows
 from models.recommender.step import step_rows
 from models.recommender.tables import FIXED, Tables
@@ -47,6 +49,7 @@ class Part:
     SIZE = 6
 
 
+_ABOVE = np.float32(1.0 + 1e-6)
 _NEAR, _AGAIN, _SCORE, _PARTS = Part.NEAR, Part.AGAIN, Part.SCORE, Part.SIZE
 
 
@@ -73,8 +76,13 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
         parts: NDArray[np.float64],
     ) -> int:
         unit, fresh_unit = units(t, p, ts)
-        stop = gather(t, p, items, weights, length, unit, fresh_unit)
+        stop = gather(t, p, items, weights, length, unit, fresh_unit, ts)
         n = 0 * mark
+        top(t, items, length, stop, t.best, t.best_scores, False)
+        if t.lending.used[1] > 0 and t.best[-1] >= 0:
+            newcomer, group = contender(t, t.best_scores[-1])
+            if newcomer > 0 and hold_place(t, group, fresh_unit):
+                t.score[newcomer] = t.best_scores[-1] * _ABOVE
         for k in range(length):
             if items[k] >= 0:
                 found[n] = items[k]
@@ -116,5 +124,7 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
 
 
 step_through, score_history, add, derive_items, copy = _compiled(
-    fingerprint(counting, guard, judging, lending, listing, merging, scoring, segments, step)
+    fingerprint(
+        counting, guard, judging, lending, listing, merging, newcomers, scoring, segments, step
+    )
 )

@@ -22,21 +22,25 @@ class Lending(NamedTuple):
     """Who borrows from whom; all of it follows from the catalogue, none is stored.
 
     ``item`` (slots,) and ``slot`` (items,) name each other, -1 for none. ``lender``, ``alike``
-    (slots, lenders): items and squared cosines. ``head`` (items,): a lender's newest edge;
-    ``after``, ``before`` (slots · lenders,): the next older and newer one. ``near``, ``far``,
-    ``touched`` (slots,) are scratch. ``used`` (2,): slots given out since the beginning, and slots
-    touched by the scoring at hand.
+    (slots, lenders): items and squared cosines. ``since`` (slots,): event time from which the item
+    is there. ``head`` (items,): a lender's newest edge; ``after``, ``before`` (slots · lenders,):
+    the next older and newer one. ``near``, ``far``, ``active``, ``group``, ``touched`` (slots,)
+    are scratch. ``used`` (2,): slots given out since the beginning, and slots touched by the
+    scoring at hand.
     """
 
     item: NDArray[np.int32]
     slot: NDArray[np.int32]
     lender: NDArray[np.int32]
     alike: NDArray[np.float32]
+    since: NDArray[np.float64]
     head: NDArray[np.int32]
     after: NDArray[np.int32]
     before: NDArray[np.int32]
     near: NDArray[np.float32]
     far: NDArray[np.float32]
+    active: NDArray[np.float32]
+    group: NDArray[np.int32]
     touched: NDArray[np.int32]
     used: NDArray[np.int64]
 
@@ -52,11 +56,14 @@ def _lending(slots: int, items: int) -> Lending:
         slot=np.full(items, -1, np.int32),
         lender=np.full((slots, LENDERS), -1, np.int32),
         alike=np.zeros((slots, LENDERS), np.float32),
+        since=np.full(slots, -np.inf),
         head=np.full(items, -1, np.int32),
         after=np.full(slots * LENDERS, -1, np.int32),
         before=np.full(slots * LENDERS, -1, np.int32),
         near=np.zeros(slots, np.float32),
         far=np.zeros(slots, np.float32),
+        active=np.zeros(slots, np.float32),
+        group=np.zeros(slots, np.int32),
         touched=np.zeros(slots, np.int32),
         used=np.zeros(2, np.int64),
     )
@@ -87,7 +94,11 @@ def release(b: Lending, e: int, lender: int) -> None:
 
 @numba.njit(cache=True)
 def set_lenders(
-    b: Lending, items: NDArray[np.int32], lenders: NDArray[np.int32], alike: NDArray[np.float32]
+    b: Lending,
+    items: NDArray[np.int32],
+    lenders: NDArray[np.int32],
+    alike: NDArray[np.float32],
+    since: NDArray[np.float64],
 ) -> None:
     """Let items borrow from these, (n, lenders), -1 for none; whoever borrows already anew."""
     width = b.lender.shape[1]
@@ -103,6 +114,7 @@ def set_lenders(
                 b.slot[b.item[s]] = -1
             b.item[s] = i
             b.slot[i] = s
+        b.since[s] = since[r]
         for x in range(width):
             e = s * width + x
             release(b, e, b.lender[s, x])

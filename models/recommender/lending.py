@@ -7,8 +7,11 @@ is scored by each co-visitation expert as
 
     s_i = (1 − g)·covis_i + g·Σ_b w_b·covis_b / (½ + Σ_b w_b),   g = 1/(1 + n_i).
 
-Counts only, nothing is learned: an item can be recommended from its catalogue entry alone, and
-what it borrowed fades as it gets a history of its own.
+An item can be recommended from its catalogue entry alone, and what it borrowed fades as it gets
+a history of its own. What is borrowed is multiplied by what came of such scores before: came /
+expected, counted by how much is known of the item, and for one that nobody chose by which part of
+its lenders goes with the history. A likeness in words that mean nothing to people has few of them
+there; one of a kind has most.
 
 The neighbours b of the user's history are few and the borrowers many, so every lender holds a
 list of its borrowers' edges, newest first: an edge is a place in the borrower's row of lenders.
@@ -18,9 +21,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.recommender.config import Parameters
 from models.recommender.kernel import kernel
 from models.recommender.lenders import Lending, release
-from models.recommender.tables import AGES, FIXED, Tables, Trait
+from models.recommender.tables import AGES, FIXED, NEVER_CHOSEN, NOT_LENT, SHARES, Tables, Trait
 
 __all__ = ["clear_lending", "learn_lending", "lend", "trust_in"]
 
@@ -40,7 +44,14 @@ _INVERSE, _N, _FRESH, _PLACE = Trait.INVERSE, Trait.COUNT, Trait.FRESH, Trait.PL
 
 @kernel
 def lend(
-    t: Tables, n: int, near_mass: float, far_mass: float, unit: float, fresh_unit: float
+    t: Tables,
+    p: Parameters,
+    n: int,
+    near_mass: float,
+    far_mass: float,
+    unit: float,
+    fresh_unit: float,
+    now: float,
 ) -> tuple[int, float, float]:
     """Score what borrows from the candidates; return the first free place, and masses added.
 
@@ -48,7 +59,7 @@ def lend(
     """
     b = t.lending
     traits, places, touched, near, far = t.traits, t.places, t.touched, t.near, t.far
-    borrowed_near, borrowed_far, borrowers = b.near, b.far, b.touched
+    borrowed_near, borrowed_far, active, borrowers = b.near, b.far, b.active, b.touched
     width = b.lender.shape[1]
     kept = _SCORES_KEPT * unit
     least_near = np.float32(max(_LEAST_LENT * near_mass, 1e-30))
@@ -69,9 +80,11 @@ def lend(
             w = trust * b.alike[s, e - s * width]
             if borrowed_near[s] == 0.0 and borrowed_far[s] == 0.0:
                 borrowers[m] = s
+                active[s] = 0.0
                 m += 1
             borrowed_near[s] += w * near[x]
             borrowed_far[s] += w * far[x]
+            active[s] += w
             e = b.after[e]
             if e < 0:
                 break
@@ -91,13 +104,18 @@ def lend(
             _retire(b, i, s)
             continue
         if near_sum < _LEAST_LENT * near_mass and far_sum < _LEAST_LENT * far_mass:
+            b.group[s] = NOT_LENT
             continue
-        total = _DOUBT
+        known = 0.0
         for x in range(width):
             j = b.lender[s, x]
             if j >= 0:
-                total += b.alike[s, x] * traits[j, _N] / (traits[j, _N] + kept)
-        reliance = trust_in(t, _age(count, unit), fresh_unit)
+                known += b.alike[s, x] * traits[j, _N] / (traits[j, _N] + kept)
+        total = _DOUBT + known
+        age = _age(count, unit, now - b.since[s] < p.fresh_half_life_s)
+        group = age * SHARES + (_share_of(active[s], known) if age < NEVER_CHOSEN else 0)
+        b.group[s] = group
+        reliance = trust_in(t, group, fresh_unit)
         near_score = reliance * share * near_sum / total
         far_score = reliance * share * far_sum / total
         own = share * min(1.0, reliance)
@@ -137,24 +155,39 @@ def _retire(b: Lending, i: int, s: int) -> None:
 
 
 @kernel
-def _age(count: float, unit: float) -> int:
-    """Return to which group of `AGES` an item of this count belongs."""
-    age = 0
-    while age < AGES - 1 and count > _AGES[age] * unit:
+def _age(count: float, unit: float, new: bool) -> int:
+    """Return to which of `AGES` an item of this count belongs; ``new``: it was announced lately."""
+    if new and count <= _AGES[0] * unit:
+        return 0
+    age = 1
+    while age < AGES - 1 and count > _AGES[age - 1] * unit:
         age += 1
     return age
 
 
 @kernel
-def trust_in(t: Tables, age: int, unit: float) -> float:
+def _share_of(active: float, known: float) -> int:
+    """Return to which of `SHARES` a borrower belongs of whose lenders these were candidates."""
+    share = 0
+    bound = known
+    while share < SHARES - 1:
+        bound *= 0.5
+        if active > bound:
+            break
+        share += 1
+    return share
+
+
+@kernel
+def trust_in(t: Tables, group: int, unit: float) -> float:
     """Return by what factor a borrowed score is right, as far as that has shown."""
     sure = _SURE * unit
-    trust: float = (t.lent[1, age] + sure) / (t.lent[0, age] + sure)
+    trust: float = (t.borrowed[1, group] + sure) / (t.borrowed[0, group] + sure)
     return min(trust, _MOST_TRUST)
 
 
 @kernel
-def learn_lending(t: Tables, item: int, w: float, unit: float, fresh_unit: float) -> None:
+def learn_lending(t: Tables, item: int, w: float, fresh_unit: float) -> None:
     """Compare what was borrowed with what came.
 
     ``w`` is what the event weighs. Call between `gather` and `clear`.
@@ -170,10 +203,10 @@ def learn_lending(t: Tables, item: int, w: float, unit: float, fresh_unit: float
         borrowed = m0 * b.near[s] + m1 * b.far[s]
         if borrowed <= 0.0 or at == 0 or (t.near[at] == 0.0 and t.far[at] == 0.0):
             continue
-        age = _age(t.traits[i, _N], unit)
-        t.lent[0, age] += w * borrowed / trust_in(t, age, fresh_unit)
+        group = b.group[s]
+        t.borrowed[0, group] += w * borrowed / trust_in(t, group, fresh_unit)
         if i == item and t.score[at] > 0.0:
-            t.lent[1, age] += w * min(1.0, borrowed / t.score[at])
+            t.borrowed[1, group] += w * min(1.0, borrowed / t.score[at])
 
 
 @kernel

@@ -154,7 +154,7 @@ def merge_tables(
         values = getattr(own, name)
         values *= ours
         values += getattr(other, name) * theirs
-    own.lent[:] = own.lent * fresh_ours + other.lent * fresh_theirs
+    own.borrowed[:] = own.borrowed * fresh_ours + other.borrowed * fresh_theirs
     parameters = config.parameters()
     if parameters.lists:
         for which in range(2):

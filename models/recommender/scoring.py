@@ -141,6 +141,7 @@ def gather(
     length: int,
     unit: float,
     fresh_unit: float,
+    now: float,
 ) -> int:
     """Score every candidate for this history; return the first place that is free.
 
@@ -156,7 +157,7 @@ def gather(
     n = _walk(t, p, items, weights, length, unit, usual, first)
     near_mass, far_mass = _fill(t, first, n)
     if t.lending.item.size > 0:
-        n, near_added, far_added = lend(t, n, near_mass, far_mass, unit, fresh_unit)
+        n, near_added, far_added = lend(t, p, n, near_mass, far_mass, unit, fresh_unit, now)
         near_mass += near_added
         far_mass += far_added
     # Items of the history are scored as repeats, and by no expert.

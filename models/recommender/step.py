@@ -23,6 +23,7 @@ from models.recommender.guard import learn_guard
 from models.recommender.judging import popularity_rank, spread
 from models.recommender.kernel import kernel
 from models.recommender.lending import learn_lending
+from models.recommender.newcomers import contender, hold_place, learn_place, rank_behind
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
 from models.recommender.tables import Row, Tables, Total
 
@@ -341,18 +342,29 @@ def step_rows(
         if kind[r] == ENGAGE:
             if p.lists:
                 popular_rank[r] = popularity_rank(t, i)
-            n = gather(t, p, items, weights, length, unit, fresh_unit)
+            n = gather(t, p, items, weights, length, unit, fresh_unit, now)
+            novelty[r] = top(t, items, length, n, best, scores, learn)
             before, share = rank_of(t, n, items, length, i, own)
+            newcomer, group = 0, 0
+            if t.lending.used[1] > 0 and best[TOP - 1] >= 0:
+                newcomer, group = contender(t, scores[TOP - 1])
+            if newcomer > 0:
+                held = hold_place(t, group, fresh_unit)
+                if learn:
+                    at = t.touched[newcomer]
+                    learn_place(t, i, at, group, best, min(1.0, w / usual_weight(t)) * fresh_unit)
+                if held:
+                    before = rank_behind(t, i, before, share, newcomer, TOP)
+                    best[TOP - 1] = t.touched[newcomer]
             rank[r] = before if 0 <= before < RANKED else MISS
             predicted[r] = share
-            novelty[r] = top(t, items, length, n, best, scores, learn)
             # By what the row is, so that the choice does not depend on how calls are split.
             if (i * 40_503 + length * 9_973 + int(now) % _PRIME) % JUDGED == 0:
                 diversity[r] = spread(t, best)
             if learn:
                 usual = usual_weight(t)
                 if p.mixed:
-                    learn_lending(t, i, w * fresh_unit, unit, fresh_unit)
+                    learn_lending(t, i, w * fresh_unit, fresh_unit)
                     learn_mixture(t, length, i, own, w * unit)
                     learn_guard(t, n, length, i, own, min(1.0, w / usual), unit)
             clear(t, items, length, n, p.lists)

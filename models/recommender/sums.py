@@ -56,7 +56,7 @@ class Sums(NamedTuple):
     def of(cls, tables: Tables) -> Self:
         """Return a copy of the sums that tables hold."""
         slow = np.concatenate([getattr(tables, name).reshape(-1) for name in _SLOW])
-        return cls(epochs_of(tables), slow, tables.lent.reshape(-1).copy())
+        return cls(epochs_of(tables), slow, tables.borrowed.reshape(-1).copy())
 
     def put(self, tables: Tables, config: Config) -> None:
         """Replace the sums that tables hold."""
@@ -66,7 +66,7 @@ class Sums(NamedTuple):
             array = getattr(tables, name)
             array[...] = moved.slow[start : start + array.size].reshape(array.shape)
             start += array.size
-        tables.lent[...] = moved.fresh.reshape(tables.lent.shape)
+        tables.borrowed[...] = moved.fresh.reshape(tables.borrowed.shape)
 
 
 NO_SUMS = Sums(Epochs(float("nan"), float("nan")), np.zeros(0), np.zeros(0))

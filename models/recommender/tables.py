@@ -12,9 +12,14 @@ from models.recommender.lenders import Lending, no_lending, wider
 
 __all__ = [
     "AGES",
+    "BORROWED",
+    "CONTENDERS",
     "CONTEXTS",
     "FIXED",
     "GLOBAL_ARRAYS",
+    "NEVER_CHOSEN",
+    "NOT_LENT",
+    "SHARES",
     "Cell",
     "Flag",
     "Row",
@@ -32,8 +37,25 @@ CONTEXTS = 5
 FIXED = 1
 """First place of a candidate. Place 0 means that an item is none."""
 
-AGES = 4
-"""Groups of items that borrow, by what is known of them: 0, 1, 2 to 4 engagements, more."""
+AGES = 5
+"""Items that borrow, by what is known of them: announced lately and never chosen, never chosen
+at all, chosen once, 2 to 4 times, more often."""
+
+SHARES = 5
+"""Items that borrow, by which part of those that they are like goes with the history: more than a
+half, than a quarter, and so on."""
+
+NEVER_CHOSEN = 2
+"""The first so many of `AGES` were never chosen."""
+
+NOT_LENT = AGES * SHARES
+"""Group of what was given nothing this time."""
+
+CONTENDERS = 8
+"""Groups of newcomers that contend for the tenth place: by age, and by score against the tenth."""
+
+BORROWED = 2 * (AGES * SHARES + CONTENDERS)
+"""Numbers in ``Tables.borrowed``."""
 
 _TOP = 10
 _PRIOR = (0.6, 0.2, 0.1, 0.1)
@@ -120,8 +142,9 @@ class Tables(NamedTuple):
     Candidates of one scoring stand side by side in ``touched`` (which item), ``near``, ``far``,
     ``fresh``, ``steady``, ``inverse`` and ``score``. The listed ones have places of their own at
     the front, those popular lately first, and stay there; a place that is not taken holds zeros.
-    ``lent`` (expected, came; `AGES`): what new items were given by borrowing, and what came of
-    it; ``lending``: from whom they borrow, which follows from the catalogue and is not stored.
+    ``borrowed`` (2, `AGES` · `SHARES` + `CONTENDERS`): what new items were given by borrowing, and
+    what came of it; then what came of the tenth place, and of newcomers that contend for it.
+    ``lending``: from whom they borrow, which follows from the catalogue and is not stored.
     ``best`` and ``best_scores`` are the top 10, ``likely`` the places of the last one for nobody.
     ``powers`` (4, steps) are the decays of the near and the far expert, of pairs and of those of
     long histories.
@@ -158,7 +181,7 @@ class Tables(NamedTuple):
     score: NDArray[np.float32]
     best: NDArray[np.int32]
     best_scores: NDArray[np.float32]
-    lent: NDArray[np.float64]
+    borrowed: NDArray[np.float64]
     lending: Lending
     likely: NDArray[np.int32]
 
@@ -222,7 +245,7 @@ def allocate(config: Config, capacity: int) -> Tables:
         score=np.zeros(places, np.float32),
         best=np.zeros(_TOP, np.int32),
         best_scores=np.zeros(_TOP, np.float32),
-        lent=np.zeros((2, AGES)),
+        borrowed=np.zeros((2, BORROWED // 2)),
         lending=no_lending(),
         likely=np.zeros(_TOP, np.int32),
     )
@@ -238,7 +261,7 @@ GLOBAL_ARRAYS = (
     "evidence",
     "gains",
     "totals",
-    "lent",
+    "borrowed",
 )
 """Arrays that belong to no item, in the order in which they are written."""
 

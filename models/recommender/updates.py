@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.recommender.snapshot import pack, unpack
 from models.recommender.sums import Epochs, Sums
+from models.recommender.tables import BORROWED
 
 __all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
@@ -99,7 +100,7 @@ class Updates:
             name: getattr(self.rows, name).astype(_TYPES[name], copy=False) for name in _ROWS
         }
         arrays["sums"] = self.sums.slow
-        arrays["fresh_sums"] = self.sums.fresh
+        arrays["borrowed"] = self.sums.fresh
         arrays["lengths"] = np.array([len(name) for name in names], "<u4")
         arrays["ids"] = np.frombuffer(b"".join(names), "u1")
         return pack(head, arrays)
@@ -110,6 +111,8 @@ class Updates:
         head, arrays = unpack(data)
         # Earlier programs did not tell long histories from others.
         arrays = {"long": np.zeros(len(arrays["item"]), np.int8), **arrays}
+        # And kept other sums of what was borrowed.
+        arrays = {"borrowed": np.zeros(BORROWED if len(arrays["sums"]) else 0), **arrays}
         text = arrays["ids"].tobytes()
         ends = np.cumsum(arrays["lengths"], dtype=np.int64).tolist()
         return cls(
@@ -122,7 +125,7 @@ class Updates:
                 for first, stop in zip([0, *ends], ends, strict=False)
             ],
             LearnedRows(*(arrays[name] for name in _ROWS)),
-            Sums(Epochs(*map(float, head["epochs"])), arrays["sums"], arrays["fresh_sums"]),
+            Sums(Epochs(*map(float, head["epochs"])), arrays["sums"], arrays["borrowed"]),
         )
 
 

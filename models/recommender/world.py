@@ -190,5 +190,8 @@ def _lend_on(old: RecommenderCore, new: RecommenderCore) -> None:
         moved = new.item_indexes(old.vocabulary.part(0, len(old.vocabulary)))
         places = np.append(moved, np.int32(-1))
         new.set_lenders(
-            places[lending.item[slots]], places[lending.lender[slots]], lending.alike[slots]
+            places[lending.item[slots]],
+            places[lending.lender[slots]],
+            lending.alike[slots],
+            lending.since[slots],
         )

@@ -326,8 +326,7 @@ def test_histories_pack_to_what_is_there() -> None:
     assert unpack_histories([])[2].tolist() == []
 
 
-def test_updates_of_an_earlier_program_are_of_short_histories() -> None:
-    model = SharedRecommender()
+def told_of_tea(model: SharedRecommender) -> Updates:
     model.step_many(
         np.full((1, HISTORY), -1, np.int32),
         np.zeros((1, HISTORY), np.float32),
@@ -342,8 +341,23 @@ def test_updates_of_an_earlier_program_are_of_short_histories() -> None:
     )
     updates = model.publish()
     assert updates is not None
+    return updates
+
+
+def test_updates_of_an_earlier_program_are_of_short_histories() -> None:
+    updates = told_of_tea(SharedRecommender())
     head, arrays = unpack(updates.to_bytes())
     del arrays["long"]
     read = Updates.from_bytes(pack(head, arrays))
     assert read.rows.long.tolist() == [0]
     assert read.rows.item.tolist() == updates.rows.item.tolist()
+
+
+def test_updates_of_an_earlier_program_tell_nothing_of_borrowing() -> None:
+    world = World()
+    head, arrays = unpack(told_of_tea(SharedRecommender()).to_bytes())
+    del arrays["borrowed"]
+    arrays["fresh_sums"] = np.ones(8)
+    world.take_in([(0, Updates.from_bytes(pack(head, arrays)))])
+    assert not world.core.tables.borrowed.any()
+    assert world.core.n_items == 1
