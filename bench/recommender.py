@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.recommender_libraries import LIBRARIES, predict
 from bench.recommender_peers import Figures, daily_cosine, figures, popularity
-from bench.recommender_worlds import WORLDS, Stream, shop
+from bench.recommender_worlds import WORLDS, Stream, films, shop
 from models.recommender import HISTORY, Config, Recommender
 from models.recommender.config import EXPERTS
 from models.recommender.tables import Flag
@@ -222,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print quality, what soft labels save, and speed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="no peers, one repeat")
+    parser.add_argument("--films", type=Path, help="ratings: ml-100k's u.data, or RecBole's .inter")
     options = parser.parse_args(arguments)
     real = shop()
     if real is None:
@@ -229,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         quality(real, peers=not options.quick)
         soft_labels(real)
+    if options.films is not None:
+        quality(films(options.films), peers=False)
     for world in WORLDS.values():
         quality(world(), peers=False)
     speed(real or WORLDS["sessions"](), 1 if options.quick else 3)

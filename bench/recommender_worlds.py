@@ -16,7 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WORLDS", "Stream", "habits", "long_histories", "popularity_only", "sessions", "shop"]
+__all__ = [
+    "WORLDS",
+    "Stream",
+    "films",
+    "habits",
+    "long_histories",
+    "popularity_only",
+    "sessions",
+    "shop",
+]
 
 _DAY = 86_400.0
 _CLUSTER = 20
@@ -138,6 +147,24 @@ WORLDS: dict[str, Callable[..., Stream]] = {
     "habits": habits,
     "popularity only": popularity_only,
 }
+
+
+def films(path: Path) -> Stream:
+    """Return the ratings in a file of MovieLens's form: user, item, rating and time, by tabs.
+
+    A line of names, as RecBole's ``ml-100k.inter`` has one, is passed over.
+    """
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [(float(ts), user, item) for user, item, _, ts in lines if ts[:1].isdigit()]
+    rows.sort(key=lambda row: row[0])
+    return Stream(
+        "films",
+        np.array([users.setdefault(user, len(users)) for _, user, _ in rows], np.int32),
+        np.array([items.setdefault(item, len(items)) for _, _, item in rows], np.int32),
+        np.array([ts for ts, _, _ in rows]),
+    )
 
 
 def shop() -> Stream | None:
