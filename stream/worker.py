@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from stream.distributed.options import WorkerOptions
 from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.ownership import Ownership
 from stream.distributed.publishing import KafkaPublisher, Publisher
+from stream.distributed.save_schedule import SaveSchedule
 from stream.distributed.store_calls import StoreCalls
 from stream.distributed.turns import Turn
 from stream.processor import ProcessorFactory
@@ -114,6 +116,7 @@ class Worker:
             patience_s=options.session_timeout_s,
             on_claimed=self._on_claimed,
         )
+        self._schedule = SaveSchedule(options.checkpoint_interval_s)
         self._committing = asyncio.Lock()
         self._leaving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -244,20 +247,19 @@ class Worker:
             return await self.consumer.commit_offsets(offsets)
 
     async def _save_regularly(self) -> None:
-        interval_s = self.options.checkpoint_interval_s
+        interval_s, schedule = self.options.checkpoint_interval_s, self._schedule
         clock = asyncio.get_running_loop().time
         while True:
             now, live = clock(), self.ownership.live()
             due = now + interval_s
             for place, owned in enumerate(live):
                 if owned.save_at is None:
-                    # Each at a moment of its own: cuts in a row would hold everything up.
-                    owned.save_at = now + interval_s * (place + 1) / len(live)
+                    owned.save_at = schedule.first(now, place, len(live))
                 elif owned.save_at <= now and not owned.saving:
-                    owned.save_at = max(owned.save_at + interval_s, now + interval_s / 2)
+                    owned.save_at = schedule.after(owned.save_at, now)
                     self._run(self._save(owned))
                 elif owned.save_at <= now:
-                    owned.save_at = now + interval_s / len(live)
+                    owned.save_at = schedule.postponed(now, len(live))
                 due = min(due, owned.save_at)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -269,7 +271,11 @@ class Worker:
         self._wake.set()
 
     async def _save(self, owned: OwnedPartition) -> None:
-        for refused in await self.checkpointer.save([owned]):
+        idle, began = not owned.unsaved_records, time.monotonic()
+        all_refused = await self.checkpointer.save([owned])
+        if not idle:
+            self._schedule.took(time.monotonic() - began)
+        for refused in all_refused:
             if refused.live:
                 await self.ownership.reclaim(self.consumer, refused)
 
