@@ -30,8 +30,9 @@ __all__ = ["LearnerProcess"]
 
 _log = logging.getLogger(__name__)
 
-_ANSWER_S: Final = 5.0
-_STOP_S: Final = 30.0
+# Long enough for a starved machine: one that hangs is not expected, one that fails ends.
+_ANSWER_S: Final = 30.0
+_STOP_S: Final = 60.0
 _CTRL_C: Final = frozenset({signal.SIGINT})
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
