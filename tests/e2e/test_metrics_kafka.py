@@ -87,6 +87,61 @@ def wait_until(condition: Callable[[], bool], exporters: list[Exporter], what: s
         time.sleep(0.3)
 
 
+def eventually(check: Callable[[], None]) -> None:
+    """Check again and again, until it is right or stays wrong."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.3)
+
+
+def assert_sums(parts: list[Samples], whole: Samples, status: dict[str, Any]) -> None:
+    """Check what the workers show, each its own, against what serve shows of the whole."""
+    assert all(total(part, "events_consumed_total", topic=EVENTS) > 0 for part in parts)
+
+    def summed(name: str, **labels: str) -> float:
+        return sum(total(part, name, **labels) for part in parts)
+
+    # Counters of the workers add up to what serve shows of the whole.
+    assert summed("events_consumed_total", topic=EVENTS) == N_EVENTS
+    for what, name in (
+        ("labels", "labels_total"),
+        ("matched", "join_matched_total"),
+        ("expired", "join_expired_total"),
+        ("duplicates", "duplicate_events_total"),
+    ):
+        assert total(whole, "merged_records", what=what) == summed(name), what
+    for lf in status["tasks"]["relevance"]["lfs"]:
+        assert sum(lf["votes"]) == summed("lf_votes_total", lf=lf["name"]), lf["name"]
+    # So do references: each worker's own, and all of their samples in serve.
+    samples = [total(part, "drift_reference_samples", signal=SIGNAL) for part in parts]
+    assert min(samples) >= 2048
+    assert total(whole, "drift_reference_samples", signal=SIGNAL) == sum(samples)
+    # Recent rates of the whole lie between those of the workers.
+    rates = [total(part, "lf_coverage_ratio", lf="sim_lf_0") for part in parts]
+    assert min(rates) <= total(whole, "lf_coverage_ratio", lf="sim_lf_0") <= max(rates)
+
+    # Faust's own state, and the lag of what each worker owns.
+    assert [total(part, "worker_state") for part in parts] == [1.0, 1.0]
+    assert {
+        dict(labels)["state"] for name, labels in parts[0] if name == "headrace_worker_state"
+    } == set(WORKER_STATES)
+    assert len({total(part, "worker_generation") for part in parts}) == 1
+    owned = [
+        {
+            dict(labels)["partition"]
+            for name, labels in part
+            if name == "headrace_consumer_lag_messages"
+        }
+        for part in parts
+    ]
+    assert sorted(map(sorted, owned)) == [["0"], ["1"]]
+
+
 def post(url: str, lines: list[bytes]) -> None:
     request = urllib.request.Request(
         f"{url}/v1/events", b"\n".join(lines), {"Content-Type": "application/x-ndjson"}
@@ -154,44 +209,12 @@ def test_workers_export_their_own_and_serve_the_sum(
 
         wait_until(all_applied, everybody, "the merged view does not have all events")
 
-        parts = [worker.samples() for worker in workers]
-        whole, status = serve.samples(), serve.status()
-        assert all(total(part, "events_consumed_total", topic=EVENTS) > 0 for part in parts)
-
-        def summed(name: str, **labels: str) -> float:
-            return sum(total(part, name, **labels) for part in parts)
-
-        # Counters of the workers add up to what serve shows of the whole.
-        assert summed("events_consumed_total", topic=EVENTS) == N_EVENTS
-        for what, name in (
-            ("labels", "labels_total"),
-            ("matched", "join_matched_total"),
-            ("expired", "join_expired_total"),
-            ("duplicates", "duplicate_events_total"),
-        ):
-            assert total(whole, "merged_records", what=what) == summed(name), what
-        for lf in status["tasks"]["relevance"]["lfs"]:
-            assert sum(lf["votes"]) == summed("lf_votes_total", lf=lf["name"]), lf["name"]
-        # So do references: each worker's own, and all of their samples in serve.
-        samples = [total(part, "drift_reference_samples", signal=SIGNAL) for part in parts]
-        assert min(samples) >= 2048
-        assert total(whole, "drift_reference_samples", signal=SIGNAL) == sum(samples)
-        # Recent rates of the whole lie between those of the workers.
-        rates = [total(part, "lf_coverage_ratio", lf="sim_lf_0") for part in parts]
-        assert min(rates) <= total(whole, "lf_coverage_ratio", lf="sim_lf_0") <= max(rates)
-
-        # Faust's own state, and the lag of what each worker owns.
-        assert [total(part, "worker_state") for part in parts] == [1.0, 1.0]
-        assert {
-            dict(labels)["state"] for name, labels in parts[0] if name == "headrace_worker_state"
-        } == set(WORKER_STATES)
-        assert len({total(part, "worker_generation") for part in parts}) == 1
-        owned = [
-            {dict(labels)["partition"] for name, labels in part
-             if name == "headrace_consumer_lag_messages"}
-            for part in parts
-        ]  # fmt: skip
-        assert sorted(map(sorted, owned)) == [["0"], ["1"]]
+        # What a partition at rest has counted is shown within a second or two.
+        eventually(
+            lambda: assert_sums(
+                [worker.samples() for worker in workers], serve.samples(), serve.status()
+            )
+        )
 
         known = {spec.full_name: spec for spec in CATALOGUE}
         for each in everybody:
