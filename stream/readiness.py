@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from models.recommender import HISTORY, SharedRecommender
 from monitoring.drift_view import DriftView, contribution
-from stream.events import EVENTS, GOLD
+from stream.catalogue import Catalogue
+from stream.events import EVENTS, GOLD, ITEMS
 from stream.ids import example_id, user_key
 from stream.interrupts import interruptible
 from stream.pipeline import PartitionPipeline, PipelineSpec
@@ -23,6 +25,10 @@ _GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 a tenth of the throughput and frees nothing."""
 
 _TS: Final = 1_700_000_000.0
+_LOG_TS: Final = _TS + 1e6
+_EVENTS: Final = 300
+_PEOPLE: Final = 3
+_TYPES: Final = ("impression", "click", "view", "dwell", "purchase", "rating", "hide")
 
 
 def calm_collector() -> None:
@@ -38,29 +44,64 @@ def get_ready(spec: PipelineSpec) -> None:
     worker that had joined its group already would miss its heartbeats.
     """
     calm_collector()
-    pipeline = PartitionPipeline(replace(spec, n_partitions=1, timer=None), 0)
-    lines = []
-    for number, kind in enumerate(("impression", "click", "view", "view", "hide")):
-        ts = _TS + 100.0 * number
-        lines.append(
-            b'{"event_id":"e%d","type":"%s","ts":%f,"user_id":"u%d","item_id":"i%d"}'
-            % (number, kind.encode(), ts, number % 2, number % 3)
-        )
-    times = [_TS + 1e6] * len(lines)
-    events = RecordBatch(EVENTS, 0, range(len(lines)), lines, times)
-    pipeline.process(pipeline.prepare(events), {})
-    answer = b'{"example_id":"%s","task":"%s","label":"%s","annotator":"a","ts":%f}' % (
+    catalogue = Catalogue()
+    pipeline = PartitionPipeline(
+        replace(spec, n_partitions=1, timer=None, pseudonymise=False),
+        0,
+        items=catalogue,
+        content=catalogue.content,
+    )
+    for half in range(2):
+        # Items come again and again, and what changed since a save is written another way.
+        catalogue.take_in(_batch(ITEMS, half, [_item(number) for number in _numbers(half)]))
+        events = [_event(number) for number in _numbers(half)]
+        pipeline.process(pipeline.prepare(_batch(EVENTS, half, events)), {})
+        if not half:
+            pipeline.process(pipeline.prepare(_batch(GOLD, 0, [_answer(spec)])), {})
+        pipeline.cut()
+        pipeline.saved()
+    if spec.n_partitions > 1:
+        _get_peers_ready(spec)
+    monitor = pipeline.watch.drift.monitor
+    DriftView({0: contribution(monitor)}).readings(monitor.signals)
+
+
+def _numbers(half: int) -> range:
+    return range(half * _EVENTS, (half + 1) * _EVENTS)
+
+
+def _batch(topic: str, half: int, lines: Sequence[bytes]) -> RecordBatch:
+    first = half * _EVENTS
+    return RecordBatch(topic, 0, range(first, first + len(lines)), lines, [_LOG_TS] * len(lines))
+
+
+def _event(number: int) -> bytes:
+    """Return an event: people are shown things, act on them, and come back after hours."""
+    kind = _TYPES[number % len(_TYPES)]
+    shown = number // len(_TYPES)
+    ts = _TS + 500.0 * number
+    return b'{"event_id":"e%d","type":"%s","ts":%f,"user_id":"u%d","item_id":"i%d","value":4}' % (
+        number,
+        kind.encode(),
+        ts,
+        shown % _PEOPLE,
+        shown,
+    )
+
+
+def _item(number: int) -> bytes:
+    return b'{"item_id":"i%d","title":"thing %d","categories":["c%d"]}' % (
+        number, number % _PEOPLE, number % 2,
+    )  # fmt: skip
+
+
+def _answer(spec: PipelineSpec) -> bytes:
+    return b'{"example_id":"%s","task":"%s","label":"%s","annotator":"a","ts":%f}' % (
         example_id(user_key("u0", spec.secret), None, "i0", "e0").encode(),
         spec.tasks[0].name.encode(),
         spec.tasks[0].classes[0].encode(),
         _TS,
     )
-    pipeline.process(pipeline.prepare(RecordBatch(GOLD, 0, [0], [answer], [_TS + 1e6])), {})
-    pipeline.cut()
-    if spec.n_partitions > 1:
-        _get_peers_ready(spec)
-    monitor = pipeline.watch.drift.monitor
-    DriftView({0: contribution(monitor)}).readings(monitor.signals)
 
 
 def _get_peers_ready(spec: PipelineSpec) -> None:
