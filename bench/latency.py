@@ -244,7 +244,8 @@ def measure(
         lines = list(fresh(n_first + count) if kind == "fresh" else shop(n_first + count))
         first, lines = lines[:n_first], lines[n_first:]
         asyncio.run(produce(broker.bootstrap, rate, first))
-        wait_for(lambda: covered(store) >= len(first), 120, "the worker works")
+        # A worker whose kernels changed compiles them first: minutes on a busy machine.
+        wait_for(lambda: covered(store) >= len(first), 600, "the worker works")
         spawn = multiprocessing.get_context("spawn")
         ready, stop = spawn.Event(), spawn.Event()
         answer, told = spawn.Pipe(duplex=False)
