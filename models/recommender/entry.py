@@ -78,11 +78,12 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
         unit, fresh_unit = units(t, p, ts)
         stop = gather(t, p, items, weights, length, unit, fresh_unit, ts)
         n = 0 * mark
-        top(t, items, length, stop, t.best, t.best_scores, False)
-        if t.lending.used[1] > 0 and t.best[-1] >= 0:
-            newcomer, group = contender(t, t.best_scores[-1])
-            if newcomer > 0 and hold_place(t, group, fresh_unit):
-                t.score[newcomer] = t.best_scores[-1] * _ABOVE
+        if t.lending.used[1] > 0:
+            top(t, items, length, stop, t.best, t.best_scores, False)
+            if t.best[-1] >= 0:
+                newcomer, group = contender(t, t.best_scores[-1])
+                if newcomer > 0 and hold_place(t, group, fresh_unit):
+                    t.score[newcomer] = t.best_scores[-1] * _ABOVE
         for k in range(length):
             if items[k] >= 0:
                 found[n] = items[k]
