@@ -19,6 +19,8 @@ from models.formats import refuse_newer
 __all__ = ["DelayCurve"]
 
 _FORMAT: Final = 1
+_INCIDENCE: Final = 10
+"""Place of what states did not hold at first; who does not know it reads over it."""
 _BINS: Final = 32
 _PER_OCTAVE: Final = 2
 _SLOTS: Final = 128
@@ -49,6 +51,8 @@ class DelayCurve:
         Longest delay that counts; a later outcome is refused by the caller.
     half_life_s
         After how much event time an observation counts half.
+
+    ``incidence`` is Σ_b h_b as of the last fit: the share of exposures that bring the outcome.
 
     *State* — 32 bins and a ring of 128 slots of time, whatever the stream.
     *Complexity* — about 30 ns an exposure, O(bins · slots) a fit, which the caller schedules.
@@ -84,6 +88,7 @@ class DelayCurve:
         self._prior = np.array(_PRIOR_SHARES) @ self._parts
         self._prior /= self._prior.sum()
         self._cdf = np.cumsum(self._prior)
+        self.incidence = 0.0
         self.fit()
 
     # --- learn ----------------------------------------------------------------------------
@@ -118,6 +123,7 @@ class DelayCurve:
         rate = (came + 1.0) / (exposed[-1] + 10.0)
         hazard = np.maximum(self._bins + _PRIOR * self._prior, 0.0)
         hazard /= exposed[:-1] + _PRIOR / rate
+        self.incidence = min(1.0, float(hazard.sum()))
         mass = hazard / hazard.sum()
         self._cdf = np.cumsum(mass)
         self._cdf[-1] = 1.0
@@ -146,11 +152,14 @@ class DelayCurve:
         """Return the age up to which an outcome counts as having come at once."""
         return self.window_s * _AT_ONCE
 
+    @property
+    def corners(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ages (b + 1,) between which the curve is straight, and what it is there."""
+        return np.concatenate(([0.0], self._edges)), np.concatenate(([0.0], self._cdf))
+
     def cdf(self, age_s: ArrayLike) -> NDArray[np.float64]:
         """Return P(come by this age | will come); any shape."""
-        age = np.asarray(age_s, dtype=np.float64)
-        xs = np.concatenate(([0.0], self._edges))
-        return np.asarray(np.interp(age, xs, np.concatenate(([0.0], self._cdf))))
+        return np.asarray(np.interp(np.asarray(age_s, dtype=np.float64), *self.corners))
 
     def to_come(self, age_s: ArrayLike) -> NDArray[np.float64]:
         """Return the share of outcomes of exposures of this age that is still to come."""
@@ -221,6 +230,7 @@ class DelayCurve:
                 float(self._reached[0]),
                 self._cdf.tolist(),
                 self.shares.tolist(),
+                self.incidence,
             )
         )
 
@@ -241,6 +251,7 @@ class DelayCurve:
         made._reached[0] = stored[7]
         # As it was fitted last, which need not be what was counted since.
         made._cdf, made.shares = np.array(stored[8]), np.array(stored[9])
+        made.incidence = float(stored[10]) if len(stored) > _INCIDENCE else made.incidence
         return made
 
     # --- inside ---------------------------------------------------------------------------

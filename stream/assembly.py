@@ -17,8 +17,8 @@ from stream.failing import FailureRule
 from stream.join import JoinRules, TypeRule
 from stream.learning import RecommenderSpec
 from stream.lf_sources import configured_lfs
+from stream.outcomes import Outcome
 from stream.pipeline import PipelineSpec
-from stream.rewards import Outcome
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 from stream.tasks import TaskSpec
@@ -181,6 +181,7 @@ def pipeline_spec(
         learn=settings.learn,
         cached_users=settings.worker.cached_users,
         provisional=settings.labels.provisional,
+        foresee=settings.labels.foresee,
         disabled=settings.lfs.disabled,
         segments=settings.monitoring.segments,
         drift=drift_rules(settings),

@@ -10,6 +10,7 @@ from models import LabelModel
 from models.recommender import PrequentialMetrics
 from monitoring.counts_snapshot import counts_from_bytes, counts_to_bytes
 from stream.control import SWITCHES_CHUNK
+from stream.early_labels import EARLY_CHUNK
 from stream.events import ITEMS
 from stream.numbers import Layout
 from stream.peers import RECOMMENDER_CHUNKS
@@ -109,6 +110,8 @@ class Snapshot:
             _DECISIONS: pipeline.decisions.to_bytes(),
             SWITCHES_CHUNK: pipeline.switches.to_bytes(),
         }
+        if pipeline.early is not None:
+            chunks[EARLY_CHUNK] = pipeline.early.to_bytes()
         for name, task in pipeline.labelling.tasks.items():
             chunks[MODEL_CHUNKS + name] = task.model.to_bytes()
         return chunks
@@ -162,6 +165,8 @@ class Snapshot:
             pipeline.decisions.load(chunks[_DECISIONS])
         if SWITCHES_CHUNK in chunks:
             pipeline.switches.load(chunks[SWITCHES_CHUNK])
+        if pipeline.early is not None and EARLY_CHUNK in chunks:
+            pipeline.early.load(chunks[EARLY_CHUNK])
         tasks = pipeline.labelling.tasks
         if _COUNTS in chunks:
             names = {name: task.names for name, task in tasks.items()}

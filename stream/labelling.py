@@ -13,6 +13,7 @@ from models import LabelModel, StepResult
 from monitoring.counts import StageCounts
 from monitoring.vote_counts import count_labels
 from stream.control import Switches
+from stream.early_labels import EarlyLabels
 from stream.effects import LabelBlock
 from stream.failing import Stopped, stop_record
 from stream.gold import GoldAnswer
@@ -44,7 +45,9 @@ class Labelling:
         provisional: bool = True,
         partition: int | None = None,
         watch: Watch | None = None,
+        early: EarlyLabels | None = None,
     ) -> None:
+        self._early = early
         self._partition = partition
         self._watch = watch
         self.tasks = {spec.name: TaskAtWork(spec) for spec in specs}
@@ -81,14 +84,17 @@ class Labelling:
         blocks: list[LabelBlock],
         weight_task: str,
         learn: bool,
+        number: int = 0,
     ) -> NDArray[np.float64]:
         """Vote on the rows, learn their labels, and append the blocks to publish.
 
+        ``number`` is how much had happened to exposures before the rows began.
         Returns the probability of ``weight_task``'s last class for each row, shape (n,).
         """
         columns = rows.columns
         example = columns.example
         batch = self._batch(rows)
+        ahead = self._early.look(rows, number) if self._early is not None else None
         published = rows.published
         weight: NDArray[np.float64] | None = None
         for name, task in self.tasks.items():
@@ -112,6 +118,8 @@ class Labelling:
                 proba = np.where(gold[:, None], ex_proba[example], proba)
             if name == weight_task:
                 weight = proba[:, -1]
+            if ahead is not None:
+                proba = ahead.said(name, proba, gold, learn)
             if failures:
                 counted = counts.task(name, task.spec.classes, task.names)
                 for lf, failed in failures.items():
@@ -121,6 +129,8 @@ class Labelling:
                 block = self._block(task, rows, published, proba, votes, result)
                 blocks.append(block)
                 self._count(task, counts, block, seconds)
+        if ahead is not None:
+            ahead.keep()
         return weight if weight is not None else np.ones(len(rows))
 
     def answer(
@@ -248,7 +258,7 @@ class Labelling:
         result: StepResult,
     ) -> LabelBlock:
         spec, columns = task.spec, rows.columns
-        example, user, stage, reason, _, revision, ts = columns
+        example, user, stage, reason, _, revision, ts, _ = columns
         clock, weights = result.clock, result.weights
         if len(published) < len(rows):
             example, user = example[published], user[published]

@@ -32,6 +32,7 @@ from stream.control import Order, Switches
 from stream.decisions import DecisionQueue
 from stream.decoding.decode import Decoded
 from stream.decoding.rejection import WHOLE_LINE, Rejected, dead_letter
+from stream.early_labels import EarlyLabels
 from stream.effects import Effects
 from stream.events import (
     CONTROL,
@@ -101,6 +102,8 @@ class PartitionPipeline:
         self.switches = Switches(spec.disabled, spec.failures)
         self.watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
         self.layout = Layout([task.layout for task in spec.tasks])
+        self.rewards = Rewards(spec.outcomes)
+        self.early = EarlyLabels(spec.tasks, self.rewards.forecasts) if spec.foresee else None
         self.labelling = Labelling(
             spec.tasks,
             self.layout,
@@ -110,8 +113,8 @@ class PartitionPipeline:
             provisional=spec.provisional,
             partition=partition,
             watch=self.watch,
+            early=self.early,
         )
-        self.rewards = Rewards(spec.outcomes)
         self.learning = Learning(
             spec.recommender, self.watch, spec.timer, peers, partition, content
         )
@@ -353,6 +356,7 @@ class PartitionPipeline:
 
     def _learn(self, rows: Rows, effects: Effects) -> None:
         """Label the rows, then let the reward heads and the recommender learn."""
+        number = self.rewards.number
         if rows.happened:
             self.rewards.step(rows.happened, self.spec.learn)
         if not len(rows):
@@ -362,7 +366,13 @@ class PartitionPipeline:
         table = self.layout.table([example.numbers or empty for example in touched])
         first = len(effects.labels)
         weight = self.labelling.step(
-            rows, table, self._counts, effects.labels, self.spec.recommender.task, self.spec.learn
+            rows,
+            table,
+            self._counts,
+            effects.labels,
+            self.spec.recommender.task,
+            self.spec.learn,
+            number,
         )
         self.watch.labels(rows, effects.labels[first:])
         effects.governance += self.labelling.switched_off(self.partition)

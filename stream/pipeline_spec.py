@@ -15,8 +15,8 @@ from stream.failing import FailureRule
 from stream.gold import GoldAnswer
 from stream.join_rules import JoinRules
 from stream.learning import RecommenderSpec
+from stream.outcomes import Outcome
 from stream.records import RecordBatch
-from stream.rewards import Outcome
 from stream.tasks import TaskSpec
 
 __all__ = ["PipelineSpec", "Prepared"]
@@ -50,6 +50,8 @@ class PipelineSpec:
         People kept in memory; more are read from the store when they come back.
     provisional
         Whether provisional labels are published.
+    foresee
+        Whether these say what is expected in the end, instead of what has come so far.
     disabled
         Labeling functions that abstain until a control record switches them on.
     failures
@@ -73,6 +75,7 @@ class PipelineSpec:
     learn: bool = True
     cached_users: int = 50_000
     provisional: bool = True
+    foresee: bool = True
     disabled: Sequence[str] = ()
     failures: FailureRule = field(default_factory=FailureRule)
     segments: Sequence[str] = ()

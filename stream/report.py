@@ -8,6 +8,7 @@ from typing import Any
 from models.recommender import PrequentialMetrics
 from monitoring.counts import STAGES, StageCounts, TaskCounts
 from monitoring.pipeline_drift import drift_report
+from stream.early_labels import foresight
 from stream.events import EVENTS
 from stream.pipeline import PartitionPipeline
 from stream.quality import LabelQuality
@@ -45,6 +46,7 @@ def report(
             **dict(zip(STAGES, by_stage, strict=True)),
             "gold": quality.gold(),
             "gold_unmatched": quality.unmatched,
+            "foresight": foresight(pipelines, name),
             "class_share": quality.class_share(spec.classes),
         }
         lfs.update(lf_rows(counted, quality, task.model.summary()["lfs"]))

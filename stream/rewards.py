@@ -9,7 +9,6 @@ replay changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan
 from typing import Any, Final
 
@@ -27,11 +26,13 @@ from models.rewards import (
     RewardHead,
 )
 from stream.evidence import Column
+from stream.forecasts import MARKED, Forecasts
+from stream.outcomes import Outcome
 from stream.reward_rows import NONE, Arrival, FeatureHashes, Fresh, regress, run_head
 from stream.rows import Happened
 from stream.user_state import Example, UserState
 
-__all__ = ["REWARDS_CHUNK", "Outcome", "Rewards", "delay_report"]
+__all__ = ["REWARDS_CHUNK", "Rewards", "delay_report"]
 
 REWARDS_CHUNK: Final = "share/rewards"
 """Curves and scores of a partition's heads: sums, which add up across partitions."""
@@ -39,42 +40,10 @@ REWARDS_CHUNK: Final = "share/rewards"
 _TABLES: Final = "own/rewards/"
 
 _AMOUNT: Final = "amount"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""1: without what labels go by: how much has happened, and the curves as of then."""
 _OPENED_TS: Final = int(Column.OPENED_TS)
 _HELD: Final = 256
-_AT_ONCE: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Something worth waiting for.
-
-    Parameters
-    ----------
-    name
-        Of its head, in the report and in metrics.
-    events
-        Event types that bring it about; it is not learned from an example that they opened.
-    undone_by
-        Event types that take it back.
-    window_s
-        How long it may take, from the exposure; later is counted, not learned.
-    value
-        What it is worth in the reward; with ``amount``, per unit of the event's value.
-    amount
-        Whether its worth grows with the value of the event that brought it.
-    back_after_s
-        Above 0: the outcome is that the person comes back, after a pause of at least so long.
-        It belongs to visits, not to exposures, and has no events.
-    """
-
-    name: str
-    events: tuple[str, ...]
-    window_s: float
-    undone_by: tuple[str, ...] = ()
-    value: float = 1.0
-    amount: bool = False
-    back_after_s: float = 0.0
 
 
 class Rewards:
@@ -116,6 +85,9 @@ class Rewards:
         self._hashes = FeatureHashes()
         self._held: list[Happened] = []
         self._learns = True
+        self._taken = 0
+        self.forecasts = Forecasts(outcomes, self.records, _HELD, self.flush)
+        self.forecasts.mark(0, self._heads)
 
     @property
     def heads(self) -> dict[str, RewardHead]:
@@ -137,7 +109,7 @@ class Rewards:
 
     @property
     def seen(self) -> int:
-        """Exposures so far; the number of an exposure is the version of what predicted it."""
+        """Exposures so far."""
         self.flush()
         return self._seen
 
@@ -150,17 +122,30 @@ class Rewards:
         if learn != self._learns:
             self.flush()
             self._learns = learn
+        self.forecasts.forget()
         self._held += happened
-        if len(self._held) >= _HELD:
+        whole = MARKED - self._taken % MARKED
+        if len(self._held) >= min(_HELD, whole):
             self.flush()
+
+    @property
+    def number(self) -> int:
+        """Return how much has happened so far."""
+        return self._taken + len(self._held)
 
     def flush(self) -> None:
         """Predict and learn what waits; write to the examples what to remember."""
         if not self._held:
             return
         happened, self._held = self._held, []
-        for start in range(0, len(happened), _AT_ONCE):
-            self._take(happened[start : start + _AT_ONCE])
+        start = 0
+        while start < len(happened):
+            stop = min(len(happened), start + MARKED - self._taken % MARKED)
+            self._take(happened[start:stop])
+            self._taken += stop - start
+            if self._taken % MARKED == 0:
+                self.forecasts.mark(self._taken, self._heads)
+            start = stop
 
     def _take(self, happened: Sequence[Happened]) -> None:
         opened = [(place, one) for place, one in enumerate(happened) if one[2]]
@@ -224,7 +209,9 @@ class Rewards:
                     states[name] = data
                 else:
                     chunks[f"{_TABLES}{name}/{part}"] = data
-        chunks[REWARDS_CHUNK] = msgspec.msgpack.encode((_FORMAT, self.seen, self.late, states))
+        chunks[REWARDS_CHUNK] = msgspec.msgpack.encode(
+            (_FORMAT, self.seen, self.late, states, self._taken, self.forecasts.state())
+        )
         return chunks
 
     def load(self, chunks: Mapping[str, bytes]) -> None:
@@ -239,7 +226,7 @@ class Rewards:
             return
         stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[REWARDS_CHUNK]))
         refuse_newer("the state of late rewards", stored[0], _FORMAT)
-        _, self._seen, late, states = stored
+        self._seen, late, states = stored[1:4]
         self._late |= {name: n for name, n in late.items() if name in self._late}
         parts: dict[str, dict[str, bytes]] = {
             name: {HEAD_STATE: state} for name, state in states.items()
@@ -250,6 +237,9 @@ class Rewards:
                 parts.setdefault(head, {})[part] = data
         for name, known in self._all_heads().items():
             known.load_chunks(parts.get(name, {}))
+        if stored[0] >= _FORMAT:
+            self._taken = stored[4]
+            self.forecasts.load(stored[5])
 
     def _all_heads(self) -> dict[str, RewardHead]:
         amounts = {f"{name}/{_AMOUNT}": head for name, head in self.amounts.items()}
@@ -357,7 +347,7 @@ class Rewards:
         learn = self._learns
         exposures = len(fresh)
         p0 = np.full((exposures, len(self.outcomes)), np.nan)
-        version = (self._seen + np.arange(exposures)) & 0xFFFFFFFF
+        version = (self._taken + fresh.place) & 0xFFFFFFFF
         self._seen += exposures
         for number, outcome in enumerate(self.outcomes):
             head, came = self._heads[outcome.name], arrivals[number]

@@ -44,7 +44,7 @@ REASONS: Final = (
     "state bound",
 )
 
-_WIDTH: Final = 7
+_WIDTH: Final = 8
 _UNPUBLISHED: Final = -1
 
 
@@ -59,7 +59,8 @@ Person, example, whether this is the exposure itself, type of the event, its tim
 class RowColumns(NamedTuple):
     """Rows as columns, each (n,): slots of example and user, what happened, and when.
 
-    ``revision`` is the number of the label, -1 for a row that publishes none.
+    ``revision`` is the number of the label, -1 for a row that publishes none; ``after`` how much
+    of what happened to exposures came before the row.
     """
 
     example: NDArray[np.int32]
@@ -69,6 +70,7 @@ class RowColumns(NamedTuple):
     kind: NDArray[np.int8]
     revision: NDArray[np.int64]
     ts: NDArray[np.float64]
+    after: NDArray[np.int64]
 
 
 class Rows:
@@ -128,7 +130,7 @@ class Rows:
             revision = example.revision
             example.revision = revision + 1
         self._evidence += example.evidence
-        self._table += (slot, who, stage, reason, kind, revision, ts)
+        self._table += (slot, who, stage, reason, kind, revision, ts, len(self.happened))
 
     @property
     def columns(self) -> RowColumns:
@@ -145,6 +147,7 @@ class Rows:
                 np.empty(n, dtype=np.int8),
                 np.empty(n, dtype=np.int64),
                 np.empty(n),
+                np.empty(n, dtype=np.int64),
             )
             _cut(table, *self._columns)
         return self._columns
@@ -178,6 +181,7 @@ def _cut(
     kind: NDArray[np.int8],
     revision: NDArray[np.int64],
     ts: NDArray[np.float64],
+    after: NDArray[np.int64],
 ) -> None:
     for row in range(len(table)):
         example[row] = np.int32(table[row, 0])
@@ -187,3 +191,4 @@ def _cut(
         kind[row] = np.int8(table[row, 4])
         revision[row] = np.int64(table[row, 5])
         ts[row] = table[row, 6]
+        after[row] = np.int64(table[row, 7])

@@ -46,6 +46,8 @@ class Example(msgspec.Struct, array_like=True, gc=False):
         Row in the table of the batch at hand; -1 outside of a batch.
     reward
         What was predicted of its outcomes and which have arrived; see `models.rewards.records`.
+    foreseen
+        What its provisional labels expected, until it has final ones; see `stream.early_labels`.
     """
 
     hash: int
@@ -61,6 +63,7 @@ class Example(msgspec.Struct, array_like=True, gc=False):
     policy: str | None = None
     slot: int = -1
     reward: bytes = b""
+    foreseen: bytes = b""
 
 
 class Shown(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -44,6 +44,8 @@ class ExposureRecords:
                 ("state", "u1", (n,)),
             ]
         )
+        self.said_at = 8 + 4 * FEATURES
+        """Where the predictions lie in a record, each a float; mark and version lead it."""
 
     def pack(
         self,

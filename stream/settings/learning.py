@@ -163,6 +163,11 @@ class LabelsSettings(Section):
     provisional: bool = key(
         True, "true or false", "Publish provisional labels too, not only final and revised ones."
     )
+    foresee: bool = key(
+        True,
+        "true or false",
+        "Provisional labels say what is expected in the end, outcomes still to come included.",
+    )
 
 
 class RecommenderSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -169,6 +170,7 @@ def test_bad_windows_newer_formats_and_other_curves_are_refused() -> None:
         DelayCurve(0.0)
     with pytest.raises(ValueError, match="do not add"):
         DelayCurve(10.0).merge(DelayCurve(20.0))
-    newer = b"\x9a\x63" + DelayCurve(10.0).to_bytes()[2:]
+    stored = msgspec.msgpack.decode(DelayCurve(10.0).to_bytes())
+    newer = msgspec.msgpack.encode([99, *stored[1:]])
     with pytest.raises(ValueError, match="newer version"):
         DelayCurve.from_bytes(newer)
