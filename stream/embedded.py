@@ -185,6 +185,8 @@ class EmbeddedEngine:
                     self._trim()
                     trim_at = now + _TRIM_EVERY_S
             if not busy:
+                for partition in self._partitions:
+                    partition.metered.tell()
                 self._tick(now)
                 self.log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
         self._save()

@@ -47,6 +47,8 @@ class ProcessMeters:
         self.drift = DriftFeed(metrics)
         self._pipelines: dict[int, PartitionPipeline] = {}
         self._merged_at = float("-inf")
+        self.merges = 0
+        """How often all partitions were merged into the metrics."""
         self._triplets_at = float("-inf")
         self._last_turn = float("-inf")
         for action in ("lf_enabled", "lf_disabled"):
@@ -102,11 +104,12 @@ class ProcessMeters:
             else:
                 self.metrics.add("lf_changes_total", (action,))
 
-    def update(self, now: float, least_s: float = _MERGE_EVERY_S) -> None:
+    def update(self, now: float, least_s: float = 0.0) -> None:
         """Merge all partitions into the metrics, if that was not done ``least_s`` ago."""
         if now < self._merged_at + least_s:
             return
         self._merged_at = now
+        self.merges += 1
         self.drift.export()
         if self._pipelines:
             self._labels(list(self._pipelines.values()))
@@ -170,6 +173,8 @@ class MeteredPipeline:
         self._feed = CountsFeed(metrics)
         self._tell_at_cut = tell_at_cut
         self._feed_at = 0.0
+        self._fed = False
+        self._shown_by = 0
         self._answers = (0, 0)
         self._learning_s = 0.0
 
@@ -194,6 +199,7 @@ class MeteredPipeline:
         began = time.perf_counter()
         effects = self.pipeline.process(prepared, loaded)
         ended = time.perf_counter()
+        self._fed = False
         self._metrics.observe("batch_duration_seconds", (), ended - began)
         learned_s = self.pipeline.learning.seconds
         if learned_s > self._learning_s:
@@ -204,12 +210,13 @@ class MeteredPipeline:
         if ended >= self._feed_at:
             self.feed()
             self._feed_at = self._meters.next_turn(ended)
-        self._meters.update(ended)
+        self._meters.update(ended, _MERGE_EVERY_S)
         return effects
 
     def feed(self) -> None:
         """Bring the metrics up to date."""
         pipeline, metrics = self.pipeline, self._metrics
+        self._fed, self._shown_by = True, self._meters.merges + 1
         self._feed.update(pipeline.partition, pipeline.counts)
         self._meters.drift.put(pipeline.partition, pipeline.watch.drift)
         figures = pipeline.learning.metrics.as_dict()
@@ -235,10 +242,16 @@ class MeteredPipeline:
         learned = sum(task.gold for task in counts.tasks.values())
         return learned, sum(task.quality.unmatched for task in tasks.values())
 
-    def tell(self) -> None:
-        """Bring the metrics up to date; what came last before a rest is shown, too."""
-        self.feed()
-        self._meters.update(time.perf_counter(), _REST_EVERY_S)
+    def tell(self) -> bool:
+        """Bring the metrics up to date; return whether they show what came last before a rest.
+
+        Else another partition has just had all of them merged, without that: call again.
+        """
+        if not self._fed:
+            self.feed()
+        if self._meters.merges < self._shown_by:
+            self._meters.update(time.perf_counter(), _REST_EVERY_S)
+        return self._meters.merges >= self._shown_by
 
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""

@@ -74,8 +74,8 @@ class Processor(Protocol[P]):
         """Return the record that tells this partition that time has passed, if any is due."""
         ...
 
-    def tell(self) -> None:
-        """Bring the metrics up to date, where there are any."""
+    def tell(self) -> bool:
+        """Bring the metrics up to date, where there are any; False: call again a little later."""
         ...
 
     def close(self) -> None:

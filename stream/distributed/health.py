@@ -69,9 +69,9 @@ class Health:
             self._check_claims(now)
             for owned in self._worker.ownership.live():
                 idle_s = now - owned.moved_at
-                if owned.fed_at < owned.moved_at < now - LOOK_S:
+                rests = owned.fed_at < owned.moved_at < now - LOOK_S
+                if rests and owned.processor.tell():
                     owned.fed_at = now
-                    owned.processor.tell()
                 lags = self.lags(owned)
                 if lags is None:
                     continue
