@@ -114,7 +114,7 @@ def test_the_service_trims_what_it_saved_and_counts_it(tmp_path: Path) -> None:
         engine.stop()
         assert log.end_offsets(EVENTS)[0] == 1
         assert (
-            b'headrace_log_trimmed_records_total{topic="headrace.events"} 1.0' in metrics.render()
+            b'headrace_log_trimmed_records_total{topic="headrace.events"} 1\n' in metrics.render()
         )
         # What is gone was applied: a restart needs it no more.
         again = EmbeddedEngine(settings, log, store, Metrics(process=False))
