@@ -56,6 +56,8 @@ _COMMON: Final = 8.0
 """So many labels of examples on which an outcome came are needed to believe their mean half."""
 _KEPT: Final = 1.0 - 1.0 / 5_000.0
 _LEAST: Final = 1e-6
+_CLOSES: Final = 2
+"""Stage of a row that closes its example."""
 
 
 @numba.njit(cache=True)
@@ -87,8 +89,8 @@ def await_rows(
         (n, columns) of the examples, of which column ``opened`` is when they began and
         ``first_feedback`` when they were first answered; and when each is looked at, (n,).
     stage, early, example
-        (n,) 0 for a row between the labels, 2 for the final one; whether it gives the first
-        label; and the place of its example.
+        (n,) 2 for the final label, 1 for a provisional one, else a row between them or after;
+        whether it gives the first label; and the place of its example.
     remembered
         (e,) of which examples something is foreseen; changed by rows that foresee.
     columns
@@ -113,7 +115,8 @@ def await_rows(
             kind[row] = 0 if np.isnan(evidence[row, first_feedback]) else 1
             remembered[example[row]] = True
         elif remembered[example[row]] and stage[row] != 1:
-            kind[row] = BETWEEN if stage[row] == 0 else FINAL
+            # A revised label of an open example, one annotator's, ends nothing.
+            kind[row] = FINAL if stage[row] == _CLOSES else BETWEEN
         else:
             continue
         for o in range(n_outcomes):

@@ -11,7 +11,7 @@ import pytest
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.early_labels import EARLY_CHUNK
-from stream.events import EVENTS
+from stream.events import EVENTS, GOLD
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
 from stream.report import report
@@ -48,6 +48,10 @@ def slow_clicks(n: int, seed: int = 0) -> list[bytes]:
             ts += 400.0 + rng.expovariate(1 / HOUR_S) % (5 * HOUR_S)
             events.append((ts, {"type": "click", "event_id": f"c{number}", **about}))
     return [orjson.dumps({"ts": ts, **event}) for ts, event in sorted(events, key=lambda e: e[0])]
+
+
+def on(topic: str, offset: int, line: bytes) -> RecordBatch:
+    return RecordBatch(topic, 0, [offset], [line], [T + 1e9])
 
 
 class Run:
@@ -147,3 +151,27 @@ def test_without_rewards_labels_are_foreseen_from_what_became_of_others() -> Non
     )
     run = Run(pipeline_spec(settings, partitions=1), slow_clicks(200), 50)
     assert len(run.early("loved")) > 50
+
+
+def test_an_annotators_vote_on_an_open_example_does_not_end_what_is_awaited() -> None:
+    settings = Settings(
+        join={"exposure_window_s": 6 * HOUR_S, "early_after_s": EARLY_S},
+        lfs={"annotators": ["ann"]},
+    )
+    shown = {"event_id": "e", "type": "impression", "ts": T, "user_id": "u", "item_id": "i"}
+    run = Run(pipeline_spec(settings, partitions=1), [orjson.dumps(shown)], 1)
+    pipeline = run.pipeline
+    tick = orjson.dumps({"tick": T + 2 * EARLY_S})
+    (early,) = pipeline.process(pipeline.prepare(on(EVENTS, 1, tick)), {}).labels
+    name = orjson.loads(next(early.records()).value or b"")["example_id"]
+    answer = {"example_id": name, "label": "positive", "annotator": "ann", "user_id": "u"}
+    said = orjson.dumps({**answer, "ts": T + EARLY_S})
+    pipeline.process(pipeline.prepare(on(GOLD, 0, said)), {})
+    pipeline.answer_rest({})
+    (example,) = next(iter(pipeline.join.resident.values())).examples.values()
+    assert pipeline.early is not None
+    model = pipeline.early.models["relevance"]
+    assert (example.revision, example.stage, model.losses[0]) == (2, 1, 0) and example.foreseen
+    late = orjson.dumps({"tick": T + 48 * HOUR_S})
+    pipeline.process(pipeline.prepare(on(EVENTS, 2, late)), {})
+    assert model.losses[0] == 1 and not example.foreseen
