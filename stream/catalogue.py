@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -19,6 +19,7 @@ __all__ = ["Catalogue", "CatalogueReading"]
 
 _EMPTY: Final[Mapping[str, Any]] = {}
 _REFUSED: Final = 10_000
+_REFUSED_BYTES: Final = 16 << 20
 
 
 class Catalogue:
@@ -28,14 +29,15 @@ class Catalogue:
     ``refused`` are the latest lines that are no items.
 
     *State* — one entry an item, as the items topic holds after compaction, which items are alike
-    (``content``), and at most 10,000 refused lines.
+    (``content``), and at most 10,000 refused lines or 16 MiB of them.
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._items: dict[str, Mapping[str, Any]] = {}
         self.content = ContentIndex()
         self.next_offset = 0
-        self.refused: deque[Rejected] = deque(maxlen=_REFUSED)
+        self.refused: deque[Rejected] = deque()
+        self._refused_bytes = 0
         self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
     def __len__(self) -> int:
@@ -71,8 +73,17 @@ class Catalogue:
         while position <= len(decoded.records):
             self._forget(key.decode("utf-8", "replace"))
             position, key = next(tombstones)
-        self.refused.extend(decoded.rejected)
+        self._refuse(decoded.rejected)
         return decoded.rejected
+
+    def _refuse(self, lines: Sequence[Rejected]) -> None:
+        """Keep refused lines for whoever tells of them; the oldest go where they are too many."""
+        kept = self.refused
+        for line in lines:
+            kept.append(line)
+            self._refused_bytes += len(line.raw)
+            while len(kept) > _REFUSED or (len(kept) > 1 and self._refused_bytes > _REFUSED_BYTES):
+                self._refused_bytes -= len(kept.popleft().raw)
 
     def _forget(self, item_id: str) -> None:
         before = self._items.pop(item_id, None)

@@ -117,3 +117,12 @@ def test_a_checkpoint_says_how_far_the_catalogue_was_known() -> None:
     # A process that is not that far yet takes nothing back.
     after.catalogue.next_offset = 8
     assert saved(after) == 9
+
+
+@pytest.mark.parametrize(("lines", "size", "kept"), [(10_050, 10, 10_000), (40, 1_000_000, 16)])
+def test_refused_items_that_nobody_tells_of_are_bounded(lines: int, size: int, kept: int) -> None:
+    catalogue = Catalogue()
+    line = b"{" * size
+    for offset in range(lines):
+        catalogue.take_in(batch(ITEMS, line, first=offset))
+    assert [one.offset for one in catalogue.refused] == list(range(lines - kept, lines))
