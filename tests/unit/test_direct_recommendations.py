@@ -9,6 +9,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from monitoring.metrics import Metrics
+from stream.api import recommendations
 from stream.api.app import create_app
 from stream.api.health import Readiness
 from stream.api.recommendations import Recommendations, asked_in_query
@@ -130,8 +131,12 @@ def test_requests_over_the_accepted_rate_wait(tmp_path: Path) -> None:
     assert metrics.value("api_requests_total", (ROUTE, "429")) == 2
 
 
-def test_decisions_of_a_moment_are_one_commit(tmp_path: Path) -> None:
+def test_decisions_of_a_moment_are_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A commit for each answer would keep everybody who writes waiting."""
+    # A moment in which twenty questions are answered however slow the machine is.
+    monkeypatch.setattr(recommendations, "_LINGER_S", 2.0)
     log = EmbeddedLog(tmp_path / "log.db", 2)
     sizes: list[int] = []
 

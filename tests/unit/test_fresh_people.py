@@ -111,6 +111,8 @@ def test_who_learns_does_not_wait_for_who_listens(
     fresh.start()
     until(lambda: all(length(fresh, name) == 5 for name in names))
     shop.teller.stop()
+    ends[1].close()
+    fresh.stop()
     shop.store.close()
 
 
