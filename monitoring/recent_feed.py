@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lfs.crowd import CROWD, is_annotator
 from monitoring.metrics import Labels, Metrics
@@ -19,6 +18,9 @@ SHOWN: Final = 20
 """Functions, and pairs of a segment and a function, that have a series: the worst of each kind."""
 
 _LEAST: Final = 30.0
+
+_Worst = dict[str, list[tuple[float, Labels, float]]]
+"""By metric: how far out a pair of a segment and a function is, its labels, and its value."""
 
 
 def together(parts: Sequence[Recent]) -> Recent | None:
@@ -45,17 +47,22 @@ def export_recent(metrics: Metrics, parts: Sequence[Recent]) -> None:
     for segment, figures in quality.items():
         metrics.set("segment_hit_ratio", (segment,), figures["hit_ratio"])
     silent: dict[Labels, float] = {}
+    worst: _Worst = {}
     for name, task in total.tasks().items():
         for label, share in task.class_share(0).items():
             if share is not None:
                 metrics.set("class_share_ratio", (name, label), share)
         _export_segments(metrics, name, total, task)
+        if total.segments:
+            _find_worst(worst, total, task)
         _export_functions(metrics, task)
         for lf, last in zip(task.lfs, task.last.tolist(), strict=True):
             if last > -np.inf and not is_annotator(lf):
                 silent[(lf,)] = total.max_ts - last
-    worst = sorted(silent.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    metrics.replace("lf_silence_seconds", [key for key, _ in worst], [age for _, age in worst])
+    longest = sorted(silent.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+    metrics.replace("lf_silence_seconds", [key for key, _ in longest], [age for _, age in longest])
+    for metric, found in worst.items():
+        _export_worst(metrics, metric, found)
 
 
 @lru_cache(maxsize=256)
@@ -94,8 +101,10 @@ def _export_segments(metrics: Metrics, name: str, total: Recent, task: TaskRecen
             value = figures[key]
             if value is not None:
                 metrics.set(metric, (name, segment), value)
-    if not total.segments:
-        return
+
+
+def _find_worst(worst: _Worst, total: Recent, task: TaskRecent) -> None:
+    """Add a task's pairs of a segment and a function that are furthest out, by metric."""
     labels, votes = task.head[: len(total.parts), 0, None], task.functions[: len(total.parts), :, 0]
     coverage = votes / np.maximum(labels, 1e-300)
     conflict = task.functions[: len(total.parts), :, 1] / np.maximum(votes, 1e-300)
@@ -104,26 +113,26 @@ def _export_segments(metrics: Metrics, name: str, total: Recent, task: TaskRecen
         ("segment_lf_coverage_ratio", coverage, np.abs(coverage - coverage[0]), known),
         ("segment_lf_conflict_ratio", conflict, conflict, known & (votes[1:] >= _LEAST)),
     ):
-        _export_worst(metrics, metric, values[1:], np.where(shown, order[1:], -1.0), total, task)
+        # Rounded, so that equals are taken in their order, and not by an error of the last digit.
+        out = np.where(shown, order[1:].round(9), -1.0)
+        found: dict[Labels, tuple[float, Labels, float]] = {}
+        for at in np.argsort(-out, axis=None, kind="stable").tolist():
+            part, column = divmod(at, len(task.lfs))
+            if len(found) >= SHOWN or out[part, column] < 0.0:
+                break
+            lf = task.lfs[column]
+            # No series tells of a single person.
+            name = (total.parts[1 + part], CROWD if is_annotator(lf) else lf)
+            found.setdefault(
+                name, (float(out[part, column]), name, float(values[1 + part, column]))
+            )
+        worst.setdefault(metric, []).extend(found.values())
 
 
-def _export_worst(
-    metrics: Metrics,
-    metric: str,
-    values: NDArray[np.float64],
-    order: NDArray[np.float64],
-    total: Recent,
-    task: TaskRecent,
-) -> None:
-    """Show the pairs of a segment and a function that are first in an order, (segments, m)."""
+def _export_worst(metrics: Metrics, metric: str, found: list[tuple[float, Labels, float]]) -> None:
+    """Show the pairs of all tasks that are first; of equals those of the earlier task."""
     shown: dict[Labels, float] = {}
-    # Rounded, so that equals are taken in their order, and not by an error of the last digit.
-    for at in np.argsort(-order.round(9), axis=None, kind="stable").tolist():
-        part, column = divmod(at, len(task.lfs))
-        if len(shown) >= SHOWN or order[part, column] < 0.0:
-            break
-        lf = task.lfs[column]
-        # No series tells of a single person.
-        labels = (total.parts[1 + part], CROWD if is_annotator(lf) else lf)
-        shown.setdefault(labels, float(values[part, column]))
+    for _, labels, value in sorted(found, key=lambda pair: -pair[0]):
+        if len(shown) < SHOWN:
+            shown.setdefault(labels, value)
     metrics.replace(metric, tuple(shown), list(shown.values()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,31 @@ def test_pairs_and_estimated_accuracy_are_shown() -> None:
     feed.export()
     assert metrics.value("lf_pair_conflict_ratio", ("viewed", "bought")) == pytest.approx(0.5, 0.1)
     assert metrics.value("estimated_accuracy_ratio", ("relevance",)) == pytest.approx(0.7)
+
+
+def test_segments_of_every_task_are_shown_and_the_furthest_out_first() -> None:
+    tasks = {
+        name: WatchedTask(("no", "yes"), tuple(f"{name}_{n}" for n in range(15)), (1,) * 15)
+        for name in ("first", "second")
+    }
+    metrics, drift = Metrics(process=False), PipelineDrift(tasks, ["click"], [], RULES, ["mobile"])
+    n = 400
+    codes = drift.segment_codes(["mobile", None] * (n // 2))
+    for gap, task in ((0, "first"), (1, "second")):
+        votes = np.full((n, 15), -1, dtype=np.int8)
+        for column in range(15):
+            # The later the function and the task, the fewer vote elsewhere.
+            votes[::2, column] = 0
+            votes[1 :: 2 * (1 + 2 * column + gap), column] = 0
+        drift.labelled(task, votes, np.full((n, 2), 0.5), np.arange(float(n)), codes)
+    feed = DriftFeed(metrics)
+    feed.put(0, drift)
+    feed.export()
+    page = metrics.render()
+    shown = re.findall(rb'headrace_segment_lf_coverage_ratio\{lf="(\w+)_(\d+)",', page)
+    assert len(shown) == 20
+    assert {task for task, _ in shown} == {b"first", b"second"}
+    assert min(int(number) for _, number in shown) >= 8
 
 
 def test_detections_of_before_a_restart_are_not_counted_again() -> None:
