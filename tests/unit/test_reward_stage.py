@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -193,6 +194,24 @@ def test_an_outcome_configured_anew_starts_anew() -> None:
     after.run(answer("purchase", T + HOUR_S), answer("like", T + HOUR_S))
     # The example was predicted under other outcomes: nothing is made of it.
     assert after.scores()["purchase"] == (1, 0)
+
+
+def test_state_of_the_first_format_goes_on_as_it_was() -> None:
+    before = Partition()
+    before.run(*JOURNEY)
+    chunks = before.rewards.dirty_chunks()
+    content = msgspec.msgpack.decode(chunks[REWARDS_CHUNK])
+    first = chunks | {REWARDS_CHUNK: msgspec.msgpack.encode((1, *content[1:4]))}
+    for stored, number in ((chunks, before.rewards.number), (first, 0)):
+        after = Rewards(spec().outcomes)
+        after.load(stored)
+        assert (after.seen, after.late, after.number) == (
+            before.rewards.seen,
+            before.rewards.late,
+            number,
+        )
+        heads = [{n: h.to_bytes() for n, h in one.heads.items()} for one in (after, before.rewards)]
+        assert heads[0] == heads[1]
 
 
 def test_newer_state_is_refused() -> None:
