@@ -124,6 +124,11 @@ class CatalogueReading:
         return found
 
     @property
+    def waits(self) -> bool:
+        """Whether lines were refused that are not told yet."""
+        return bool(self._waiting())
+
+    @property
     def next_offset(self) -> int:
         """First offset that a checkpoint does not cover: not read, or refused and not told."""
         waiting = self._waiting()

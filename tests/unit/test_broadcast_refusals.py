@@ -126,3 +126,17 @@ def test_refused_items_that_nobody_tells_of_are_bounded(lines: int, size: int, k
     for offset in range(lines):
         catalogue.take_in(batch(ITEMS, line, first=offset))
     assert [one.offset for one in catalogue.refused] == list(range(lines - kept, lines))
+
+
+def test_a_line_that_is_no_item_is_told_though_no_event_comes() -> None:
+    worker = Worker(MemoryStore())
+    idle, other = worker.pipelines
+    worker.letters(EVENTS, b'{"tick":1700000000.0}')
+    assert idle.tick(60.0) is None
+    worker.catalogue.take_in(batch(ITEMS, NO_ITEM))
+    assert other.tick(60.0) is None
+    tick = idle.tick(60.0)
+    assert tick is not None
+    (letter,) = letters(worker.runners[0], EVENTS, tick.value or b"", first=1)
+    assert (letter["topic"], letter["offset"]) == (ITEMS, 0)
+    assert idle.tick(60.0) is None
