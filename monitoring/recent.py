@@ -36,6 +36,8 @@ _HEAD: Final = 5
 # and whether the model does. Every vote belongs to one of them.
 _ACCEPTED, _OVERRULED, _DISPUTED, _LOST = range(4)
 _OUTCOMES: Final = 4
+# Of a function's votes as they are shown, and as format 1 kept them.
+_SHOWN: Final = 3
 
 
 @njit(cache=True, nogil=True)
@@ -369,7 +371,7 @@ class Recent:
             sums.weights = weights.copy()
             sums.head = head.reshape(sums.head.shape).copy()
             sums.mass = mass.reshape(sums.mass.shape).copy()
-            theirs = functions.reshape(self._rows, len(lfs), -1)
+            theirs = functions.reshape(self._rows, len(lfs), _OUTCOMES if written > 1 else _SHOWN)
             if written == 1:
                 theirs = _kept(theirs)
             known = {lf: column for column, lf in enumerate(lfs)}

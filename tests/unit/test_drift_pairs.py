@@ -115,6 +115,17 @@ def test_recent_votes_of_an_older_version_are_read() -> None:
     assert again.tasks()["t"].functions == pytest.approx(shown.functions)
 
 
+def test_recent_figures_of_a_task_without_functions_restore() -> None:
+    tasks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {"t": (("no", "yes"), ())}
+    recent = Recent(tasks, ["mobile"])
+    proba = np.full((8, 2), 0.5)
+    silent, segments = sparse_votes(np.zeros((8, 0), dtype=np.int8)), np.arange(8) % 2
+    recent.labelled("t", silent, proba, proba.argmax(axis=1), np.arange(8.0), segments)
+    again = Recent(tasks, ["mobile"])
+    again.load(recent.to_bytes())
+    assert again.to_bytes() == recent.to_bytes()
+
+
 def test_recent_figures_restore_copy_and_split_exactly() -> None:
     recent = recent_of()
     same = Recent({"t": (("no", "yes"), ("a", "b", "c", "d"))}, ["mobile"])
