@@ -78,8 +78,10 @@ class ContentIndex:
         Rows of the neighbours, (n, neighbours), -1 where there are none.
     likeness
         Squares of their cosines, (n, neighbours).
+    clock
+        Items taken in to the end: another thread may read the rows of as many while one more is.
     changed
-        When a row's neighbours changed last, as a number that only grows, (n,).
+        When a row's neighbours changed last, by the clock of when that was done, (n,).
     since
         Event time of each row's entry, (n,); -inf where it says none.
 
@@ -142,7 +144,6 @@ class ContentIndex:
         self._rows[item_id] = row
         self.ids.append(item_id)
         self._reserve(row + 1)
-        self.clock += 1
         self.since[row] = entry.get("ts", -np.inf)
         numbers = [self._number(name) for name in features(entry)]
         start = int(self._starts[row])
@@ -160,6 +161,7 @@ class ContentIndex:
             else:
                 postings[count % _POSTINGS] = row
         self._count[numbers] += 1
+        self.clock += 1
 
     def _number(self, name: str) -> int:
         number = self._numbers.setdefault(name, len(self._postings))
@@ -220,7 +222,7 @@ class ContentIndex:
             self.near,
             self.likeness,
             self.changed,
-            self.clock,
+            self.clock + 1,
         )
 
 

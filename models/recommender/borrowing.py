@@ -31,16 +31,20 @@ class Borrowing:
         self._seen = 0
         self._places = np.zeros(0, np.int32)
 
-    def catch_up(self, model: RecommenderCore) -> None:
-        """Admit the items that were announced, and tell what became like what, since last time."""
+    def catch_up(self, model: RecommenderCore, now: int | None = None) -> None:
+        """Admit the items that were announced, and tell what became like what, since last time.
+
+        ``now`` is the content's clock up to which items are admitted; its own unless given.
+        """
         content = self._content
         if not model.lends or model is not self._model:
             # Another one, or one that was loaded anew.
             self._model, self._seen, self._places = model, 0, np.zeros(0, np.int32)
-        now = content.clock
+        if now is None:
+            now = content.clock
         if now == self._seen:
             return
-        fresh = content.ids[len(self._places) : min(len(content), self._most)]
+        fresh = content.ids[len(self._places) : min(now, self._most)]
         if fresh:
             self._places = np.concatenate([self._places, model.item_indexes(fresh)])
         n = len(self._places)

@@ -187,7 +187,9 @@ class StoreSource:
         if content is None or len(self._parts) != 1:
             return content
         (only,) = self._parts.values()
-        most = min(len(content), self._config.max_items // 2)
+        # Another thread may take more in meanwhile.
+        now = content.clock
+        most = min(now, self._config.max_items // 2)
         known = only.vocabulary
         while self._announced < most and known.find(content.ids[self._announced]) != UNKNOWN:
             self._announced += 1
@@ -195,7 +197,7 @@ class StoreSource:
             return content
         if self._borrowing is None:
             self._borrowing = Borrowing(content, self._config.max_items // 2)
-        self._borrowing.catch_up(only)
+        self._borrowing.catch_up(only, now)
         return None
 
     def _follow(self) -> None:

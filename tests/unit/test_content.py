@@ -1,7 +1,11 @@
 """Items that nobody chose yet: who is like them, and what they borrow."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.content import ContentIndex, features
 from models.recommender import HISTORY, Recommender, SharedRecommender
@@ -156,3 +160,28 @@ def test_an_entry_that_says_nothing_has_no_features_and_no_neighbours(
     index = described(ContentIndex(), {"a": "word"})
     index.add("b", entry)
     assert index.neighbours("b") == []
+
+
+def test_items_may_be_taken_in_while_another_thread_tells_of_them() -> None:
+    names = {f"i{n}": f"word{n % 40}" for n in range(2_000)}
+    content, model = ContentIndex(neighbours=4), Recommender()
+    borrowing = Borrowing(content)
+    feed = threading.Thread(target=described, args=(content, names))
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        feed.start()
+        while feed.is_alive():
+            borrowing.catch_up(model)
+    finally:
+        feed.join()
+        sys.setswitchinterval(usual)
+    borrowing.catch_up(model)
+    whole = Recommender()
+    Borrowing(content).catch_up(whole)
+
+    def lenders(one: Recommender) -> NDArray[np.int32]:
+        lending = one.tables.lending
+        return lending.lender[lending.slot[one.item_indexes([*names])]]
+
+    assert np.array_equal(lenders(model), lenders(whole))
