@@ -147,9 +147,9 @@ class Recommendation(BaseModel):
 class Recommendations:
     """Answers questions from what was learned so far.
 
-    A decision is handed to the log before the answer leaves, and its acknowledgement is not
-    waited for: a disk's or a broker's wait would be most of the answer's time, and whoever was
-    shown a slate whose decision is lost in a crash still sends its propensities along.
+    Decisions of a moment are handed to the log together, and no answer waits for that: a disk's
+    or a broker's wait would be most of its time, and whoever was shown a slate whose decision is
+    lost in a crash still sends its propensities along.
 
     Parameters
     ----------
