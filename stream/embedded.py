@@ -28,7 +28,7 @@ from stream.runner import PartitionRunner
 from stream.serving.catalogue import ServedCatalogue
 from stream.state import Epoch, StateStore
 
-__all__ = ["EmbeddedEngine", "open_embedded"]
+__all__ = ["EmbeddedEngine", "open_embedded", "open_log"]
 
 _INPUTS: Final = (CONTROL, GOLD, DECISIONS, EVENTS)
 _MAX_RECORDS: Final = 2_000
@@ -36,8 +36,8 @@ _WAIT_S: Final = 0.2
 _TRIM_EVERY_S: Final = 10.0
 
 
-def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLog, StateStore]:
-    """Open the log and the store that the settings name.
+def open_log(settings: Settings, *, folds: bool = True) -> EmbeddedLog:
+    """Open the log that the settings name.
 
     ``folds`` is the log's: False in a process beside the one that learns.
 
@@ -45,8 +45,8 @@ def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLo
     ------
     SettingsError
         If the log is not embedded.
-    LogError, StoreError
-        If either cannot be opened.
+    LogError
+        If it cannot be opened.
     """
     if not settings.log.embedded:
         raise SettingsError(
@@ -54,7 +54,18 @@ def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLo
             "embedded service: sqlite:///FILE; on Kafka run `headrace worker` and "
             "`headrace serve`"
         )
-    log = EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1}, folds=folds)
+    return EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1}, folds=folds)
+
+
+def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLog, StateStore]:
+    """Open the log, as `open_log` does, and the store that the settings name.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be opened.
+    """
+    log = open_log(settings, folds=folds)
     try:
         store = open_state(settings)
     except BaseException:

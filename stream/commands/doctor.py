@@ -13,7 +13,7 @@ from stream.commands.console import REFUSED, ConfigOption, out
 from stream.config import Settings, SettingsError, load_settings
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
-from stream.embedded import open_embedded
+from stream.embedded import open_log
 from stream.embedded_log import LogError
 from stream.state import StoreError
 
@@ -85,11 +85,10 @@ def _creatable(path: Path) -> str:
 def _embedded_log(settings: Settings) -> str:
     if not settings.log.path.exists():
         return _creatable(settings.log.path)
-    log, store = open_embedded(settings)
+    log = open_log(settings)
     try:
         return log.ping()
     finally:
-        store.close()
         log.close()
 
 

@@ -20,6 +20,7 @@ import zstandard
 from typer.testing import CliRunner, Result
 
 from stream.cli import app
+from stream.embedded_log import EmbeddedLog
 from stream.events import Event
 from stream.simulate import WorldConfig, write_world
 
@@ -195,6 +196,16 @@ def test_doctor_and_state_look_at_an_embedded_deployment(tmp_path: Path) -> None
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout.count("✓") == 4
     assert checked.stdout.count("is not there yet") == 2
+    assert not folder.exists()
+    # The log is there, and the state is to lie elsewhere.
+    EmbeddedLog(tmp_path / "log.db", 1).close()
+    elsewhere = {
+        "HEADRACE_LOG__URL": f"sqlite:///{tmp_path / 'log.db'}",
+        "HEADRACE_STORE__URL": f"sqlite:///{folder / 'state.db'}",
+    }
+    checked = run("doctor", folder=folder, **elsewhere)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("is not there yet") == 1
     assert not folder.exists()
     folder.write_text("no folder")
     refused = run("doctor", folder=folder)
