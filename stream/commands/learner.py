@@ -7,9 +7,12 @@ number 0 is what was not asked: that it is ready, or why it ended.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-from multiprocessing.connection import Connection
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Final
 
@@ -69,10 +72,13 @@ def learn(settings: Settings, connection: Connection, people: Connection) -> Non
 
 
 def _learn(settings: Settings, connection: Connection, people: Connection) -> None:
+    learns = threading.Event()
+    threading.Thread(target=_end_in_vain, args=(learns,), name="starting", daemon=True).start()
     log, store = open_embedded(settings)
     try:
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
+        learns.set()
         # Everything else is filled by the partitions themselves: all of them run here.
         export = MergedExport(MergedView(store, pipeline_spec(settings)), metrics, whole=False)
         teller = PeopleTeller({one.partition: one for one in engine.pipelines}, people)
@@ -97,6 +103,18 @@ def _learn(settings: Settings, connection: Connection, people: Connection) -> No
     finally:
         store.close()
         log.close()
+
+
+def _end_in_vain(learns: threading.Event) -> None:
+    """End at once where whoever started this process goes before it learns: nothing is to be saved.
+
+    Else it would compile for a while, and then take the partitions from whoever has them by then.
+    """
+    starter = parent_process()
+    if starter is not None:
+        wait([starter.sentinel])
+        if not learns.is_set():
+            os._exit(BUG)
 
 
 def _tell(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Final
 
 import msgspec
@@ -79,14 +79,7 @@ class LearnerProcess:
         RuntimeError
             It ended by a bug, or was killed.
         """
-        # It begins with Ctrl-C held back, which reaches every process of a terminal, and keeps it
-        # so. What else is started with it sets that free again, and so is started before.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
+        self._spawn()
         self._theirs.close()
         self._telling.close()
         try:
@@ -101,6 +94,23 @@ class LearnerProcess:
         if what == REFUSED_BECAUSE:
             raise Refused(data.decode())
         raise RuntimeError(f"the learning process {self.ended()}")
+
+    def _spawn(self) -> None:
+        # It begins with Ctrl-C held back, which reaches every process of a terminal, and keeps it
+        # so. What else is started with it sets that free again, and so is started before.
+        resource_tracker.ensure_running()
+        pressed: list[int] = []
+        # Held back from this thread it comes by another one of numpy's: it is to come afterwards,
+        # since a process that was not started to the end cannot be ended.
+        before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
+            signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
     @property
     def pid(self) -> int | None:
@@ -148,6 +158,8 @@ class LearnerProcess:
 
     def stop(self) -> int:
         """Let it finish the batch at hand, save and end; return its exit code."""
+        if self._process.pid is None:
+            return 0  # It was never started.
         if not self._ready and self._process.is_alive():
             # It compiles and loads: there is nothing to save.
             self._process.terminate()
@@ -156,12 +168,15 @@ class LearnerProcess:
                 self._connection.send_bytes(msgspec.msgpack.encode((0, STOP, b"")))
             except OSError:
                 pass  # It has ended already.
-        self._process.join(_STOP_S)
+        until = time.monotonic() + _STOP_S
+        # It does not hear that while an answer waits that nobody waited for any more.
+        while self._drain() and (left := until - time.monotonic()) > 0:
+            wait([self._process.sentinel, self._connection], left)
+        self._process.join(max(0.0, until - time.monotonic()))
         if self._process.exitcode is None:
             _log.critical("the learning process did not end within %g s: killed", _STOP_S)
             self._process.kill()
             self._process.join()
-        self._drain()
         return self._process.exitcode or 0
 
     def ended(self) -> str:
@@ -181,13 +196,15 @@ class LearnerProcess:
         """Whether it ended since something outside must change first."""
         return self._process.exitcode == REFUSED
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        """Take what it said; tell whether it may say more."""
         with self._asking:
             try:
                 while self._connection.poll():
                     self._receive(self._connection)
             except (EOFError, OSError):
-                return
+                return False
+        return self._process.is_alive()
 
     def _receive(self, connection: Connection) -> Message:
         message: Message = _DECODER.decode(connection.recv_bytes())

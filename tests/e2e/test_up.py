@@ -143,7 +143,8 @@ def test_both_processes_are_one_service(tmp_path: Path) -> None:
         names = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
         assert len(names) == len(set(names))
         assert page.count("\nprocess_resident_memory_bytes ") == 1
-        assert json.loads(up.get("/v1/status"))["lag_s"] == 0.0
+        # It is told after what was learned is saved.
+        until(lambda: json.loads(up.get("/v1/status"))["lag_s"] == 0.0)
         # What was learned is served, and to whom it happened.
         until(lambda: '"again"' in up.get("/v1/recommendations?user_id=u1&explore=false"))
         up.process.send_signal(signal.SIGTERM)
@@ -162,16 +163,22 @@ def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
         until(lambda: up.learned() == 20)
 
 
+def starting_learner(up: Up) -> int:
+    """Return the number of the process that is to learn, as soon as there is one."""
+    children = Path(f"/proc/{up.process.pid}/task/{up.process.pid}/children")
+
+    def learners() -> list[int]:
+        found = [int(pid) for pid in children.read_text().split()]
+        return [pid for pid in found if "spawn_main" in command(pid)]
+
+    until(learners)
+    (learner,) = learners()
+    return learner
+
+
 def test_ctrl_c_while_it_starts_ends_both_at_once(tmp_path: Path) -> None:
     with Up(tmp_path, wait=False) as up:
-        children = Path(f"/proc/{up.process.pid}/task/{up.process.pid}/children")
-
-        def learners() -> list[int]:
-            found = [int(pid) for pid in children.read_text().split()]
-            return [pid for pid in found if "spawn_main" in command(pid)]
-
-        until(learners)
-        (learner,) = learners()
+        learner = starting_learner(up)
         os.killpg(up.process.pid, signal.SIGINT)
         assert up.process.wait(WITHIN_S) == 130, up.errors()
         assert not alive(learner)
@@ -230,6 +237,19 @@ def test_when_answering_is_killed_learning_saves_and_ends(tmp_path: Path) -> Non
             (offsets,) = connection.execute("SELECT offsets FROM state_partitions").fetchone()
         file.close()
         assert json.loads(offsets)["headrace.events"] >= 1
+
+
+def test_when_answering_is_killed_while_it_starts_learning_takes_nothing(tmp_path: Path) -> None:
+    with Up(tmp_path, wait=False) as up:
+        learner = starting_learner(up)
+        up.process.kill()
+        up.process.wait()
+        until(lambda: not alive(learner))
+    file = SqliteFile(tmp_path / "headrace.db", RuntimeError)
+    with file.read() as connection:
+        # Whoever was started meanwhile would have lost it.
+        assert not connection.execute("SELECT * FROM state_partitions").fetchall()
+    file.close()
 
 
 def test_a_failure_of_learning_ends_the_service_and_says_what_it_was(tmp_path: Path) -> None:
