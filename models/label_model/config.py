@@ -19,6 +19,10 @@ def default_config(
 ) -> Config:
     """Return the configuration; ``learn_balance`` is for annotators, who show all classes."""
     lives = np.array(half_lives, dtype=np.float64)
+    wrong = lives.ndim != 1 or not len(lives) or not (lives > 0.0).all()
+    if wrong or (lives[1:] <= lives[:-1]).any():
+        message = f"half_lives must be above 0 and increasing, and at least one; not {half_lives}"
+        raise ValueError(message)
     return Config(
         half_lives=lives,
         growth=2.0 ** (1.0 / lives),

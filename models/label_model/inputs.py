@@ -21,6 +21,7 @@ __all__ = [
     "read_prior",
     "read_row",
     "read_votes",
+    "require_known",
 ]
 
 FORMS = {"lf": LF, "crowd": CROWD}
@@ -35,13 +36,30 @@ def form_code(form: str) -> int:
     return FORMS[form]
 
 
+def require_known(lfs: Sequence[str], **given: Mapping[str, Any] | None) -> None:
+    """Refuse what is said of columns that there are not, by the name of the argument."""
+    if isinstance(lfs, str):
+        message = f"lfs must be a sequence of names, not {lfs!r}"
+        raise ValueError(message)
+    for argument, by_name in given.items():
+        unknown = set(by_name or {}) - set(lfs)
+        if unknown:
+            message = f"{argument} names {sorted(unknown)}, which lfs do not"
+            raise ValueError(message)
+
+
 def read_prior(
     prior: Sequence[float] | Mapping[str, float] | None, classes: tuple[str, ...]
 ) -> FloatArray:
     """Return a class balance that sums to 1; uniform for None."""
     if prior is None:
         return np.full(len(classes), 1.0 / len(classes))
-    given = [prior[name] for name in classes] if isinstance(prior, Mapping) else list(prior)
+    if isinstance(prior, Mapping):
+        # A class that is left out has no share, one that is not there has a name of its own.
+        named = dict.fromkeys(classes, 0.0) | dict(prior)
+        given = list(named.values())
+    else:
+        given = list(prior)
     array = np.array(given, dtype=np.float64)
     if array.shape != (len(classes),) or not np.isfinite(array).all() or (array <= 0).any():
         message = f"prior must give each of {classes} a positive share, not {prior}"
@@ -93,7 +111,10 @@ def class_code(label: Any, classes: tuple[str, ...], what: str = "a class") -> i
         return ABSTAIN
     if label in classes:
         return classes.index(label)
-    if isinstance(label, int | np.integer) and ABSTAIN <= label < len(classes):
+    whole = isinstance(label, int | np.integer) or (
+        isinstance(label, float | np.floating) and float(label).is_integer()
+    )
+    if whole and ABSTAIN <= label < len(classes):
         return int(label)
     allowed = ", ".join(map(repr, classes))
     message = f"{what} must be one of {allowed}, or a position in them; found {label!r}"

@@ -20,6 +20,7 @@ from models.label_model.inputs import (
     read_prior,
     read_row,
     read_votes,
+    require_known,
 )
 from models.label_model.layout import FloatArray
 from models.label_model.snapshot import pack, unpack
@@ -101,10 +102,7 @@ class LabelModel(base.Classifier):
         if len(self.classes) > MAX_CLASSES:
             message = f"{len(self.classes)} classes; a vote has room for {MAX_CLASSES}"
             raise ValueError(message)
-        unknown = set(forms or {}) - set(lfs)
-        if unknown:
-            message = f"forms names {sorted(unknown)}, which lfs do not"
-            raise ValueError(message)
+        require_known(lfs, forms=forms, accuracies=accuracies)
         if block < 1:
             message = f"block must be at least 1, not {block}"
             raise ValueError(message)
@@ -249,7 +247,7 @@ class LabelModel(base.Classifier):
         row = read_row(x, self.lf_names, self.classes)
         label = class_code(y, self.classes, "y")
         self.learn_many(row)
-        if y is not None:
+        if label >= 0:
             self.learn_gold(row, [label])
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:

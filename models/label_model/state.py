@@ -205,6 +205,11 @@ class LabelState:
 
     def absorb(self, theirs: LabelState) -> None:
         """Add another model's own sums, at the later of both clocks."""
+        forms = dict(zip(self.lfs, self.forms.tolist(), strict=True))
+        for name, form in zip(theirs.lfs, theirs.forms.tolist(), strict=True):
+            if forms.get(name, form) != form:
+                message = f"column {name!r} is of another form in the model to be merged"
+                raise ValueError(message)
         new = [j for j, name in enumerate(theirs.lfs) if name not in self.lfs]
         if new:
             self.append(
@@ -268,6 +273,10 @@ class LabelState:
             "recent": pack_arrays(self.recent._asdict()),
             "answers": pack_arrays(self.answers._asdict()),
         }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LabelState:
+        # Not by attributes: what compiled functions hold of the arrays is nobody else's.
+        return LabelState.load(self.dump(), self.config)
 
     @classmethod
     def load(cls, content: dict[str, Any], config: Config) -> LabelState:

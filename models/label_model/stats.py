@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.entry import scale
-from models.label_model.layout import Config, FloatArray, Sums, new_sums, pair_count
+from models.label_model.layout import (
+    PAIR_LIMIT,
+    Config,
+    FloatArray,
+    Sums,
+    new_sums,
+    pair_count,
+)
 from models.label_model.snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
 
 __all__ = ["Contribution", "aged", "align_sums", "decode", "encode", "merge_contributions"]
@@ -63,16 +70,9 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
     if len(here):
         dense = np.zeros((m, m, 4))
         dense[np.ix_(here, here)] = _pair_matrix(sums)[np.ix_(index[here], index[here])]
-        rows, cols = np.tril_indices(min(m, _width_of(out)), -1)
+        rows, cols = np.tril_indices(min(m, PAIR_LIMIT), -1)
         out.pairs[...] = dense[rows, cols]
     return out
-
-
-def _width_of(sums: Sums) -> int:
-    width = 0
-    while pair_count(width + 1) <= len(sums.pairs) and width < len(sums.cast):
-        width += 1
-    return width
 
 
 def encode(contribution: Contribution) -> bytes:

@@ -14,6 +14,11 @@ from models.label_model.state import AT_HAND, CLOCK, LabelState
 
 __all__ = ["StepResult", "answer_example", "answer_row", "run_rows"]
 
+LONGEST_AGE = 1e15
+"""Examples ago beyond which an answer's votes are as old as can be: more would be no number."""
+LEAST_INCLUSION = 1e-9
+"""Of what was drawn more seldom, one answer counts for a billion at most."""
+
 Column = TypeVar(
     "Column",
     npt.NDArray[np.int8],
@@ -122,4 +127,7 @@ def answer_row(
     if not 0 <= label < len(state.prior):
         message = f"label {label} is not the position of one of {len(state.prior)} classes"
         raise ValueError(message)
-    gold(state.handle(), row, label, believed, known, max(age, 0.0), inclusion)
+    if inclusion > 0.0:
+        inclusion = max(inclusion, LEAST_INCLUSION)
+    age = min(max(age, 0.0), LONGEST_AGE)
+    gold(state.handle(), row, label, believed, known, age, inclusion)
