@@ -126,7 +126,7 @@ class LabelingFunction:
         numbers = {name: number for number, name in enumerate(classes)}
         for row, example in enumerate(batch.rows()):
             try:
-                said = cast(RowFunction, self.function)(example)
+                said: object = cast(RowFunction, self.function)(example)
             except Exception as error:  # a team's function may raise anything
                 failures[row] = type(error).__name__
                 continue
@@ -135,9 +135,14 @@ class LabelingFunction:
                     votes[row] = numbers[said]
                 else:
                     failures[row] = "answer"
-            elif said != ABSTAIN:
+            elif not _abstains(said):
                 failures[row] = "answer"
         return votes, failures
+
+
+def _abstains(said: object) -> bool:
+    # What is no number, as an array or a frame, may not even compare.
+    return isinstance(said, int | float | np.number) and bool(said == ABSTAIN)
 
 
 def labeling_function(

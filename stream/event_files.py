@@ -7,7 +7,9 @@ import gzip
 import heapq
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
@@ -131,6 +133,40 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
+class _Frames(io.RawIOBase):
+    """Zstandard frames one after the other, as several threads or `cat` write them.
+
+    zstandard's own reader takes the end of the first frame, and a cut, for the end of the file.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._coded = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            self._coded = self._coded or self._raw.read(1 << 17)
+            if not self._coded:
+                if self._frame is not None:
+                    raise EOFError("the file ends before the end of its last frame")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._plain = memoryview(self._frame.decompress(self._coded))
+            self._coded = b""
+            if self._frame.eof:
+                self._coded, self._frame = self._frame.unused_data, None
+        size = min(len(buffer), len(self._plain))
+        buffer[:size] = self._plain[:size]
+        self._plain = self._plain[size:]
+        return size
+
+
 def require_readable(path: Path) -> None:
     """Refuse a path that is no file; pipes, and `-` for standard input, are files, too.
 
@@ -166,7 +202,7 @@ def _lines(path: Path, progress: Callable[[int], None] | None) -> Iterator[bytes
     if name.endswith(".gz"):
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
     elif name.endswith((".zst", ".zstd")):
-        stream = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw))
+        stream = cast(BinaryIO, io.BufferedReader(_Frames(raw), 1 << 20))
     else:
         stream = raw
     try:
@@ -194,22 +230,41 @@ def _parquet_lines(path: Path, progress: Callable[[int], None] | None) -> Iterat
         with pq.ParquetFile(path) as file:
             rows = max(1, file.metadata.num_rows)
             size = path.stat().st_size
+            maps = {field.name for field in file.schema_arrow if pa.types.is_map(field.type)}
             for batch in file.iter_batches(_PARQUET_ROWS):
                 for row in batch.to_pylist():
-                    yield orjson.dumps(
-                        {key: _plain(value) for key, value in row.items() if value is not None},
-                        option=orjson.OPT_NAIVE_UTC,
-                    )
+                    yield _json_line(row, maps)
                 if progress is not None:
                     progress(size * len(batch) // rows)
     except (OSError, pa.ArrowException) as error:
         raise FileError(f"{path}: cannot be read as Parquet ({error})") from error
+    except (TypeError, ValueError) as error:
+        raise FileError(
+            f"{path}: a value cannot be written as JSON ({error}); allowed: strings, numbers, "
+            "booleans, times, and lists, structs and maps of such"
+        ) from error
+
+
+def _json_line(row: Mapping[str, Any], maps: Collection[str]) -> bytes:
+    """Return a Parquet row as an event line has it: a map is an object, absent keys left out."""
+    line: dict[str, Any] = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        known = dict(value) if name in maps else value
+        if isinstance(known, dict):
+            known = {key: part for key, part in known.items() if part is not None}
+        line[name] = known
+    return orjson.dumps(line, default=_plain, option=orjson.OPT_NAIVE_UTC | orjson.OPT_NON_STR_KEYS)
 
 
 def _plain(value: Any) -> Any:
-    """Return a Parquet value as an event line has it: a map is an object, absent keys left out."""
-    if isinstance(value, list) and all(isinstance(part, tuple) for part in value):
-        value = dict(value)
-    if isinstance(value, dict):
-        return {key: part for key, part in value.items() if part is not None}
-    return value
+    """Return what JSON has for a value that it does not know."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        # Text of writers that do not say that it is.
+        return value.decode()
+    raise TypeError(f"found {type(value).__name__}")

@@ -1,12 +1,19 @@
 """What a file of events may be: pipes and byte order marks too, and what is said of others."""
 
+import gzip
 import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from stream.event_files import FileError, known_size, read_merged, require_readable
 
@@ -32,6 +39,57 @@ def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
     assert known_size([path]) is None
     assert lines(path) == [EVENT]
     writer.join()
+
+
+def test_zstandard_frames_are_read_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "joined.ndjson.zst"
+    many = b"\n".join([EVENT] * 40_000) + b"\n"
+    path.write_bytes(zstandard.compress(many) + zstandard.compress(b"") + zstandard.compress(many))
+    assert lines(path) == [EVENT] * 80_000
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_a_file_that_was_cut_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"cut.ndjson.{kind}"
+    whole = b"\n".join(EVENT.replace(b"u", b"u%d" % number) for number in range(500))
+    path.write_bytes({"gz": gzip.compress, "zst": zstandard.compress}[kind](whole)[:-8])
+    with pytest.raises(FileError, match="cannot be read"):
+        lines(path)
+
+
+def test_parquet_holds_what_events_hold(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    row = {
+        "user_id": b"u\xc3\xbc",
+        "ts": datetime(2024, 1, 1, tzinfo=UTC),
+        "value": Decimal("1.50"),
+        "took": timedelta(seconds=90),
+        "categories": [],
+        "tags": ["a"],
+        "segment": None,
+        "position": float("nan"),
+    }
+    context = pa.array([[("a", "x")], []], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.Table.from_pylist([row, row]).append_column("context", context), path)
+    first, second = map(orjson.loads, lines(path))
+    assert (first.pop("context"), second.pop("context")) == ({"a": "x"}, {})
+    assert first == second
+    assert first == {
+        "user_id": "uü",
+        "ts": "2024-01-01T00:00:00+00:00",
+        "value": 1.5,
+        "took": 90.0,
+        "categories": [],
+        "tags": ["a"],
+        "position": None,
+    }
+
+
+def test_a_parquet_value_that_is_no_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([{"user_id": b"\xff"}]), path)
+    with pytest.raises(FileError, match="cannot be written as JSON"):
+        lines(path)
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

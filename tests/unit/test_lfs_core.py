@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def test_a_row_that_fails_abstains_and_the_others_vote() -> None:
     assert failed == {1: "ZeroDivisionError"}
 
 
-@pytest.mark.parametrize("answer", ["maybe", 1, 7])
-def test_an_answer_that_is_no_class_name_is_a_failure(answer: str | int) -> None:
+@pytest.mark.parametrize("answer", ["maybe", 1, 7, None, True, [1], np.array([1, 0]), np.array([])])
+def test_an_answer_that_is_no_class_name_is_a_failure(answer: Any) -> None:
     def odd(example: Example) -> str | int:
         return answer
 
