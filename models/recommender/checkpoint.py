@@ -68,12 +68,20 @@ class Meta(NamedTuple):
         )
 
 
+class _Written(NamedTuple):
+    """What the chunks hold that were written last: where which rows lie, of how many items."""
+
+    plan: Plan
+    items: int
+
+
 class Checkpoints:
     """Knows what is stored of one recommender, and what changed since."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._journal = Journal()
+        self._written: _Written | None = None
         self._ids_stored = 0
         self._obsolete: list[str] = []
         self._config_text = json.dumps(config.as_dict(), separators=(",", ":"), sort_keys=True)
@@ -82,7 +90,9 @@ class Checkpoints:
 
     def changed(self, t: Tables, vocabulary: Vocabulary, meta: bytes) -> dict[str, bytes | None]:
         """Return what changed since `commit`, by name; None is to be deleted."""
-        journal, plan = self._journal, self._plan(t, vocabulary)
+        journal, items = self._journal, len(vocabulary)
+        plan = journal.plan(np.flatnonzero(t.dirty[:items].view(np.bool_)), items)
+        self._written = _Written(plan, items)
         chunks: dict[str, bytes | None] = dict.fromkeys(self._obsolete)
         table = journal.table()
         sequence = journal.sequence
@@ -98,19 +108,16 @@ class Checkpoints:
         chunks[META] = meta
         return chunks
 
-    def commit(self, t: Tables, vocabulary: Vocabulary) -> None:
-        """Take note that what `changed` returned is stored."""
-        plan = self._plan(t, vocabulary)
-        if len(plan.rows):
-            self._journal.commit(plan)
-        self._ids_stored = len(vocabulary)
+    def commit(self, t: Tables) -> None:
+        """Take note that what `changed` returned last is stored; what changed since is not."""
+        written, self._written = self._written, None
+        if written is None:
+            return
+        if len(written.plan.rows):
+            self._journal.commit(written.plan)
+        self._ids_stored = written.items
         self._obsolete = []
-        t.dirty[: len(vocabulary)] = 0
-
-    def _plan(self, t: Tables, vocabulary: Vocabulary) -> Plan:
-        items = len(vocabulary)
-        dirty = np.flatnonzero(t.dirty[:items].view(np.bool_))
-        return self._journal.plan(dirty, items)
+        t.dirty[written.plan.rows] = 0
 
     def everything(self, t: Tables, vocabulary: Vocabulary, meta: bytes) -> dict[str, bytes]:
         """Return everything learned, by name, the same however it was stored before."""
@@ -147,6 +154,7 @@ class Checkpoints:
         self, t: Tables, vocabulary: Vocabulary, meta: Meta, chunks: Mapping[str, bytes | None]
     ) -> None:
         """Overwrite what the chunks hold; there must be room for all items."""
+        self._written = None
         _take_globals(t, meta)
         if meta.version == 1:
             self._read_first_version(t, vocabulary, chunks)

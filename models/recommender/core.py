@@ -302,7 +302,7 @@ class RecommenderCore:
 
     def mark_clean(self) -> None:
         """Take note that what `dirty_chunks` returned is stored."""
-        self._checkpoints.commit(self._tables, self.vocabulary)
+        self._checkpoints.commit(self._tables)
         self._meta_dirty = False
 
     def _meta(self) -> bytes:

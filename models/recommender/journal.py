@@ -49,6 +49,7 @@ class Journal:
         self._number = np.full(MAX_SEGMENTS, _FREE, np.int64)
         self._live = np.zeros(MAX_SEGMENTS, np.int64)
         self._rows: dict[int, NDArray[np.int64]] = {}
+        self._sizes = np.zeros(MAX_SEGMENTS, np.int64)
 
     def table(self) -> dict[int, int]:
         """Return the number of the segment in each slot that is taken."""
@@ -76,12 +77,15 @@ class Journal:
         taken = self._number != _FREE
         kept = taken & (live > 0)
         room = 2 * items + _SPARE_ROWS - len(dirty)
-        stored = sum(len(self._rows[slot]) for slot in np.flatnonzero(kept).tolist())
+        stored = int(self._sizes[kept].sum())
         n = int(np.count_nonzero(kept))
-        # The fewest live rows first, the oldest of equals.
-        order = np.lexsort((self._number, live))
         parts = [dirty]
-        for victim in order[kept[order]].tolist():
+        victims: list[int] = []
+        if n >= MAX_SEGMENTS or stored > room:
+            # The fewest live rows first, the oldest of equals.
+            order = np.lexsort((self._number, live))
+            victims = order[kept[order]].tolist()
+        for victim in victims:
             if n < MAX_SEGMENTS and stored <= room:
                 break
             own = self._rows[victim]
@@ -112,6 +116,7 @@ class Journal:
         for slot in slots:
             self._number[slot] = _FREE
             self._live[slot] = 0
+            self._sizes[slot] = 0
             self._rows.pop(slot, None)
 
     def note(self, slot: int, number: int, rows: NDArray[np.int64]) -> None:
@@ -125,3 +130,4 @@ class Journal:
         self._number[slot] = number
         self._live[slot] = len(rows)
         self._rows[slot] = rows
+        self._sizes[slot] = len(rows)
