@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lfs.core import ExampleBatch, vote_matrix
 from lfs.crowd import annotator_name, is_annotator
-from models import LabelModel, StepResult
+from models import StepResult
 from monitoring.counts import StageCounts
 from monitoring.vote_counts import count_labels
 from stream.control import Switches
@@ -221,9 +221,7 @@ class Labelling:
                     changed.add(name)
         for name in sorted(changed):
             task = self.tasks[name]
-            task.model.set_others(
-                LabelModel.merge_stats([task.others[p] for p in sorted(task.others)])
-            )
+            task.model.take_others([task.others[p] for p in sorted(task.others)])
 
     def _votes(
         self, task: TaskAtWork, batch: ExampleBatch

@@ -25,7 +25,7 @@ from models.label_model.inputs import (
 from models.label_model.layout import FloatArray
 from models.label_model.snapshot import pack, unpack
 from models.label_model.state import BLOCK, CLOCK, LabelState
-from models.label_model.stats import decode, encode, merge_contributions
+from models.label_model.stats import decode, encode, merged
 from models.label_model.stepping import StepResult, answer_example, answer_row, run_rows
 from models.label_model.summary import summarise, triplet_gaps
 
@@ -344,15 +344,15 @@ class LabelModel(base.Classifier):
         """Return the sum of contributions, at the latest of their clocks; None for none."""
         if not contributions:
             return None
-        parts = [decode(data) for data in contributions]
-        config = default_config(
-            learn_balance=False, correlations=True, half_lives=parts[0].half_lives
-        )
-        return encode(merge_contributions(parts, config))
+        return encode(merged(contributions))
 
     def set_others(self, data: bytes | None) -> None:
         """Replace the other partitions' sums, at the next block start (now, if between two)."""
-        self.state.wait_for(data)
+        self.state.wait_for(None if data is None else decode(data))
+
+    def take_others(self, contributions: Sequence[bytes]) -> None:
+        """Replace the other partitions' sums as `set_others` does, by each one's contribution."""
+        self.state.wait_for(merged(contributions) if contributions else None)
 
     def merge(self, other: LabelModel) -> Self:
         """Add what ``other`` learned itself, at the later of both clocks; return this model."""

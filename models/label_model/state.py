@@ -31,6 +31,7 @@ from models.label_model.stats import (
     aged,
     align_sums,
     decode,
+    encode,
     merge_contributions,
 )
 
@@ -58,7 +59,7 @@ class LabelState:
     tables: Tables
     recent: Recent
     answers: Answers
-    waiting: bytes | None = None
+    waiting: Contribution | None = None
     _handle: Handle | None = None
     _bound: Arrays | None = None
 
@@ -166,11 +167,9 @@ class LabelState:
             sums=sums,
         )
 
-    def wait_for(self, data: bytes | None) -> None:
+    def wait_for(self, theirs: Contribution | None) -> None:
         """Have the other partitions' sums taken in at the next block start, or now if at one."""
-        if data is not None:
-            decode(data)
-        self.waiting = data
+        self.waiting = theirs
         self.counters[WAITING] = 1
         self.take_in_waiting()
 
@@ -178,14 +177,13 @@ class LabelState:
         """Take in what waits, if between two blocks: the clock moves by what others have seen."""
         if not self.counters[WAITING] or self.counters[IN_BLOCK]:
             return
-        data, self.waiting = self.waiting, None
+        theirs, self.waiting = self.waiting, None
         self.counters[WAITING] = 0
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
-        if data is None:
+        if theirs is None:
             self.other = new_sums(len(self.lfs), k, h)
             self.rebuild()
             return
-        theirs = decode(data)
         where = {name: j for j, name in enumerate(theirs.lfs)}
         columns = [where.get(name, -1) for name in self.lfs]
         their_seen = np.array([theirs.votes_seen[j] if j >= 0 else 0.0 for j in columns])
@@ -261,7 +259,7 @@ class LabelState:
             "half_lives": self.config.half_lives.tolist(),
             "learn_balance": self.config.learn_balance,
             "correlations": self.config.use_pairs,
-            "waiting": self.waiting,
+            "waiting": None if self.waiting is None else encode(self.waiting),
             "arrays": pack_arrays(
                 {"prior": self.prior, "forms": self.forms, "counters": self.counters}
             ),
@@ -299,5 +297,5 @@ class LabelState:
             tables=Tables(**tables),
             recent=Recent(**unpack_arrays(content["recent"])),
             answers=Answers(**unpack_arrays(content["answers"])),
-            waiting=content["waiting"],
+            waiting=None if content["waiting"] is None else decode(content["waiting"]),
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.label_model.config import default_config
 from models.label_model.entry import scale
 from models.label_model.layout import (
     PAIR_LIMIT,
@@ -20,9 +22,20 @@ from models.label_model.layout import (
 )
 from models.label_model.snapshot import SnapshotError, pack, pack_arrays, unpack, unpack_arrays
 
-__all__ = ["Contribution", "aged", "align_sums", "decode", "encode", "merge_contributions"]
+__all__ = [
+    "Contribution",
+    "aged",
+    "align_sums",
+    "decode",
+    "encode",
+    "merge_contributions",
+    "merged",
+]
 
 KIND = "headrace label statistics"
+
+_DECODED: Final = 128
+"""Contributions that are kept as they were read: each partition of a process takes the same in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +104,13 @@ def encode(contribution: Contribution) -> bytes:
     )
 
 
+@lru_cache(maxsize=_DECODED)
 def decode(data: bytes) -> Contribution:
-    """Return the contribution that `encode` wrote."""
+    """Return the contribution that `encode` wrote: for all who ask the same one, never changed."""
     content = unpack(KIND, data)
     arrays: dict[str, npt.NDArray[Any]] = unpack_arrays(content["arrays"])
+    for array in arrays.values():
+        array.flags.writeable = False
     return Contribution(
         lfs=tuple(content["lfs"]),
         count=content["count"],
@@ -117,6 +133,14 @@ def aged(age: float, config: Config) -> FloatArray:
     """
     weight: FloatArray = 2.0 ** np.minimum(age / config.half_lives, 1000.0)
     return weight
+
+
+def merged(contributions: Sequence[bytes]) -> Contribution:
+    """Return the sum of at least one contribution, each as bytes."""
+    parts = [decode(data) for data in contributions]
+    half_lives = parts[0].half_lives
+    config = default_config(learn_balance=False, correlations=True, half_lives=half_lives)
+    return merge_contributions(parts, config)
 
 
 def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contribution:
