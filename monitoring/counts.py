@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Final
@@ -236,14 +236,14 @@ class PartitionGauges:
     watermark
         Event time up to which the partition is complete; None before the first event.
     to_come
-        Of each late outcome of the last window's exposures, the share still to come, as of the
-        last checkpoint; no part of it.
+        Returns, of each late outcome of the last window's exposures, the share still to come:
+        worked out when it is asked for; no part of a checkpoint.
     """
 
     pending: int = 0
     oldest_pending_s: float = 0.0
     watermark: float | None = None
-    to_come: Mapping[str, float] = field(default_factory=dict)
+    to_come: Callable[[], Mapping[str, float]] = field(default=dict, compare=False)
 
 
 @dataclass(slots=True)

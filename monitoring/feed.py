@@ -91,7 +91,7 @@ class CountsFeed:
     def end(self, partition: int) -> None:
         """Forget a partition that has moved away, and its gauges."""
         fed = self._fed.pop(partition, StageCounts()).partitions.get(partition, PartitionGauges())
-        for outcome in fed.to_come:
+        for outcome in fed.to_come():
             self._metrics.forget("outcomes_to_come_ratio", (str(partition), outcome))
         forget_partitions(self._metrics, [partition])
 
@@ -150,7 +150,7 @@ def _feed_join(metrics: Metrics, join: JoinCounts) -> None:
 def _feed_partition(metrics: Metrics, partition: str, gauges: PartitionGauges) -> None:
     metrics.set("join_pending", (partition,), gauges.pending)
     metrics.set("join_oldest_pending_seconds", (partition,), gauges.oldest_pending_s)
-    for outcome, share in gauges.to_come.items():
+    for outcome, share in gauges.to_come().items():
         metrics.set("outcomes_to_come_ratio", (partition, outcome), share)
     if gauges.watermark is not None:
         # An age, so that a watermark that stands still is seen to fall behind.

@@ -49,12 +49,6 @@ _HELD: Final = 256
 class Rewards:
     """One partition's reward heads.
 
-    Attributes
-    ----------
-    share_to_come
-        Of each outcome of the last window's exposures, the share still to come, as of the last
-        checkpoint.
-
     *State* — a head an outcome, and one for amounts where they count; all of fixed size.
 
     What happened waits until there are some hundreds of rows, or until somebody looks: a small
@@ -73,7 +67,6 @@ class Rewards:
         }
         self._late = dict.fromkeys(self._heads, 0)
         self._seen = 0
-        self.share_to_come: dict[str, float] = {}
         self._visits = next((n for n, o in enumerate(outcomes) if o.back_after_s > 0.0), NONE)
         self._visit_record = ExposureRecords(["visit"])
         self._by_event: dict[str, list[tuple[int, int]]] = {}
@@ -148,11 +141,10 @@ class Rewards:
             start = stop
 
     def _take(self, happened: Sequence[Happened]) -> None:
-        opened = [(place, one) for place, one in enumerate(happened) if one[2]]
-        fresh = Fresh(opened, len(self.outcomes), self._hashes)
+        fresh = Fresh(happened, len(self.outcomes), self._hashes)
         arrivals: list[list[Arrival]] = [[] for _ in self.outcomes]
-        visits = self._visited(opened, arrivals[self._visits]) if self._visits >= 0 else []
-        if len(opened) < len(happened):
+        visits = self._visited(fresh, arrivals[self._visits]) if self._visits >= 0 else []
+        if len(fresh) < len(happened):
             for place, (_, example, is_opened, kind, ts, number, _) in enumerate(happened):
                 if is_opened:
                     continue
@@ -177,18 +169,22 @@ class Rewards:
         age_s = max(0.0, ts - example.evidence[_OPENED_TS])
         total = 0.0
         for number, outcome in enumerate(self.outcomes):
-            p0 = float(record["p0"][number])
+            p0 = record.p0[number]
             if isnan(p0):
                 continue
             worth = outcome.value
             if outcome.amount:
-                features = record["features"][None, :]
+                features = np.frombuffer(record.features, dtype="<u4")[None, :]
                 worth *= float(self.amounts[outcome.name].predict_many(features, ts)[0])
-            if record["state"][number] == ARRIVED:
+            if record.state[number] == ARRIVED:
                 total += worth
-            elif record["state"][number] == 0:
+            elif record.state[number] == 0:
                 total += worth * float(self.heads[outcome.name].eventual(p0, age_s))
         return total
+
+    def share_to_come(self) -> dict[str, float]:
+        """Return, of each outcome of the last window's exposures, the share still to come."""
+        return {name: head.curve.share_to_come() for name, head in self.heads.items()}
 
     # --- state ----------------------------------------------------------------------------
 
@@ -200,7 +196,6 @@ class Rewards:
         if not self.outcomes:
             return {}
         self.flush()
-        self.share_to_come = {n: head.curve.share_to_come() for n, head in self.heads.items()}
         chunks: dict[str, bytes] = {}
         states: dict[str, bytes] = {}
         for name, head in self._all_heads().items():
@@ -260,11 +255,11 @@ class Rewards:
         for outcome, kind in wanted:
             if fresh.kinds[row] in self.outcomes[outcome].events:
                 continue
-            age_s = ts - float(fresh.ts[row])
+            age_s = ts - fresh.times[row]
             if self._turns(outcome, kind, int(fresh.state[row, outcome]), age_s):
                 fresh.state[row, outcome] = kind
                 arrivals[outcome].append(
-                    Arrival(place, kind, ts, max(age_s, 0.0), row, None, 0.0, number)
+                    Arrival(place, kind, ts, max(age_s, 0.0), row, b"", 0.0, number)
                 )
 
     def _answer(
@@ -279,20 +274,19 @@ class Rewards:
         record = self.records.unpack(example.reward)
         if record is None:
             return
-        turned = False
+        state = bytearray(record.state)
         for outcome, kind in wanted:
-            p0 = float(record["p0"][outcome])
+            p0 = record.p0[outcome]
             if isnan(p0):
                 continue
             age_s = ts - example.evidence[_OPENED_TS]
-            if self._turns(outcome, kind, int(record["state"][outcome]), age_s):
-                turned = True
-                record["state"][outcome] = kind
+            if self._turns(outcome, kind, state[outcome], age_s):
+                state[outcome] = kind
                 arrivals[outcome].append(
-                    Arrival(place, kind, ts, max(age_s, 0.0), NONE, record["features"], p0, number)
+                    Arrival(place, kind, ts, max(age_s, 0.0), NONE, record.features, p0, number)
                 )
-        if turned:
-            example.reward = record.tobytes()
+        if state != record.state:
+            example.reward = self.records.restated(example.reward, bytes(state))
 
     def _turns(self, outcome: int, kind: int, state: int, age_s: float) -> bool:
         """Return whether this is news; an outcome past its window is counted only."""
@@ -306,9 +300,7 @@ class Rewards:
             return False
         return True
 
-    def _visited(
-        self, opened: Sequence[tuple[int, Happened]], arrivals: list[Arrival]
-    ) -> list[tuple[int, UserState]]:
+    def _visited(self, fresh: Fresh, arrivals: list[Arrival]) -> list[tuple[int, UserState]]:
         """Note who is here: on the same visit, or on a new one, which is of the last one.
 
         Returns the rows with which visits began, and whose they are.
@@ -316,8 +308,7 @@ class Rewards:
         spec = self.outcomes[self._visits]
         pause_s = spec.back_after_s
         begun: list[tuple[int, UserState]] = []
-        for row, (place, one) in enumerate(opened):
-            user, ts = one[0], one[4]
+        for row, (user, ts) in enumerate(zip(fresh.users, fresh.times, strict=True)):
             last = user.visit
             if last is not None:
                 if ts - last[1] <= pause_s:
@@ -327,13 +318,14 @@ class Rewards:
                 age_s = ts - last[0]
                 before = next((r for r, who in reversed(begun) if who is user), NONE)
                 record = self._visit_record.unpack(last[2])
+                place = int(fresh.place[row])
                 if age_s > spec.window_s:
                     self._late[spec.name] += 1
                 elif before >= 0:
-                    arrivals.append(Arrival(place, ARRIVED, ts, age_s, before, None, 0.0, None))
+                    arrivals.append(Arrival(place, ARRIVED, ts, age_s, before, b"", 0.0, None))
                 elif record is not None:
-                    p0, features = float(record["p0"][0]), record["features"]
-                    arrivals.append(Arrival(place, ARRIVED, ts, age_s, NONE, features, p0, None))
+                    said, features = record.p0[0], record.features
+                    arrivals.append(Arrival(place, ARRIVED, ts, age_s, NONE, features, said, None))
             user.visit = (ts, ts, b"")
             begun.append((row, user))
         return begun
@@ -349,6 +341,7 @@ class Rewards:
         p0 = np.full((exposures, len(self.outcomes)), np.nan)
         version = (self._taken + fresh.place) & 0xFFFFFFFF
         self._seen += exposures
+        kinds = set(fresh.kinds)
         for number, outcome in enumerate(self.outcomes):
             head, came = self._heads[outcome.name], arrivals[number]
             if number == self._visits:
@@ -364,11 +357,10 @@ class Rewards:
                     if user.visit is not None:
                         user.visit = (user.visit[0], user.visit[1], record)
                 continue
-            own = [kind not in outcome.events for kind in fresh.kinds]
-            if all(own):
+            if kinds.isdisjoint(outcome.events):
                 p0[:, number] = run_head(head, None, fresh, came, learn)
             else:
-                rows = np.flatnonzero(own)
+                rows = np.flatnonzero([kind not in outcome.events for kind in fresh.kinds])
                 p0[rows, number] = run_head(head, rows, fresh, came, learn)
             if outcome.amount:
                 regress(self._amounts[outcome.name], came, fresh.features, learn)

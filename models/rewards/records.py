@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import NamedTuple
+
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from models.rewards.head import FEATURES
 
-__all__ = ["ExposureRecords"]
+__all__ = ["Exposure", "ExposureRecords"]
+
+
+class Exposure(NamedTuple):
+    """A record's fields: number, hashed features (uint32), and what is known of each outcome."""
+
+    version: int
+    features: bytes
+    p0: tuple[float, ...]
+    state: bytes
 
 
 class ExposureRecords:
@@ -26,8 +38,10 @@ class ExposureRecords:
     >>> features = np.arange(6, dtype=np.uint32)[None, :]
     >>> p0, state = np.array([[0.5, 0.25]]), np.zeros((1, 2), np.uint8)
     >>> packed = records.pack(features, p0, np.array([7]), state)
-    >>> len(packed[0]), records.unpack(packed[0])["p0"].tolist()
-    (42, [0.5, 0.25])
+    >>> len(packed[0]), records.unpack(packed[0]).p0
+    (42, (0.5, 0.25))
+    >>> records.unpack(records.restated(packed[0], bytes([0, 2]))).state[1]
+    2
     >>> ExposureRecords(["click"]).unpack(packed[0]) is None
     True
     """
@@ -46,6 +60,8 @@ class ExposureRecords:
         )
         self.said_at = 8 + 4 * FEATURES
         """Where the predictions lie in a record, each a float; mark and version lead it."""
+        self._fields = Struct(f"<II{4 * FEATURES}s{n}f{n}s")
+        self._state_at = self.said_at + 4 * n
 
     def pack(
         self,
@@ -64,9 +80,13 @@ class ExposureRecords:
         data, size = table.tobytes(), self.dtype.itemsize
         return [data[start : start + size] for start in range(0, len(data), size)]
 
-    def unpack(self, record: bytes) -> np.void | None:
-        """Return a record's fields, writable, or None if it is of other outcomes."""
-        if len(record) != self.dtype.itemsize:
+    def unpack(self, record: bytes) -> Exposure | None:
+        """Return a record's fields, or None if it is of other outcomes."""
+        if len(record) != self._fields.size:
             return None
-        row: np.void = np.frombuffer(bytearray(record), dtype=self.dtype)[0]
-        return row if row["mark"] == self.mark else None
+        mark, version, features, *p0, state = self._fields.unpack(record)
+        return Exposure(version, features, tuple(p0), state) if mark == self.mark else None
+
+    def restated(self, record: bytes, state: bytes) -> bytes:
+        """Return the record with other states of its outcomes."""
+        return record[: self._state_at] + state

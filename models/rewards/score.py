@@ -37,11 +37,18 @@ class HeadScore:
         """Score rows, each (n,): what happened, and what was predicted at the exposure."""
         # As it is kept with an exposure: in half the digits.
         kept = p0.astype(np.float32).astype(np.float64)
-        p = np.clip(kept, _FLOOR, 1.0 - _FLOOR)
+        p = np.minimum(np.maximum(kept, _FLOOR), 1.0 - _FLOOR)
         negative = -np.log1p(-p)
-        self._loss += int(np.rint(negative[kind == EXPOSED] * _GRID).sum())
-        self._predicted += int(np.rint(p[kind == EXPOSED] * _GRID).sum())
-        self.n += int(np.count_nonzero(kind == EXPOSED))
+        exposed = kind == EXPOSED
+        n = int(np.count_nonzero(exposed))
+        # Usually all of them: nothing to choose then.
+        at_once = (negative, p) if n == len(kind) else (negative[exposed], p[exposed])
+        loss, predicted = (int(np.rint(part * _GRID).sum()) for part in at_once)
+        self._loss += loss
+        self._predicted += predicted
+        self.n += n
+        if n == len(kind):
+            return
         for told, sign in ((kind == ARRIVED, 1), (kind == UNDONE, -1)):
             if told.any():
                 switch = -np.log(p[told]) - negative[told]
