@@ -17,6 +17,7 @@ from stream.api.limits import DEFAULT_LIMITS, Limits
 from stream.api.meter import RequestMeter
 from stream.api.recommendations import Recommendations
 from stream.api.status import StatusSource
+from stream.api.unread import ReadToTheEnd
 from stream.config import Settings
 from stream.explained import Explained
 from stream.serving.sources import Served
@@ -108,6 +109,7 @@ def create_app(
         app.add_middleware(DirectRecommendations, recommendations=answers, tokens=tokens)
     if not tokens:
         app.add_middleware(LoopbackOnly)
+    app.add_middleware(ReadToTheEnd)
     app.add_middleware(RequestMeter, metrics=metrics)
     return app
 

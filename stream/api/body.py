@@ -132,8 +132,6 @@ def _unzstd(data: bytes, limit: int) -> bytes:
 
 
 def _too_large(found: str, limit: int) -> Problem:
-    # The server reads the rest and throws it away: a connection cut off here would take the
-    # answer with it.
     return Problem(413, f"the body has {found}; at most {limit} are allowed in one request")
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import urllib.error
+import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -25,6 +27,7 @@ from tests.integration.api_harness import (
     every_line,
     ndjson,
     serving,
+    settings,
     stored,
 )
 
@@ -212,3 +215,29 @@ def test_a_body_above_16_mib_gets_its_answer_whatever_it_claims_to_be(log: Embed
             assert answer.status_code == 202
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [413, 415, 429])
+def test_a_refusal_reaches_who_wants_the_connection_closed(log: EmbeddedLog, status: int) -> None:
+    large = b" " * (17 * 1024 * 1024 if status == 413 else 8 * 1024 * 1024)
+    media_type = "text/plain" if status == 415 else NDJSON["content-type"]
+
+    def post(url: str) -> tuple[int, bytes]:
+        # It sends `Connection: close`, and reads nothing before all is sent.
+        asked = urllib.request.Request(f"{url}/v1/events", large, {"Content-Type": media_type})
+        try:
+            with urllib.request.urlopen(asked, timeout=120) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read()
+
+    async def main() -> None:
+        limited = settings(api={"events_per_s": 0.001 if status == 429 else 0})
+        async with serving(EmbeddedSink(log), limited) as (client, _, service):
+            if status == 429:
+                await client.post("/v1/events", content=ndjson(event(1)), headers=NDJSON)
+            code, body = await asyncio.to_thread(post, service.url)
+            assert (code, json.loads(body)["status"]) == (status, status)
+
+    asyncio.run(main())
