@@ -177,6 +177,8 @@ def load_settings(
     path: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    stateless: bool = False,
 ) -> Settings:
     """Return the settings: the file, overridden by the environment, overridden by ``overrides``.
 
@@ -189,6 +191,8 @@ def load_settings(
         Environment variables; by default the process's own.
     overrides
         Nested values of a command line, as ``{"log": {"url": …}}``.
+    stateless
+        Whether the state store is not looked at: then it need not be named.
 
     Raises
     ------
@@ -200,6 +204,9 @@ def load_settings(
     file, from_file = _read_file(Path(named or DEFAULT_FILE), required=named is not None)
     from_environment, faults = read_environment(Settings, environment)
     data = _merged(_merged(from_file, from_environment), overrides or {})
+    store = data.get("store", {})
+    if stateless and isinstance(store, Mapping) and not store.get("url"):
+        data = _merged(data, {"store": {"url": _DEFAULT_URL}})
     for name in [name for name in data if name.startswith("_")]:
         # The library would take these for options of its own.
         faults.append(f"{name}: {_unknown(name)}")

@@ -240,8 +240,8 @@ def _parquet_lines(path: Path, progress: Callable[[int], None] | None) -> Iterat
         raise FileError(f"{path}: cannot be read as Parquet ({error})") from error
     except (TypeError, ValueError) as error:
         raise FileError(
-            f"{path}: a value cannot be written as JSON ({error}); allowed: strings, numbers, "
-            "booleans, times, and lists, structs and maps of such"
+            f"{path}: a value cannot be written as JSON ({error.__cause__ or error}); allowed: "
+            "strings, numbers, booleans, times, and lists, structs and maps of such"
         ) from error
 
 

@@ -67,6 +67,11 @@ class Replay:
         Told of bytes read.
     checkpoint_every
         Lines between two checkpoints; None: only when people must leave memory.
+
+    Attributes
+    ----------
+    problems, refused
+        The first lines that were refused, and how many there were.
     """
 
     spec: PipelineSpec
@@ -77,6 +82,7 @@ class Replay:
     block: int = _BLOCK
     checkpoint_every: int | None = None
     problems: list[Problem] = field(default_factory=list)
+    refused: int = 0
     pipelines: list[PartitionPipeline] = field(init=False)
     _peers: Peers | None = field(init=False)
     _runners: list[PartitionRunner] = field(init=False)
@@ -253,6 +259,7 @@ class Replay:
             self.on_effects(effects)
 
     def _refuse(self, problem: Problem) -> None:
+        self.refused += 1
         if len(self.problems) < _SHOWN_PROBLEMS:
             self.problems.append(problem)
 

@@ -43,7 +43,7 @@ def lfs(
     """List the labeling functions of every task: name, version, family, what it votes on."""
     if context.invoked_subcommand is not None:
         return
-    settings = load_settings(config)
+    settings = load_settings(config, stateless=not live)
     spec = pipeline_spec(settings)
     if live:
         store = open_state(settings)
@@ -90,7 +90,7 @@ def analyse_command(
     Coverage, overlaps, conflicts, polarity, accuracy as estimated and on gold, correlation, what
     the labels lose without it, and a plain recommendation. Nothing is kept.
     """
-    spec = pipeline_spec(load_settings(config), partitions=1)
+    spec = pipeline_spec(load_settings(config, stateless=True), partitions=1)
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
         require_readable(path)
     if heatmap is not None and heatmap.suffix not in (".html", ".htm"):

@@ -49,13 +49,14 @@ def replay(
     keeps its own order; several are merged by event time. Nothing is kept but the report and the
     labels.
     """
-    spec = pipeline_spec(load_settings(config), partitions=partitions, timer=time.perf_counter)
-    get_ready(spec)
+    settings = load_settings(config, stateless=True)
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
         require_readable(path)
     for target in (report, labels):
         if target is not None and not target.absolute().parent.is_dir():
             raise Refused(f"{target}: its folder does not exist")
+    spec = pipeline_spec(settings, partitions=partitions, timer=time.perf_counter)
+    get_ready(spec)
     sink = labels.open("wb") if labels is not None else None
     try:
         run = Replay(spec, on_effects=_label_writer(sink) if sink is not None else None)
@@ -81,13 +82,12 @@ def replay(
     if report is not None:
         report.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     _show(result)
-    rejected = len(run.problems)
     for problem in run.problems[:_SHOWN_PROBLEMS]:
         note.print("[yellow]rejected[/] ", end="")
         # It quotes the line, which may look like markup.
         note.print(str(problem), markup=False, soft_wrap=True)
-    if rejected > _SHOWN_PROBLEMS:
-        note.print(f"… and {rejected - _SHOWN_PROBLEMS} more lines were rejected")
+    if run.refused > _SHOWN_PROBLEMS:
+        note.print(f"… and {run.refused - _SHOWN_PROBLEMS} more lines were rejected")
 
 
 def _label_writer(sink: BinaryIO) -> Callable[[Effects], None]:

@@ -22,7 +22,7 @@ def schema(
     config: ConfigOption = None,
 ) -> None:
     """Print the JSON Schema of the records of every topic, or of one."""
-    schemas = json_schemas(load_settings(config).events.types)
+    schemas = json_schemas(load_settings(config, stateless=True).events.types)
     chosen: object = schemas
     if topic is not None:
         name = topic if topic in schemas else f"headrace.{topic}"

@@ -26,7 +26,7 @@ def topics(
     Exits 2 if a topic is missing or not as a worker needs it. Existing topics are never changed:
     the number of partitions is fixed, since users would move to other partitions than their state.
     """
-    settings = load_settings(config)
+    settings = load_settings(config, stateless=True)
     if settings.log.embedded:
         raise Refused(
             f"log.url: found {settings.log.url!r}, allowed for `topics`: kafka://HOST:PORT; "

@@ -25,6 +25,7 @@ _SUM_TOLERANCE: Final = 1e-6
 _MIN_CLASSES: Final = 2
 _MAX_CLASSES: Final = 127
 _MIN_HASH_KEY_LENGTH: Final = 16
+_MAX_HASH_KEY_BYTES: Final = 64
 _EXPERTS: Final = ("near", "far", "fresh", "steady")
 
 
@@ -201,7 +202,7 @@ class PrivacySettings(Section):
     hash_key: SecretStr = key(
         SecretStr(""),
         "secret",
-        "Keys the hash of user ids, at least 16 characters; empty: unkeyed.",
+        "Keys the hash of user ids, 16 characters to 64 bytes; empty: unkeyed.",
     )
     pseudonymise: bool = key(
         False, "true or false", "Replace user ids by their keyed hash at the door."
@@ -214,6 +215,11 @@ class PrivacySettings(Section):
             raise refused(
                 "hash_key",
                 f"should have at least {_MIN_HASH_KEY_LENGTH} characters; found {length}",
+            )
+        n_bytes = len(self.hash_key.get_secret_value().encode())
+        if n_bytes > _MAX_HASH_KEY_BYTES:
+            raise refused(
+                "hash_key", f"should have at most {_MAX_HASH_KEY_BYTES} bytes; found {n_bytes}"
             )
         if self.pseudonymise and not length:
             raise refused("hash_key", "is missing; needed with privacy.pseudonymise = true")

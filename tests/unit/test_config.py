@@ -175,6 +175,14 @@ def test_kafka_has_eight_partitions_and_needs_a_store(tmp_path: Path) -> None:
     assert (settings.log.partitions, settings.store.path) == (3, Path("s.db"))
 
 
+def test_who_looks_at_no_state_needs_no_store(tmp_path: Path) -> None:
+    env = {"HEADRACE_LOG__URL": "kafka://a:9092"}
+    settings = load_settings(env=env, stateless=True)
+    assert (settings.log.embedded, settings.log.partitions) == (False, 8)
+    with pytest.raises(SettingsError, match="should be a table; found 3"):
+        load_settings(env=env, overrides={"store": 3}, stateless=True)
+
+
 def test_the_store_follows_the_embedded_log(tmp_path: Path) -> None:
     settings = load(tmp_path, HEADRACE_LOG__URL="sqlite:////data/log.db")
     assert settings.log.path == settings.store.path == Path("/data/log.db")
@@ -245,6 +253,10 @@ def test_outcomes_and_tasks_add_to_the_defaults(tmp_path: Path) -> None:
         ("[tasks.x]\nclasses = ['a']", ["tasks.x.classes", "2 to 127 different names"]),
         ("[recommender]\ntask = 'x'", ["recommender.task", "found 'x', allowed: relevance"]),
         ("[privacy]\npseudonymise = true", ["privacy.hash_key", "is missing"]),
+        (
+            f"[privacy]\nhash_key = '{'k' * 65}'",
+            ["privacy.hash_key", "at most 64 bytes; found 65"],
+        ),
         (
             "[monitoring]\nfirst_reference = 8192\nreference_values = 4096",
             ["monitoring.reference_values", "at least monitoring.first_reference (8192)"],
