@@ -131,7 +131,7 @@ class EmbeddedEngine:
         several = settings.log.partitions > 1
         peers = Peers(spec.recommender.config, everybody=True) if several else None
         self._partitions = [
-            _Partition(number, spec, store, owner, metrics, meters, self.catalogue, peers)
+            _Partition(number, spec, log, store, owner, metrics, meters, self.catalogue, peers)
             for number in range(settings.log.partitions)
         ]
         # Shown from the start: a rate is known before anything was let go.
@@ -299,6 +299,7 @@ class _Partition:
         self,
         number: int,
         spec: PipelineSpec,
+        log: EmbeddedLog,
         store: StateStore,
         owner: Epoch,
         metrics: Metrics,
@@ -312,6 +313,11 @@ class _Partition:
         )
         self.metered = MeteredPipeline(pipeline, metrics, meters)
         self.runner = PartitionRunner(self.metered, store, number, owner)
+        for topic in _INPUTS:
+            first = log.begin_offsets(topic)[0 if topic == CONTROL else number]
+            if first and topic not in pipeline.next_offsets:
+                # Without state, as after a reset: what the log still holds is learned.
+                pipeline.next_offsets[topic] = first
         self.saved_offsets = dict(self.metered.next_offsets)
         self.changed = False
         self.moved_at = time.monotonic()

@@ -120,6 +120,16 @@ def test_the_service_trims_what_it_saved_and_counts_it(tmp_path: Path) -> None:
         again = EmbeddedEngine(settings, log, store, Metrics(process=False))
         again.start()
         again.stop()
+        # Nor does who begins anew, since it is not there.
+        store.reset()
+        log.append([Outgoing(EVENTS, b"u", line.replace(b'"e"', b'"later"'))])
+        anew = EmbeddedEngine(settings, log, store, Metrics(process=False))
+        anew.start()
+        while not anew.drained():
+            assert anew.failure is None
+            log.wait(0.05)
+        anew.stop()
+        assert anew.pipelines[0].counts.consumed[EVENTS] == 1
     finally:
         store.close()
         log.close()
