@@ -8,6 +8,7 @@ from typing import Final
 from models.content import ContentIndex
 from models.recommender import Config, Updates, World, contribution_of
 from models.recommender.borrowing import Borrowing
+from models.recommender.snapshot import NewerSnapshotError
 from stream.state import PEER_PREFIX, SharedChunk
 
 __all__ = ["RECOMMENDER_CHUNKS", "UPDATE_SLOTS", "Peers", "update_chunk"]
@@ -67,9 +68,15 @@ class Peers:
                 contributions.setdefault(chunk.partition, {})[name] = chunk.data
             elif chunk.name.startswith(_UPDATES) and self._seen.get(place) != chunk.version:
                 self._seen[place] = chunk.version
-                if not self.world.is_home(chunk.partition):
+                if self.world.is_home(chunk.partition):
+                    continue
+                try:
                     one = Updates.from_bytes(chunk.data)
-                    updates.append((chunk.partition, one.start, one))
+                except NewerSnapshotError:
+                    # Workers are being replaced, one by one. What that one learned counts here
+                    # once this process is replaced, too.
+                    continue
+                updates.append((chunk.partition, one.start, one))
         if whole and self.world.lacking:
             self.world.draw_up(
                 {

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.snapshot import pack, unpack
+from models.recommender.snapshot import NewerSnapshotError, pack, unpack
 from models.recommender.sums import Epochs, Sums
 from models.recommender.tables import BORROWED
 
 __all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
+_FORMAT = 2
+"""1: without what tells long histories, and with other sums of what was borrowed; not told then."""
 _ROWS = ("item", "kind", "amount", "ts", "size", "long", "near_items", "near_weights")
 
 
@@ -90,6 +92,7 @@ class Updates:
         """Return the updates as a chunk of the snapshot's version."""
         names = [item_id.encode("utf-8", "surrogatepass") for item_id in self.ids]
         head = {
+            "format": _FORMAT,
             "since": self.since,
             "start": self.start,
             "stop": self.stop,
@@ -109,6 +112,11 @@ class Updates:
     def from_bytes(cls, data: bytes) -> Self:
         """Return what `to_bytes` wrote; `SnapshotError` if it is damaged or newer."""
         head, arrays = unpack(data)
+        if head.get("format", 1) > _FORMAT:
+            raise NewerSnapshotError(
+                f"the updates of a recommender have format {head['format']}, and this program "
+                f"reads up to {_FORMAT}: upgrade the program"
+            )
         # Earlier programs did not tell long histories from others.
         arrays = {"long": np.zeros(len(arrays["item"]), np.int8), **arrays}
         # And kept other sums of what was borrowed.

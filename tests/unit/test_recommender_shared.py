@@ -14,6 +14,7 @@ from models.recommender import (
     CORRECT,
     HISTORY,
     NEGATIVE,
+    Config,
     Recommender,
     SharedRecommender,
     Updates,
@@ -22,8 +23,10 @@ from models.recommender import (
     pack_histories,
     unpack_histories,
 )
-from models.recommender.snapshot import SnapshotError, pack, unpack
+from models.recommender.snapshot import NewerSnapshotError, SnapshotError, pack, unpack
 from models.recommender.tables import Total
+from stream.peers import Peers, update_chunk
+from stream.state import SharedChunk
 
 
 class Partition:
@@ -361,3 +364,15 @@ def test_updates_of_an_earlier_program_tell_nothing_of_borrowing() -> None:
     world.take_in([(0, Updates.from_bytes(pack(head, arrays)))])
     assert not world.core.tables.borrowed.any()
     assert world.core.n_items == 1
+
+
+def test_updates_of_a_later_program_are_refused_and_left_out() -> None:
+    head, arrays = unpack(told_of_tea(SharedRecommender()).to_bytes())
+    data = pack({**head, "format": head["format"] + 1}, arrays)
+    with pytest.raises(NewerSnapshotError, match="upgrade the program"):
+        Updates.from_bytes(data)
+    peers = Peers(Config())
+    peers.take_in([SharedChunk(1, update_chunk(1), 1, data)])
+    assert peers.world.core.n_items == 0
+    peers.take_in([SharedChunk(1, update_chunk(1), 2, pack(head, arrays))])
+    assert peers.world.core.n_items == 1
