@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -20,13 +22,14 @@ __all__ = ["Catalogue", "CatalogueReading"]
 _EMPTY: Final[Mapping[str, Any]] = {}
 _REFUSED: Final = 10_000
 _REFUSED_BYTES: Final = 16 << 20
+_FORGOTTEN: Final = 1_000_000
 
 
 class Catalogue:
     """Items by id; the last entry of an item counts.
 
     ``next_offset`` is the first offset not taken in, of a topic that has one partition;
-    ``refused`` are the latest lines that are no items.
+    ``refused`` are the latest lines that are no items, ``forgotten`` the offsets of those before.
 
     *State* — one entry an item, as the items topic holds after compaction, which items are alike
     (``content``), and at most 10,000 refused lines or 16 MiB of them.
@@ -37,6 +40,7 @@ class Catalogue:
         self.content = ContentIndex()
         self.next_offset = 0
         self.refused: deque[Rejected] = deque()
+        self.forgotten = array("q")
         self._refused_bytes = 0
         self._decoder = RecordDecoder(TypeAdapter(Item), max_line_bytes=max_line_bytes)
 
@@ -83,7 +87,11 @@ class Catalogue:
             kept.append(line)
             self._refused_bytes += len(line.raw)
             while len(kept) > _REFUSED or (len(kept) > 1 and self._refused_bytes > _REFUSED_BYTES):
-                self._refused_bytes -= len(kept.popleft().raw)
+                gone = kept.popleft()
+                self._refused_bytes -= len(gone.raw)
+                self.forgotten.append(gone.offset)
+        if len(self.forgotten) > _FORGOTTEN:
+            del self.forgotten[: _FORGOTTEN // 2]
 
     def _forget(self, item_id: str) -> None:
         before = self._items.pop(item_id, None)
@@ -116,6 +124,13 @@ class CatalogueReading:
         """Go on where a checkpoint stands: what lies before was told."""
         self._told = next_offset
 
+    def lost(self) -> int:
+        """Return how many refused lines went before anybody told of them; told of them now."""
+        gone = self._gone()
+        if gone:
+            self._told = gone[-1] + 1
+        return len(gone)
+
     def untold(self) -> list[Rejected]:
         """Return the lines that were refused since the last call; they count as told now."""
         found = self._waiting()
@@ -126,13 +141,21 @@ class CatalogueReading:
     @property
     def waits(self) -> bool:
         """Whether lines were refused that are not told yet."""
-        return bool(self._waiting())
+        return bool(self._waiting() or self._gone())
 
     @property
     def next_offset(self) -> int:
         """First offset that a checkpoint does not cover: not read, or refused and not told."""
+        if gone := self._gone():
+            return gone[0]
         waiting = self._waiting()
         return waiting[0].offset if waiting else self._catalogue.next_offset
+
+    def _gone(self) -> array[int]:
+        forgotten = self._catalogue.forgotten
+        if not self._tells or not forgotten or forgotten[-1] < self._told:
+            return array("q")
+        return forgotten[bisect_left(forgotten, self._told) :]
 
     def _waiting(self) -> list[Rejected]:
         refused = self._catalogue.refused

@@ -249,6 +249,9 @@ class PartitionPipeline:
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
         if self.reading is not None:
+            if lost := self.reading.lost():
+                self._counts.rejected[ITEMS, "other"] += lost
+                self.join.counts.dropped["dead_letters"] += lost
             for refused in self.reading.untold():
                 self._bury(refused, ITEMS, effects)
         self._decide_due(self.max_ts)

@@ -128,6 +128,32 @@ def test_refused_items_that_nobody_tells_of_are_bounded(lines: int, size: int, k
     assert [one.offset for one in catalogue.refused] == list(range(lines - kept, lines))
 
 
+def test_refused_items_that_went_untold_are_counted_once() -> None:
+    store = MemoryStore()
+    worker = Worker(store)
+    pipeline = worker.pipelines[0]
+    lines = [NO_ITEM] * 100
+    # More than are kept: the first 50 go before the partition is asked.
+    for first in range(0, 10_050, 100):
+        worker.catalogue.take_in(batch(ITEMS, *lines[: min(100, 10_050 - first)], first=first))
+    assert pipeline.reading is not None and pipeline.reading.next_offset == 0
+    assert len(worker.letters(EVENTS, b"")) == 10_000
+    assert pipeline.counts.rejected[ITEMS, "other"] == 50
+    assert pipeline.counts.rejected[ITEMS, "item_id"] == 10_000
+    assert pipeline.join.counts.dropped["dead_letters"] == 50
+    # What was told goes in silence.
+    worker.catalogue.take_in(batch(ITEMS, NO_ITEM, first=10_050))
+    assert len(worker.letters(EVENTS, b"", first=1)) == 1
+    assert pipeline.join.counts.dropped["dead_letters"] == 50
+    worker.runners[0].checkpoint()
+    after = Worker(store)
+    for first in range(0, 10_051, 3_000):
+        n = min(3_000, 10_051 - first)
+        after.catalogue.take_in(batch(ITEMS, *[NO_ITEM] * n, first=first))
+    assert after.letters(EVENTS, b"", first=2) == []
+    assert after.pipelines[0].join.counts.dropped["dead_letters"] == 50
+
+
 def test_a_line_that_is_no_item_is_told_though_no_event_comes() -> None:
     worker = Worker(MemoryStore())
     idle, other = worker.pipelines
