@@ -36,8 +36,9 @@ import asyncio, sys
 from monitoring.metrics import Metrics
 from stream.api.serving import ApiService
 from stream.config import Settings
+from stream.distributed.kafka_sink import KafkaSink
 from stream.embedded_log import EmbeddedLog
-from stream.sinks import EmbeddedSink, KafkaSink
+from stream.sinks import EmbeddedSink
 
 async def main(url):
     settings = Settings(api={"port": 0}, log={"url": url}, store={"url": "sqlite:///unused.db"})

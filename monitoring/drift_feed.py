@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN
 
 from monitoring.calibration import LabelCalibration
 from monitoring.drift import DriftMonitor
@@ -19,21 +18,23 @@ from monitoring.pipeline_drift import PipelineDrift
 from monitoring.recent import Recent
 from monitoring.recent_feed import export_recent
 
-__all__ = ["SEGMENT_SERIES", "DriftFeed"]
+__all__ = ["SEGMENT_SERIES", "Detector", "DriftFeed"]
 
 SEGMENT_SERIES: Final = 20
 """Signals of segments that have a series: those furthest out. All of them are detected on."""
 
 
-class _Detector(Protocol):
+class Detector(Protocol):
+    """A drift detector as river has them."""
+
     @property
-    def drift_detected(self) -> bool: ...
+    def drift_detected(self) -> bool:
+        """Whether the value that came last is of another kind than those before."""
+        ...
 
-    def update(self, x: float) -> object: ...
-
-
-# River's classes carry no types.
-_NEW_ADWIN: Final[Callable[[], _Detector]] = ADWIN
+    def update(self, x: float) -> object:
+        """Look at one more value."""
+        ...
 
 
 class DriftFeed:
@@ -42,9 +43,10 @@ class DriftFeed:
     Parameters
     ----------
     adwin
-        Whether river's ADWIN looks at the blocks that monitors keep (``keep_blocks=True``). Its
-        detections are counted as information: on votes that come in sessions it fires without
-        any change. It is not part of any state and starts afresh with the process.
+        Makes river's ADWIN, which then looks at the blocks that monitors keep
+        (``keep_blocks=True``). Its detections are counted as information: on votes that come in
+        sessions it fires without any change. It is not part of any state and starts afresh with
+        the process.
     counted
         Whether detections are counted: in the processes that own the partitions only.
 
@@ -59,13 +61,20 @@ class DriftFeed:
     0.0
     """
 
-    def __init__(self, metrics: Metrics, *, adwin: bool = True, counted: bool = True) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        adwin: Callable[[], Detector] | None = None,
+        counted: bool = True,
+    ) -> None:
         self._metrics = metrics
         self._counted = counted
         self._lock = threading.Lock()
         self._view = DriftView()
         self._fed: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        self._adwin: dict[str, _Detector] | None = {} if adwin else None
+        self._new_adwin = adwin
+        self._adwin: dict[str, Detector] = {}
         self._pairs: dict[int, dict[str, tuple[LfPairs, NDArray[np.float64]]]] = {}
         self._calibration: dict[int, dict[str, LabelCalibration]] = {}
         self._recent: dict[int, Recent] = {}
@@ -134,17 +143,17 @@ class DriftFeed:
         # Votes and labels only: what looks on must not cost more than what watches.
         looked_at = np.array(
             [
-                self._adwin is not None and overall and owner.detail
+                self._new_adwin is not None and overall and owner.detail
                 for overall, owner in zip(monitor.overall, monitor.owners, strict=True)
             ],
             dtype=np.bool_,
         )
         for signal, mean in monitor.drain_blocks(looked_at):
-            if self._adwin is None:
+            if self._new_adwin is None:
                 continue
             detector = self._adwin.get(signal)
             if detector is None:
-                detector = self._adwin[signal] = _NEW_ADWIN()
+                detector = self._adwin[signal] = self._new_adwin()
             detector.update(mean)
             if detector.drift_detected:
                 self._metrics.add("drift_detections_total", (signal, "adwin"))

@@ -3,63 +3,58 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from stream.api.problems import Problem
-from stream.commands.console import REFUSED, Refused, note, out
-from stream.commands.demo import demo
-from stream.commands.doctor import doctor
-from stream.commands.drift import drift_app
-from stream.commands.evaluate import evaluate
-from stream.commands.lfs import lfs_app
-from stream.commands.replay import replay
-from stream.commands.running import serve, up, worker
-from stream.commands.schema import schema
-from stream.commands.simulate import simulate
-from stream.commands.state import state_app
-from stream.commands.topics import topics
-from stream.config import SettingsError
-from stream.distributed.store_calls import WorkerStop
-from stream.distributed.topics import BrokerUnreachable, TopicsUnfit
-from stream.embedded_log import LogError
-from stream.event_files import FileError
-from stream.http_server import StartFailed
-from stream.sinks import AppendFailed
-from stream.state import StoreError
+from stream.commands.console import REFUSED, note, out
+from stream.refusal import Refusal
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "command_line", "main"]
 
-_EXPECTED: Final = (
-    Refused,
-    SettingsError,
-    FileError,
-    StoreError,
-    LogError,
-    StartFailed,
-    AppendFailed,
-    WorkerStop,
-    BrokerUnreachable,
-    TopicsUnfit,
-    Problem,
-)
-"""Errors whose text says what must change; anything else is a bug, and shows its traceback."""
+COMMANDS: Final = {
+    "demo": "demo",
+    "up": "up",
+    "worker": "worker",
+    "serve": "serve",
+    "topics": "topics",
+    "replay": "replay",
+    "evaluate": "evaluate",
+    "simulate": "simulate",
+    "schema": "schema",
+    "doctor": "doctor",
+    "drift": "drift_app",
+    "lfs": "lfs_app",
+    "state": "state_app",
+}
+"""What each module of `stream.commands` defines that is a command, or a group of some."""
 
-app = typer.Typer(
-    name="headrace",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Learn online from interaction events: weak supervision, late rewards, recommendations.",
-    epilog="Settings: headrace.toml, or HEADRACE_… variables. Begin with `headrace demo`.",
-)
-for command in (demo, up, worker, serve, topics, replay, evaluate, simulate, schema, doctor):
-    app.command()(command)
-app.add_typer(drift_app, name="drift")
-app.add_typer(lfs_app, name="lfs")
-app.add_typer(state_app, name="state")
+
+def command_line(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """Return the command line, with these commands only.
+
+    Each brings libraries of its own into memory: a process that stays has those that it uses.
+    """
+    app = typer.Typer(
+        name="headrace",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Learn online from interaction events: weak supervision, late rewards, "
+        "recommendations.",
+        epilog="Settings: headrace.toml, or HEADRACE_… variables. Begin with `headrace demo`.",
+    )
+    app.callback()(root)
+    for name in names:
+        found: Any = getattr(import_module(f"stream.commands.{name}"), COMMANDS[name])
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -71,7 +66,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     _version: Annotated[
         bool,
@@ -85,9 +79,10 @@ def root(
 
 def main() -> None:
     """Run the command line; exit 2 when something outside must change, 1 after a bug."""
+    asked = sys.argv[1:2]
     try:
-        app()
-    except _EXPECTED as error:
+        command_line(asked if asked and asked[0] in COMMANDS else COMMANDS)()
+    except Refusal as error:
         note.print(f"headrace: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(REFUSED)
     except BrokenPipeError:

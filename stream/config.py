@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from stream.events import EVENT_TYPES
+from stream.refusal import Refusal
 from stream.settings.deployment import (
     ApiSettings,
     CheckpointSettings,
@@ -61,7 +62,7 @@ _SHOWN_CHARACTERS: Final = 80
 _SECRETS: Final = ("token", "password", "hash_key")
 
 
-class SettingsError(ValueError):
+class SettingsError(Refusal, ValueError):
     """Settings that are refused; its text is for the person who wrote them."""
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 from monitoring.metrics import Metrics
-from stream.assembly import open_state, pipeline_spec
+from stream.assembly import pipeline_spec
 from stream.catalogue import Catalogue
-from stream.config import Settings, SettingsError
+from stream.config import Settings
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, DECISIONS, EVENTS, GOLD, ITEMS
 from stream.log_items import LogItems
@@ -28,50 +28,12 @@ from stream.runner import PartitionRunner
 from stream.serving.catalogue import ServedCatalogue
 from stream.state import Epoch, StateStore
 
-__all__ = ["EmbeddedEngine", "open_embedded", "open_log"]
+__all__ = ["EmbeddedEngine"]
 
 _INPUTS: Final = (CONTROL, GOLD, DECISIONS, EVENTS)
 _MAX_RECORDS: Final = 2_000
 _WAIT_S: Final = 0.2
 _TRIM_EVERY_S: Final = 10.0
-
-
-def open_log(settings: Settings, *, folds: bool = True) -> EmbeddedLog:
-    """Open the log that the settings name.
-
-    ``folds`` is the log's: False in a process beside the one that learns.
-
-    Raises
-    ------
-    SettingsError
-        If the log is not embedded.
-    LogError
-        If it cannot be opened.
-    """
-    if not settings.log.embedded:
-        raise SettingsError(
-            f"a setting is refused:\n  log.url: found {settings.log.url!r}, allowed for the "
-            "embedded service: sqlite:///FILE; on Kafka run `headrace worker` and "
-            "`headrace serve`"
-        )
-    return EmbeddedLog(settings.log.path, settings.log.partitions, topics={CONTROL: 1}, folds=folds)
-
-
-def open_embedded(settings: Settings, *, folds: bool = True) -> tuple[EmbeddedLog, StateStore]:
-    """Open the log, as `open_log` does, and the store that the settings name.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be opened.
-    """
-    log = open_log(settings, folds=folds)
-    try:
-        store = open_state(settings)
-    except BaseException:
-        log.close()
-        raise
-    return log, store
 
 
 class EmbeddedEngine:

@@ -27,6 +27,7 @@ from stream.group_commit import GroupCommit
 from stream.log_news import LogNews
 from stream.partitioning import partition_for
 from stream.records import Outgoing, RecordBatch
+from stream.refusal import Refusal
 from stream.sqlite_file import SqliteFile
 
 __all__ = ["EmbeddedLog", "LogError", "OffsetOutOfRange"]
@@ -52,7 +53,7 @@ MAX_RECORDS = 10_000
 MAX_BYTES = 16 * 1024 * 1024
 
 
-class LogError(Exception):
+class LogError(Refusal):
     """The log refused, or could not write or read."""
 
 

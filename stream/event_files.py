@@ -20,6 +20,7 @@ import zstandard
 
 from stream.decoding.fields import TS_LIMIT
 from stream.events import Event
+from stream.refusal import Refusal
 
 __all__ = ["STDIN", "FileError", "Lines", "known_size", "read_merged", "require_readable"]
 
@@ -29,7 +30,7 @@ STDIN: Final = Path("-")
 _PARQUET_ROWS: Final = 10_000
 
 
-class FileError(Exception):
+class FileError(Refusal):
     """A file that cannot be read; says which, why, and what is allowed."""
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from stream.refusal import Refusal
+
 __all__ = ["HttpServer", "StartFailed"]
 
 _BACKLOG = 2048
@@ -18,7 +20,7 @@ _BACKLOG = 2048
 _IDLE_S = 75
 
 
-class StartFailed(Exception):
+class StartFailed(Refusal):
     """The server could not begin to listen; the message names the setting."""
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while something is compiled.
+"""Ctrl-C and SIGTERM while something is compiled.
 
 LLVM calls back into Python when it has compiled a function. An exception that is raised there goes
 nowhere: the interruption is lost, and so is the compiled code, which its caller then misses; once
@@ -15,10 +15,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-__all__ = ["interruptible"]
+__all__ = ["Terminated", "interruptible", "terminable"]
 
 _AGAIN_S: Final = 0.05
 _CALLBACKS: Final = "_raw_object_cache_"
+
+
+class Terminated(BaseException):
+    """SIGTERM came where nothing was to be saved."""
 
 
 @contextmanager
@@ -40,9 +44,40 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise `Terminated` where SIGTERM arrives, once: the end that begins so goes on to its end.
+
+    An event loop that takes the signal over meanwhile has it. Does nothing where somebody else
+    handles the signal, or outside the main thread.
+    """
+    usual = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not usual:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _would_be_lost(frame):
         raise KeyboardInterrupt
+    _come_again(number)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if not _would_be_lost(frame):
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+    _come_again(number)
+
+
+def _come_again(number: int) -> None:
     again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()

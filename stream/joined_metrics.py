@@ -23,7 +23,7 @@ class JoinedMetrics(Metrics):
     ----------
     other
         Asks the other process for `monitoring.exposition.packed` families; None while it does not
-        answer, and then its series are left out: they would be out of date.
+        answer, and then its series are left out: they would be out of date. A gauge says so.
     """
 
     def __init__(self, other: Callable[[], bytes | None]) -> None:
@@ -32,7 +32,8 @@ class JoinedMetrics(Metrics):
 
     def render(self) -> bytes:
         """Return both processes' families in Prometheus' text format."""
-        return rendered(self._others(), self.families())
+        others = self._others()
+        return rendered(others, self.families())
 
     def known(self, name: str, labels: Labels = ()) -> float | None:
         """Return a counter or gauge of this process, else of the other one; None if neither."""
@@ -49,4 +50,5 @@ class JoinedMetrics(Metrics):
 
     def _others(self) -> list[Metric]:
         data = self._other()
+        self.set("learner_up", (), float(data is not None))
         return [] if data is None else unpacked(data)

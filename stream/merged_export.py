@@ -34,7 +34,7 @@ class MergedExport:
     ) -> None:
         self._view = view
         self._metrics = metrics
-        self._feed = DriftFeed(metrics, adwin=False, counted=False) if whole else None
+        self._feed = DriftFeed(metrics, counted=False) if whole else None
         self._every_s = every_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="merged view", daemon=True)
@@ -55,8 +55,9 @@ class MergedExport:
             try:
                 self._view.export(self._metrics, self._feed)
                 silent = False
-            except StoreError as error:
-                # Readiness tells it, too; the gauges stay as they were.
+            except (StoreError, ValueError) as error:
+                # Readiness tells it, too; or a newer program wrote what is to be read, as while
+                # workers are replaced before the servers. The gauges stay as they were.
                 if not silent:
                     _log.warning("the merged view cannot be read: %s", error)
                 silent = True

@@ -9,6 +9,7 @@ from math import log
 from typing import Any, Final
 
 import msgspec
+from river.drift import ADWIN
 
 from lfs.crowd import CROWD, is_annotator
 from monitoring.drift_feed import DriftFeed
@@ -44,7 +45,7 @@ class ProcessMeters:
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
-        self.drift = DriftFeed(metrics)
+        self.drift = DriftFeed(metrics, adwin=ADWIN)
         self._pipelines: dict[int, PartitionPipeline] = {}
         self._merged_at = float("-inf")
         self.merges = 0

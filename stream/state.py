@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from stream.refusal import Refusal
+
 __all__ = [
     "PEER_PREFIX",
     "SCHEMA_VERSION",
@@ -36,7 +38,7 @@ PEER_PREFIX = "peers/"
 """Chunks under this name say what was learned lately: only other partitions read them."""
 
 
-class StoreError(Exception):
+class StoreError(Refusal):
     """Base of everything that a store refuses."""
 
 

@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from stream.refusal import Refusal
+
 __all__ = ["PROBLEM_JSON", "Problem", "install", "problem_response"]
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -20,7 +22,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 log = logging.getLogger(__name__)
 
 
-class Problem(Exception):
+class Problem(Refusal):
     """A request that cannot be answered as asked.
 
     Parameters

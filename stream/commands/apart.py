@@ -18,7 +18,7 @@ from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, Refused, note, out
 from stream.commands.learner_process import LearnerProcess
 from stream.config import Settings
-from stream.embedded import open_embedded
+from stream.embedded_files import open_embedded
 from stream.explained import explained
 from stream.joined_metrics import JoinedMetrics
 from stream.log_items import LogItems, LogItemsFeed
@@ -30,8 +30,9 @@ from stream.serving.ready import get_ready_to_serve
 from stream.serving.sources import Served
 from stream.serving.wiring import near_source
 from stream.sinks import EmbeddedSink
+from stream.supervision import Supervision
 
-__all__ = ["service_apart", "up_apart"]
+__all__ = ["run", "service_apart"]
 
 _SWITCH_S: Final = 0.000_1
 """While a thread reads a model, another answers; each of its five to ten turns waits so long."""
@@ -39,11 +40,16 @@ _GRACE_S: Final = 2.0
 """A service manager that ends all processes at once tells this one, too."""
 
 
-def up_apart(settings: Settings) -> None:
-    """Run the service until a signal ends it, or one of its processes."""
+def run(settings: Settings, threads: Supervision) -> None:
+    """Run the service until a signal ends it, one of its processes, or a bug in a thread."""
     with service_apart(settings) as (learner, service):
-        told = asyncio.run(_until_ended(learner, service))
+        told = asyncio.run(_until_ended(learner, service, threads))
+        # The loop has set it free: what is being ended is not to be cut off.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         code = learner.stop()
+        if threads.failure is not None:
+            note.print("headrace: stopped by a bug; nothing wrong was saved", style="red")
+            raise typer.Exit(BUG)
         if told and not code:
             return
         if learner.refused:
@@ -52,7 +58,7 @@ def up_apart(settings: Settings) -> None:
         raise typer.Exit(BUG)
 
 
-async def _until_ended(learner: LearnerProcess, service: ApiService) -> bool:
+async def _until_ended(learner: LearnerProcess, service: ApiService, threads: Supervision) -> bool:
     """Serve; return whether a signal ended it."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -64,7 +70,9 @@ async def _until_ended(learner: LearnerProcess, service: ApiService) -> bool:
             f"Headrace answers at {service.url} (status page; API documentation at /docs)",
             soft_wrap=True,
         )
-        waiting = [asyncio.create_task(one) for one in (told.wait(), service.wait())]
+        waiting = [
+            asyncio.create_task(one) for one in (told.wait(), service.wait(), threads.wait())
+        ]
         learning = asyncio.create_task(learner.wait())
         await asyncio.wait([*waiting, learning], return_when=asyncio.FIRST_COMPLETED)
         if learning.done():

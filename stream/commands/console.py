@@ -21,12 +21,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from stream.interrupts import Terminated, terminable
+from stream.refusal import Refusal
+
 __all__ = [
     "BUG",
     "REFUSED",
     "ConfigOption",
     "Refused",
     "bytes_progress",
+    "ends_when_told",
     "log_to_stderr",
     "note",
     "out",
@@ -50,7 +54,7 @@ ConfigOption = Annotated[
 ]
 
 
-class Refused(Exception):
+class Refused(Refusal):
     """A command that cannot do what was asked; the text is for the person who asked."""
 
 
@@ -83,3 +87,14 @@ def bytes_progress(label: str, total: int | None) -> Iterator[Progress]:
     with progress:
         progress.add_task(label, total=total, rate="")
         yield progress
+
+
+@contextmanager
+def ends_when_told(code: int = 0) -> Iterator[None]:
+    """End the command in order if SIGTERM comes before an event loop listens to it."""
+    try:
+        with terminable():
+            yield
+    except Terminated:
+        note.print("headrace: told to end before it was at work")
+        raise typer.Exit(code) from None

@@ -9,7 +9,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from monitoring.metrics import Metrics
 from stream.api.serving import ApiService
-from stream.commands.console import Refused, note, out
+from stream.commands.console import Refused, ends_when_told, note, out
 from stream.commands.running import embedded_service
 from stream.config import Settings, load_settings, require_known
 from stream.embedded import EmbeddedEngine
@@ -30,6 +31,7 @@ from stream.events import EVENTS, GOLD
 from stream.movielens import movielens
 from stream.records import Outgoing
 from stream.simulate import Sent, World, WorldConfig
+from stream.supervision import Supervision, supervised
 
 __all__ = ["demo"]
 
@@ -73,10 +75,17 @@ def demo(
             sent = world.live()
             settings = _settings(Path(folder), len(world.config.sim_lfs))
         # What compiles comes before the event loop, which would take Ctrl-C and not heed it.
-        with embedded_service(settings) as (engine, service):
+        with (
+            ends_when_told(_TERMINATED),
+            supervised() as threads,
+            embedded_service(settings) as (engine, service),
+        ):
             feeder = _Feeder(sent, service, engine.log, rate)
+            failed = partial(_failure, engine, feeder, threads)
             try:
-                asyncio.run(_demo(engine, service, feeder, _planted(world), events, stay=not exit_))
+                asyncio.run(
+                    _demo(engine, service, feeder, failed, _planted(world), events, stay=not exit_)
+                )
             except asyncio.CancelledError:
                 raise typer.Exit(_TERMINATED) from None
 
@@ -103,6 +112,7 @@ async def _demo(
     engine: EmbeddedEngine,
     service: ApiService,
     feeder: _Feeder,
+    failed: Callable[[], BaseException | None],
     planted: dict[str, float],
     n_events: int,
     *,
@@ -124,20 +134,26 @@ async def _demo(
             while thread.is_alive() or not engine.drained():
                 await asyncio.sleep(0.25)
                 live.update(_table(engine.metrics, planted, feeder, n_events))
-                if engine.failure is not None or feeder.failure is not None:
+                if failed() is not None:
                     break
-        if feeder.failure is not None:
-            raise feeder.failure
+        if (failure := failed()) is not None:
+            raise failure
         _summary(engine.metrics, planted)
-        if stay and engine.failure is None:
+        if stay:
             out.print("The shop has closed; the service stays. Ctrl-C ends it.")
             with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-                while engine.failure is None:
+                while failed() is None:
                     await asyncio.sleep(0.5)
+            if (failure := failed()) is not None:
+                raise failure
     finally:
         feeder.stop()
         await service.stop()
         await asyncio.to_thread(engine.stop)
+
+
+def _failure(engine: EmbeddedEngine, feeder: _Feeder, threads: Supervision) -> BaseException | None:
+    return engine.failure or feeder.failure or threads.failure
 
 
 class _Feeder:

@@ -13,7 +13,7 @@ from stream.commands.console import REFUSED, ConfigOption, out
 from stream.config import Settings, SettingsError, load_settings
 from stream.distributed.clients import KafkaConnection
 from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
-from stream.embedded import open_log
+from stream.embedded_files import open_log
 from stream.embedded_log import LogError
 from stream.state import StoreError
 

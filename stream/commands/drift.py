@@ -17,11 +17,12 @@ from monitoring.references import references_from_bytes, references_to_bytes
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import ConfigOption, Refused, note, out
 from stream.config import Settings, load_settings
+from stream.distributed.kafka_sink import KafkaSink
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, ReferenceReset, ReferenceSet, SignalReference
 from stream.merged_view import MergedView
 from stream.records import Outgoing
-from stream.sinks import EmbeddedSink, EventSink, KafkaSink
+from stream.sinks import EmbeddedSink, EventSink
 from stream.watching import pipeline_drift
 
 __all__ = ["drift_app"]

@@ -1,8 +1,4 @@
-"""The process that learns, where another one answers: started, asked and ended by that one.
-
-What is asked and answered are msgpack pairs: ``(number, question)`` and ``(number, answer)``;
-number 0 is what was not asked: that it is ready, or why it ended.
-"""
+"""The process that learns, where another one answers: started, asked and ended by that one."""
 
 from __future__ import annotations
 
@@ -22,26 +18,27 @@ from monitoring.exposition import packed
 from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
 from stream.commands.console import BUG, REFUSED, Refused, log_to_stderr
+from stream.commands.learner_messages import (
+    FAILED,
+    METRICS,
+    READY,
+    REFUSED_BECAUSE,
+    STOP,
+    Message,
+)
 from stream.config import Settings, SettingsError
-from stream.embedded import EmbeddedEngine, open_embedded
+from stream.embedded import EmbeddedEngine
+from stream.embedded_files import open_embedded
 from stream.embedded_log import LogError
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.serving.fresh_people import PeopleTeller
 from stream.state import StoreError
+from stream.supervision import Supervision, supervised
 
-__all__ = ["FAILED", "METRICS", "READY", "REFUSED_BECAUSE", "STOP", "Message", "learn"]
+__all__ = ["learn"]
 
 _log = logging.getLogger(__name__)
-
-READY: Final = "ready"
-REFUSED_BECAUSE: Final = "refused"
-FAILED: Final = "failed"
-METRICS: Final = "metrics"
-STOP: Final = "stop"
-
-Message = tuple[int, str, bytes]
-"""Number of the question, what it is about, and further bytes."""
 
 _POLL_S: Final = 0.2
 _EXPECTED: Final = (Refused, SettingsError, LogError, StoreError)
@@ -60,18 +57,25 @@ def learn(settings: Settings, connection: Connection, people: Connection) -> Non
     # Ctrl-C reaches every process of the terminal; who started this one says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stderr()
+    failure: BaseException | None
     try:
-        _learn(settings, connection, people)
+        with supervised() as threads:
+            _learn(settings, connection, people, threads)
+        failure = threads.failure
     except _EXPECTED as error:
         _send(connection, 0, REFUSED_BECAUSE, str(error).encode())
         sys.exit(REFUSED)
     except Exception as error:
-        _log.critical("learning stopped by a bug; nothing wrong was saved", exc_info=error)
-        _send(connection, 0, FAILED, type(error).__name__.encode())
+        failure = error
+    if failure is not None:
+        _log.critical("learning stopped by a bug; nothing wrong was saved", exc_info=failure)
+        _send(connection, 0, FAILED, type(failure).__name__.encode())
         sys.exit(BUG)
 
 
-def _learn(settings: Settings, connection: Connection, people: Connection) -> None:
+def _learn(
+    settings: Settings, connection: Connection, people: Connection, threads: Supervision
+) -> None:
     learns = threading.Event()
     threading.Thread(target=_end_in_vain, args=(learns,), name="starting", daemon=True).start()
     log, store = open_embedded(settings)
@@ -90,7 +94,7 @@ def _learn(settings: Settings, connection: Connection, people: Connection) -> No
                 export.start()
                 teller.start()
                 engine.start()
-                _answer(connection, engine, metrics)
+                _answer(connection, engine, metrics, threads)
             finally:
                 # Whatever comes until here is caught below: nothing interrupts the end.
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -123,9 +127,11 @@ def _tell(number: int, frame: FrameType | None) -> None:
     raise _Told
 
 
-def _answer(connection: Connection, engine: EmbeddedEngine, metrics: Metrics) -> None:
-    """Answer questions until told to stop; a failure of the engine ends it, too."""
-    while engine.failure is None:
+def _answer(
+    connection: Connection, engine: EmbeddedEngine, metrics: Metrics, threads: Supervision
+) -> None:
+    """Answer questions until told to stop; a failure of the engine, or a thread, ends it, too."""
+    while engine.failure is None and threads.failure is None:
         if not connection.poll(_POLL_S):
             continue
         try:

@@ -8,33 +8,32 @@ import multiprocessing
 import signal
 import threading
 import time
+from importlib import import_module
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Final
 
 import msgspec
 
 from stream.commands.console import BUG, REFUSED, Refused
-from stream.commands.learner import (
-    FAILED,
-    METRICS,
-    READY,
-    REFUSED_BECAUSE,
-    STOP,
-    Message,
-    learn,
-)
+from stream.commands.learner_messages import METRICS, READY, REFUSED_BECAUSE, STOP, Message
 from stream.config import Settings
 
 __all__ = ["LearnerProcess"]
 
 _log = logging.getLogger(__name__)
 
-# Long enough for a starved machine: one that hangs is not expected, one that fails ends.
-_ANSWER_S: Final = 30.0
+_ANSWER_S: Final = 1.0
+"""Whoever asks for the page of metrics waits no longer for one that hangs, or is starved."""
 _STOP_S: Final = 60.0
+_GRACE_S: Final = 2.0
 _CTRL_C: Final = frozenset({signal.SIGINT})
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+def _learn(settings: Settings, connection: Connection, people: Connection) -> None:
+    # Imported there only: it brings libraries into memory of which who answers needs none.
+    import_module("stream.commands.learner").learn(settings, connection, people)
 
 
 class LearnerProcess:
@@ -59,15 +58,17 @@ class LearnerProcess:
         self._connection, self._theirs = context.Pipe()
         self.people, self._telling = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=learn,
+            target=_learn,
             args=(settings, self._theirs, self._telling),
             name="learner",
             daemon=True,
         )
-        self._asking = threading.Lock()
-        self._asked = 0
+        self._heard = threading.Condition()
+        self._asked = self._answered = 0
+        self._answer: bytes | None = None
         self._refused: str | None = None
         self._ready = False
+        self._listener = threading.Thread(target=self._listen, name="learner", daemon=True)
 
     def start(self) -> None:
         """Start it, and wait until all is compiled and the last checkpoint is loaded.
@@ -83,12 +84,16 @@ class LearnerProcess:
         self._theirs.close()
         self._telling.close()
         try:
-            _, what, data = self._receive(self._connection)
+            _, what, data = _DECODER.decode(self._connection.recv_bytes())
         except (EOFError, OSError):
             self._process.join()
+            if self._process.exitcode == -signal.SIGTERM:
+                # A service manager that ends all processes at once tells this one, too.
+                time.sleep(_GRACE_S)
             raise RuntimeError(f"the learning process {self.ended()}") from None
         if what == READY:
             self._ready = True
+            self._listener.start()
             return
         self._process.join()
         if what == REFUSED_BECAUSE:
@@ -99,18 +104,21 @@ class LearnerProcess:
         # It begins with Ctrl-C held back, which reaches every process of a terminal, and keeps it
         # so. What else is started with it sets that free again, and so is started before.
         resource_tracker.ensure_running()
-        pressed: list[int] = []
+        came: list[int] = []
         # Held back from this thread it comes by another one of numpy's: it is to come afterwards,
         # since a process that was not started to the end cannot be ended.
-        before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, lambda number, _: came.append(number))
         signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
         try:
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
-            signal.signal(signal.SIGINT, before)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        for each in dict.fromkeys(came):
+            signal.raise_signal(each)
 
     @property
     def pid(self) -> int | None:
@@ -119,18 +127,16 @@ class LearnerProcess:
 
     def metrics(self) -> bytes | None:
         """Return its `monitoring.exposition.packed` families; None if it does not answer."""
-        with self._asking:
-            self._asked += 1
-            until = time.monotonic() + _ANSWER_S
-            try:
-                self._connection.send_bytes(msgspec.msgpack.encode((self._asked, METRICS, b"")))
-                while (left := until - time.monotonic()) > 0 and self._connection.poll(left):
-                    number, _, data = self._receive(self._connection)
-                    if number == self._asked:
-                        return data
-            except (EOFError, OSError):
-                return None
-        _log.warning("the learning process does not answer")
+        with self._heard:
+            if self._answered == self._asked:
+                if not self._send(self._asked + 1, METRICS):
+                    return None
+                self._asked += 1
+            # Else it was asked and has not answered yet: what it says now will do.
+            wanted = self._asked
+            if self._heard.wait_for(lambda: self._answered >= wanted, _ANSWER_S):
+                return self._answer
+        _log.warning("the learning process has not answered within %g s", _ANSWER_S)
         return None
 
     def learning(self) -> str:
@@ -163,16 +169,9 @@ class LearnerProcess:
         if not self._ready and self._process.is_alive():
             # It compiles and loads: there is nothing to save.
             self._process.terminate()
-        with self._asking:
-            try:
-                self._connection.send_bytes(msgspec.msgpack.encode((0, STOP, b"")))
-            except OSError:
-                pass  # It has ended already.
-        until = time.monotonic() + _STOP_S
-        # It does not hear that while an answer waits that nobody waited for any more.
-        while self._drain() and (left := until - time.monotonic()) > 0:
-            wait([self._process.sentinel, self._connection], left)
-        self._process.join(max(0.0, until - time.monotonic()))
+        with self._heard:
+            self._send(0, STOP)
+        self._process.join(_STOP_S)
         if self._process.exitcode is None:
             _log.critical("the learning process did not end within %g s: killed", _STOP_S)
             self._process.kill()
@@ -181,7 +180,8 @@ class LearnerProcess:
 
     def ended(self) -> str:
         """Return how it ended, for people; call it after it has."""
-        self._drain()
+        if self._ready:
+            self._listener.join(_GRACE_S)  # Its last words.
         code = self._process.exitcode
         if self._refused is not None:
             return f"has stopped: {self._refused}"
@@ -196,19 +196,27 @@ class LearnerProcess:
         """Whether it ended since something outside must change first."""
         return self._process.exitcode == REFUSED
 
-    def _drain(self) -> bool:
-        """Take what it said; tell whether it may say more."""
-        with self._asking:
-            try:
-                while self._connection.poll():
-                    self._receive(self._connection)
-            except (EOFError, OSError):
-                return False
-        return self._process.is_alive()
+    def _send(self, number: int, what: str) -> bool:
+        """Tell it something; False: it has ended."""
+        try:
+            self._connection.send_bytes(msgspec.msgpack.encode((number, what, b"")))
+        except OSError:
+            return False
+        return True
 
-    def _receive(self, connection: Connection) -> Message:
-        message: Message = _DECODER.decode(connection.recv_bytes())
-        _, what, data = message
-        if what in (REFUSED_BECAUSE, FAILED):
-            self._refused = data.decode() if what == REFUSED_BECAUSE else None
-        return message
+    def _listen(self) -> None:
+        """Hear all that it says, whether or not somebody waits for it: it must not wait, either."""
+        gone = False
+        while not gone:
+            number, what, data = 0, METRICS, b""
+            try:
+                number, what, data = _DECODER.decode(self._connection.recv_bytes())
+            except (EOFError, OSError):
+                gone = True
+            with self._heard:
+                if what == REFUSED_BECAUSE:
+                    self._refused = data.decode()
+                elif what == METRICS:
+                    self._answer = data or None
+                    self._answered = self._asked if gone else number
+                    self._heard.notify_all()

@@ -24,6 +24,7 @@ from stream.http_server import StartFailed
 from stream.processor import ProcessorFactory
 from stream.records import RecordBatch
 from stream.state import StateStore
+from stream.supervision import Supervision, supervised
 from stream.worker import Worker
 
 __all__ = ["BUG", "OK", "REFUSED", "serve"]
@@ -51,7 +52,10 @@ def serve(
     publisher: Publisher | None = None,
     metrics: Metrics | None = None,
 ) -> int:
-    """Run a worker until it is told to stop, and return the process's exit code."""
+    """Run a worker until it is told to stop, and return the process's exit code.
+
+    A bug in any of its threads stops it.
+    """
 
     def make_worker() -> Worker:
         return Worker(
@@ -59,7 +63,8 @@ def serve(
         )
 
     sys.setswitchinterval(SWITCH_S)
-    code, reason = asyncio.run(_serve(options, make_worker))
+    with supervised() as threads:
+        code, reason = asyncio.run(_serve(options, make_worker, threads))
     ended = _join_threads()
     if reason is not None:
         # Once more, below what ended meanwhile: who looks finds it in the last line.
@@ -85,7 +90,7 @@ def _join_threads() -> bool:
 
 
 async def _serve(
-    options: WorkerOptions, make_worker: Callable[[], Worker]
+    options: WorkerOptions, make_worker: Callable[[], Worker], threads: Supervision
 ) -> tuple[int, WorkerStop | None]:
     """Run a worker to its end; return the exit code, and what must change outside if that is 2."""
     loop = asyncio.get_running_loop()
@@ -101,7 +106,7 @@ async def _serve(
     health = Health(worker)
     server = MetricsServer(options, health.report, worker.metrics.render)
     starting = loop.create_task(worker.start())
-    crashed = loop.create_task(_crashed(worker))
+    crashed = loop.create_task(_crashed(worker, threads))
     try:
         try:
             await server.start()
@@ -156,8 +161,10 @@ async def _end(worker: Worker, starting: asyncio.Task[None]) -> tuple[int, Worke
     return (REFUSED, error) if isinstance(error, WorkerStop) else (BUG, None)
 
 
-async def _crashed(worker: Worker) -> BaseException:
-    """Wait until a service of Faust has crashed, and return why."""
+async def _crashed(worker: Worker, threads: Supervision) -> BaseException:
+    """Wait until a service of Faust has crashed, or a bug has ended a thread; return why."""
     while not worker.app.crashed:
+        if threads.failure is not None:
+            return threads.failure
         await asyncio.sleep(0.2)
     return worker.app.crash_reason or RuntimeError("Faust crashed")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from stream.refusal import Refusal
 from stream.state import ClaimRefused, Fenced, NewerSchema, StateStore, StoreError
 
 __all__ = ["StoreCalls", "WorkerStop"]
@@ -22,7 +23,7 @@ RETRY_S = 0.1
 DECISIONS = (Fenced, ClaimRefused)
 
 
-class WorkerStop(Exception):
+class WorkerStop(Refusal):
     """The worker cannot go on; the message says why, and what an operator can do."""
 
 

@@ -24,6 +24,7 @@ from stream.events import (
     ITEMS,
     LABELS,
 )
+from stream.refusal import Refusal
 
 __all__ = [
     "BrokerUnreachable",
@@ -44,11 +45,11 @@ _COMPACTED: Final = (ITEMS, CONTROL)
 _READ_BY_WORKERS: Final = (EVENTS, GOLD, DECISIONS, ITEMS, CONTROL)
 
 
-class BrokerUnreachable(Exception):
+class BrokerUnreachable(Refusal):
     """No broker answered; the message names the setting and the addresses that were tried."""
 
 
-class TopicsUnfit(Exception):
+class TopicsUnfit(Refusal):
     """Topics are missing or are not as a worker needs them; the message says which and how."""
 
 

@@ -40,6 +40,11 @@ class ItemsFeed:
         """Begin to read."""
         self._task = asyncio.create_task(self._follow())
 
+    async def wait(self) -> None:
+        """Wait until a bug has ended it."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def stop(self) -> None:
         """End it."""
         if self._task is not None:
@@ -47,6 +52,12 @@ class ItemsFeed:
             await asyncio.wait([self._task])
 
     async def _follow(self) -> None:
+        try:
+            await self._read()
+        except Exception:
+            log.critical("a bug has ended the reading of the catalogue", exc_info=True)
+
+    async def _read(self) -> None:
         while True:
             reader = BroadcastReader(self._options, {ITEMS: self._catalogue.take_in}, _nowhere)
             try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.content import ContentIndex
 from stream.assembly import recommender_config
 from stream.config import Settings
-from stream.embedded import EmbeddedEngine
+from stream.pipeline import PartitionPipeline
 from stream.serving.engine_source import EngineSource
 from stream.serving.fresh_people import FreshPeople
 from stream.serving.near_source import NearSource
@@ -47,10 +49,12 @@ def near_source(
     )
 
 
-def engine_source(settings: Settings, engine: EmbeddedEngine, store: StateStore) -> EngineSource:
-    """Return what follows the learning thread; the engine is to call its `stepped`."""
+def engine_source(
+    settings: Settings, pipelines: Sequence[PartitionPipeline], store: StateStore
+) -> EngineSource:
+    """Return what follows the learning thread, which is to call its `stepped`."""
     return EngineSource(
-        {pipeline.partition: pipeline for pipeline in engine.pipelines},
+        {pipeline.partition: pipeline for pipeline in pipelines},
         store_source(settings, store),
         settings.recommendations.refresh_s,
     )

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 from typer.testing import CliRunner, Result
 
-from stream.cli import app
+from stream.cli import command_line
 from stream.embedded_log import EmbeddedLog
 from stream.events import Event
 from stream.simulate import WorldConfig, write_world
@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(command_line(), list(arguments))
 
 
 def test_replay_reports_labels_and_every_rejected_line(world: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.assembly import pipeline_spec
-from stream.cli import app
+from stream.cli import command_line
 from stream.config import Settings
 from stream.effects import Effects
 from stream.replay import Replay
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 
 def test_every_click_of_the_shop_is_accepted(tmp_path: Path) -> None:
     target = tmp_path / "r.json"
-    result = CliRunner().invoke(app, ["replay", str(SHOP), "--report", str(target)])
+    result = CliRunner().invoke(command_line(), ["replay", str(SHOP), "--report", str(target)])
     assert result.exit_code == 0, result.output
     report = orjson.loads(target.read_bytes())
     assert (report["events"], report["rejected"], report["duplicates"]) == (116_285, 0, 0)
@@ -51,7 +51,7 @@ def test_every_click_of_the_shop_is_accepted(tmp_path: Path) -> None:
 def test_every_click_of_the_bandit_files_meets_its_impression(tmp_path: Path) -> None:
     target = tmp_path / "r.json"
     files = [str(path) for path in BANDIT]
-    result = CliRunner().invoke(app, ["replay", *files, "--report", str(target)])
+    result = CliRunner().invoke(command_line(), ["replay", *files, "--report", str(target)])
     assert result.exit_code == 0, result.output
     report = orjson.loads(target.read_bytes())
     assert (report["events"], report["rejected"]) == (40_207, 0)

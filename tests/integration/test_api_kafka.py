@@ -16,9 +16,10 @@ from kafka.admin import NewTopic
 from monitoring.metrics import Metrics
 from stream.api.serving import ApiService
 from stream.config import Settings
+from stream.distributed.kafka_sink import KafkaSink
 from stream.events import EVENTS, ITEMS
 from stream.partitioning import partition_for
-from stream.sinks import AppendFailed, KafkaSink
+from stream.sinks import AppendFailed
 from tests.integration.api_harness import PARTITIONS, event, serving, settings
 from tests.services import KafkaBroker
 

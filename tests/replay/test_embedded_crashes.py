@@ -14,7 +14,8 @@ import pytest
 from monitoring.metrics import Metrics
 from stream.assembly import open_state
 from stream.config import Settings
-from stream.embedded import EmbeddedEngine, open_embedded
+from stream.embedded import EmbeddedEngine
+from stream.embedded_files import open_embedded
 from stream.events import DEAD_LETTER, EVENTS, LABELS
 from stream.records import Outgoing
 from stream.state import Epoch

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from monitoring.catalogue import CATALOGUE, Kind
-from stream.cli import app
+from stream.cli import command_line
 from tests.conftest import services_required
 
 ROOT = Path(__file__).parents[2]
@@ -277,7 +277,7 @@ def test_the_commands_of_a_runbook_exist(page: Path) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.S)
     lines = [line for line in block.splitlines() if not line.startswith("#")]
     assert len(lines) >= 2
-    command = get_command(app)
+    command = get_command(command_line())
     assert isinstance(command, TyperGroup)
     for line in lines:
         words = shlex.split(line)

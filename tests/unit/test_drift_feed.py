@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from river.drift import ADWIN
 
 from monitoring.drift_feed import SEGMENT_SERIES, DriftFeed
 from monitoring.metrics import Metrics
@@ -121,7 +122,7 @@ def test_partitions_share_the_gauges_and_a_moved_one_leaves() -> None:
 
 def test_adwin_looks_on() -> None:
     metrics = Metrics(process=False)
-    feed, drift = DriftFeed(metrics), made(keep_blocks=True)
+    feed, drift = DriftFeed(metrics, adwin=ADWIN), made(keep_blocks=True)
     feed.begin(0, drift)
     fed(drift, 0.2, 20_000)
     fed(drift, 0.8, 10_000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from stream.cli import app
+from stream.cli import command_line
 from stream.commands.console import Refused
 from stream.event_files import FileError
 
@@ -56,7 +56,7 @@ def logs(tmp_path: Path) -> tuple[Path, Path]:
 
 def run(*arguments: str | Path) -> dict[str, Any]:
     done = CliRunner().invoke(
-        app, ["evaluate", *map(str, arguments), "--json"], catch_exceptions=False
+        command_line(), ["evaluate", *map(str, arguments), "--json"], catch_exceptions=False
     )
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
@@ -127,7 +127,7 @@ def test_a_log_that_only_says_what_the_target_does_is_not_weighed(logs: tuple[Pa
 
 
 def test_the_table_is_for_people(logs: tuple[Path, Path]) -> None:
-    done = CliRunner().invoke(app, ["evaluate", *map(str, logs), "--target", "better"])
+    done = CliRunner().invoke(command_line(), ["evaluate", *map(str, logs), "--target", "better"])
     assert done.exit_code == 0
     assert "SNIPS" in done.stdout
     assert "holds its logged" in done.stdout
@@ -135,14 +135,16 @@ def test_the_table_is_for_people(logs: tuple[Path, Path]) -> None:
 
 
 def test_help_teaches() -> None:
-    done = CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "120"})
+    done = CliRunner().invoke(command_line(), ["evaluate", "--help"], env={"COLUMNS": "120"})
     for word in ("propensity", "harmonic", "SNIPS", "--target"):
         assert word in done.stdout
 
 
 def refusal(*arguments: str | Path) -> str:
     with pytest.raises((Refused, FileError)) as caught:
-        CliRunner().invoke(app, ["evaluate", *map(str, arguments)], catch_exceptions=False)
+        CliRunner().invoke(
+            command_line(), ["evaluate", *map(str, arguments)], catch_exceptions=False
+        )
     return str(caught.value)
 
 

@@ -55,8 +55,12 @@ def test_figures_of_a_process_that_does_not_answer_are_left_out() -> None:
     assert joined.known("consumer_lag_seconds", ("headrace.events",)) == 2.0
     assert joined.known("consumer_lag_seconds", ("headrace.gold",)) is None
     assert joined.known("api_requests_total", ("/a", "200")) == 1.0
-    assert b'topic="headrace.events"' in joined.render()
+    page = joined.render()
+    assert b'topic="headrace.events"' in page
+    assert lines(page)["headrace_learner_up"] == 1.0
     answers.pop(0)
-    assert b'topic="headrace.events"' not in joined.render()
+    page = joined.render()
+    assert b'topic="headrace.events"' not in page
+    assert lines(page)["headrace_learner_up"] == 0.0
     assert joined.known("consumer_lag_seconds", ("headrace.events",)) is None
     assert b'route="/a"' in joined.render()

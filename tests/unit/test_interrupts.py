@@ -1,4 +1,4 @@
-"""Ctrl-C while something is compiled is neither lost nor raised where nobody sees it."""
+"""Ctrl-C and SIGTERM while something is compiled are neither lost nor raised unseen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inspect import getsource
 
 import pytest
 
-from stream.interrupts import interruptible
+from stream.interrupts import Terminated, interruptible, terminable
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,9 @@ def usual_handler() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def interrupt() -> None:
+def interrupt(number: int = signal.SIGINT) -> None:
     """Press Ctrl-C, and go on for as long as that does not matter."""
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number)
     for _ in range(1_000):
         pass
 
@@ -78,3 +78,43 @@ def test_whoever_handles_it_already_goes_on_doing_so() -> None:
     with interruptible():
         interrupt()
     assert seen == [signal.SIGINT]
+
+
+@pytest.fixture
+def usual_end() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("usual_end")
+def test_the_end_that_sigterm_begins_is_not_cut_off_by_another_one() -> None:
+    passed = []
+    with pytest.raises(Terminated), terminable():
+        try:
+            interrupt(signal.SIGTERM)
+            passed.append("too far")
+        finally:
+            interrupt(signal.SIGTERM)
+            passed.append("to the end")
+    assert passed == ["to the end"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("usual_end")
+def test_sigterm_waits_for_the_end_of_a_callback() -> None:
+    passed = []
+    with pytest.raises(Terminated), terminable():
+        called_back("_raw_object_cache_notify")(lambda: interrupt(signal.SIGTERM))
+        passed.append(True)
+        time.sleep(60)
+    assert passed
+
+
+@pytest.mark.usefixtures("usual_end")
+def test_whoever_handles_sigterm_already_goes_on_doing_so() -> None:
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    with terminable():
+        interrupt(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from stream.cli import app
+from stream.cli import command_line
 from stream.config import load_settings
 from tests.services.kafka import broker_config
 
@@ -41,7 +41,7 @@ SECRET = "a-secret-of-the-tests"
 
 @cache
 def headrace_commands() -> set[str]:
-    command = get_command(app)
+    command = get_command(command_line())
     assert isinstance(command, TyperGroup)
     return set(command.commands)
 

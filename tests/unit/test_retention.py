@@ -9,7 +9,8 @@ import pytest
 
 from monitoring.metrics import Metrics
 from stream.config import Settings
-from stream.embedded import EmbeddedEngine, open_embedded
+from stream.embedded import EmbeddedEngine
+from stream.embedded_files import open_embedded
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, EVENTS, ITEMS, LABELS
 from stream.records import Outgoing

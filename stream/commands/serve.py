@@ -1,0 +1,109 @@
+"""`headrace serve`: HTTP for a deployment on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Final
+
+import typer
+
+from monitoring.metrics import Metrics
+from stream.api.health import Check, blocking
+from stream.api.serving import ApiService
+from stream.assembly import open_state, pipeline_spec
+from stream.commands.console import (
+    BUG,
+    ConfigOption,
+    Refused,
+    ends_when_told,
+    log_to_stderr,
+    out,
+)
+from stream.config import Settings, load_settings
+from stream.distributed.kafka_sink import KafkaSink
+from stream.explained import explained
+from stream.merged_export import MergedExport
+from stream.merged_view import MergedView
+from stream.serving.catalogue import ServedCatalogue
+from stream.serving.items_feed import ItemsFeed
+from stream.serving.ready import get_ready_to_serve
+from stream.serving.sources import Served
+from stream.serving.wiring import store_source
+from stream.supervision import Supervision, supervised
+
+__all__ = ["serve"]
+
+_SWITCH_S: Final = 0.000_1
+"""While a thread reads a model, another answers; each of its five to ten turns waits so long."""
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Serve HTTP for a deployment on Kafka: events in, health, readiness, metrics.
+
+    Without api.tokens it binds to loopback only.
+    """
+    log_to_stderr()
+    settings = load_settings(config)
+    if settings.log.embedded:
+        raise Refused(
+            f"log.url: found {settings.log.url!r}, allowed for `serve`: kafka://HOST:PORT; "
+            "for SQLite run `headrace up`, which serves, too"
+        )
+    with ends_when_told(), supervised() as threads:
+        get_ready_to_serve()  # before the loop, which would not heed Ctrl-C meanwhile
+        code = asyncio.run(_serve(settings, threads))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _serve(settings: Settings, threads: Supervision) -> int:
+    sys.setswitchinterval(_SWITCH_S)
+    store = open_state(settings)
+    try:
+        checks: dict[str, Check] = {"store": blocking(store.ping)}
+        spec = pipeline_spec(settings)
+        view = MergedView(store, spec)
+        sink = KafkaSink.from_settings(settings)
+        catalogue = ServedCatalogue(max_line_bytes=settings.events.max_line_bytes)
+        metrics = Metrics()
+        export = MergedExport(view, metrics, whole=True)
+        source = store_source(settings, store, catalogue.content)
+        service = ApiService(
+            settings,
+            sink,
+            metrics,
+            checks,
+            status_source=view.read,
+            served=Served(source, catalogue),
+            explained=explained(store, spec, view),
+        )
+        feed = ItemsFeed(settings, catalogue)
+        await service.start()
+        await feed.start()
+        source.start()
+        export.start()
+        out.print(
+            f"Headrace answers at {service.url} (status page; API documentation at /docs)",
+            soft_wrap=True,
+        )
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        waiting = [
+            asyncio.create_task(one)
+            for one in (stop.wait(), service.wait(), feed.wait(), threads.wait())
+        ]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        failed = not stop.is_set()
+        for task in waiting:
+            task.cancel()
+        await service.stop()
+        await feed.stop()
+        await asyncio.to_thread(source.stop)
+        await asyncio.to_thread(export.stop)
+        return BUG if failed else 0
+    finally:
+        store.close()
