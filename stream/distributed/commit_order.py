@@ -91,8 +91,8 @@ class Checkpointer:
         """
         cuts: list[tuple[OwnedPartition, Checkpoint]] = []
         for owned in partitions:
+            await self._turn.come_last()
             async with owned.lock:
-                await self._turn.come()
                 given_up = owned.broken or owned.closed
                 if owned.unsaved_records and not owned.saving and not given_up:
                     checkpoint = owned.processor.cut()  # 1
@@ -195,8 +195,8 @@ class Checkpointer:
         self, owned: OwnedPartition, chunks: Sequence[SharedChunk], *, whole: bool = False
     ) -> str | None:
         others = [chunk for chunk in chunks if chunk.partition != owned.partition]
+        await self._turn.come_last()
         async with owned.lock:
-            await self._turn.come()
             return owned.processor.take_in(others, whole=whole)
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:

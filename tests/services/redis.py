@@ -14,7 +14,10 @@ from tests.services.process import OwnedProcess
 from tests.services.service import Service, ServiceError, ServiceUnavailable
 
 DOCKER_IMAGE = "redis:7"
-AOF = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+AOF = [
+    *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+    *("--auto-aof-rewrite-min-size", "512mb"),
+]
 
 
 class RedisServer(Service):

@@ -44,3 +44,63 @@ def test_within_its_budget_a_pass_serves_everybody() -> None:
         return waits
 
     assert asyncio.run(run()) == 1
+
+
+def test_who_comes_again_at_once_goes_behind_who_waits() -> None:
+    async def run() -> list[str]:
+        turn, computed = Turn(budget_s=0.0), list[str]()
+
+        async def compute(name: str) -> None:
+            for _ in range(3):
+                await turn.come()
+                computed.append(name)
+
+        async with asyncio.timeout(60):
+            # The first one's turn lasts until all the others have come.
+            await asyncio.gather(turn.come(), *[compute(name) for name in "abcd"])
+        return computed
+
+    assert "".join(asyncio.run(run())) == "abcd" * 3
+
+
+def test_who_can_wait_goes_after_everybody_who_cannot() -> None:
+    async def run() -> list[str]:
+        turn, computed = Turn(budget_s=0.0), list[str]()
+        turn.PATIENCE_S = 3600.0
+
+        async def save() -> None:
+            await turn.come_last()
+            computed.append("save")
+
+        async def label() -> None:
+            await turn.come()
+            computed.append("label")
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(label(), save(), *[label() for _ in range(3)])
+        return computed
+
+    assert asyncio.run(run()) == ["label"] * 4 + ["save"]
+
+
+def test_who_can_wait_does_not_wait_for_ever() -> None:
+    async def run() -> int:
+        turn, labels, saved = Turn(budget_s=0.0), 0, False
+        turn.PATIENCE_S = 0.0
+
+        async def label() -> None:
+            nonlocal labels
+            while not saved:
+                await turn.come()
+                labels += 1
+
+        async def save() -> None:
+            nonlocal saved
+            await turn.come_last()
+            saved = True
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*[label() for _ in range(4)], save())
+        return labels
+
+    assert asyncio.run(run()) > 0
