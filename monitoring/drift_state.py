@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monitoring.detections import Detection
 from monitoring.drift_kernels import BLOCK, LEVELS, Layout, State
+from monitoring.packing import packed, unpacked
 from monitoring.references import Reference
 
 __all__ = [
@@ -110,8 +111,7 @@ def pack_state(
             "format": _FORMAT,
             "half_lives": half_lives,
             "signals": signals,
-            # Mostly small integers: a third of their size, for a few milliseconds.
-            "arrays": zlib.compress(msgspec.msgpack.encode(arrays), 1),
+            "arrays": packed(msgspec.msgpack.encode(arrays)),
             "detections": detections,
         }
     )
@@ -143,7 +143,7 @@ def unpack_state(data: bytes) -> Stored:
         tuple(stored["half_lives"]),
         first.tolist(),
         _arrays(
-            msgspec.msgpack.decode(zlib.decompress(stored["arrays"]), type=dict[str, bytes]),
+            msgspec.msgpack.decode(unpacked(stored["arrays"]), type=dict[str, bytes]),
             first,
             len(stored["half_lives"]),
         ),

@@ -21,7 +21,6 @@ references, and since nothing depends on how rows are cut into calls, nobody can
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
 from monitoring.drift_update import best_of, bin_numbers
 from monitoring.lf_pairs import LfPairs
+from monitoring.packing import packed, unpacked
 from monitoring.recent import HIT_AT, Recent
 from monitoring.references import Reference
 from monitoring.segments import Segments
@@ -44,8 +44,8 @@ from monitoring.sparse_votes import majority_of, sparse_votes
 
 __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 
-_FORMAT: Final = 2
-"""1: pairs, calibration and recent figures as they are; 2: compressed together."""
+_FORMAT: Final = 3
+"""1: pairs, calibration and recent figures as they are; 2: compressed together; 3: faster."""
 _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _SHARE_EDGES: Final = np.asarray(_SHARES)
 _CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
@@ -328,15 +328,14 @@ class PipelineDrift:
                 _FORMAT,
                 self.monitor.to_bytes(),
                 # Segments that nobody was in and pairs that never met are most of it.
-                zlib.compress(
+                packed(
                     msgspec.msgpack.encode(
                         (
                             {name: pairs.to_bytes() for name, pairs in self.pairs.items()},
                             {name: one.to_bytes() for name, one in self.calibration.items()},
                             self.recent.to_bytes(),
                         )
-                    ),
-                    1,
+                    )
                 ),
             )
         )
@@ -360,7 +359,7 @@ class PipelineDrift:
             )
         _, monitor, *rest = stored
         if written > 1:
-            rest = msgspec.msgpack.decode(zlib.decompress(rest[0]))
+            rest = msgspec.msgpack.decode(unpacked(rest[0]))
         pairs, calibration, *more = rest
         self._monitor.load(monitor)
         for name in self._pairs.keys() & pairs.keys():

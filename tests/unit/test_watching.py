@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from monitoring.drift_view import DriftView, contribution
+from monitoring.packing import unpacked
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask
 from monitoring.references import references_from_bytes, references_to_bytes
 from monitoring.signals import DriftRules
@@ -209,3 +210,21 @@ def test_what_format_1_watched_is_read() -> None:
     again = old_watch()
     again.load(drift.to_bytes())
     assert again.to_bytes() == drift.to_bytes()
+
+
+def test_what_was_deflated_is_read() -> None:
+    drift = old_watch()
+    drift.load(zlib.decompress((FIXTURES / "drift_v1.bin.z").read_bytes()))
+    _, monitor, rest = msgspec.msgpack.decode(drift.to_bytes())
+    signals = msgspec.msgpack.decode(monitor)
+    signals["arrays"] = zlib.compress(unpacked(signals["arrays"]), 1)
+    older = (2, msgspec.msgpack.encode(signals), zlib.compress(unpacked(rest), 1))
+    again = old_watch()
+    again.load(msgspec.msgpack.encode(older))
+    assert again.to_bytes() == drift.to_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"xyz", b"L", b"Lyz", b"?"])
+def test_what_is_no_packed_state_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no packed state"):
+        unpacked(data)
