@@ -19,6 +19,7 @@ from stream.learning import RecommenderSpec
 from stream.lf_sources import configured_lfs
 from stream.outcomes import Outcome
 from stream.pipeline import PipelineSpec
+from stream.pseudonyms import GROWTH_BYTES
 from stream.state import StateStore
 from stream.stores import RedisAccess, open_store
 from stream.tasks import TaskSpec
@@ -36,11 +37,15 @@ _NO_FEEDBACK: Final = frozenset({"impression", "search"})
 
 
 def decoder(settings: Settings, *, accept_ticks: bool = True) -> Decoder:
-    """Return the decoder of events; ticks are for the log's own readers only."""
+    """Return the decoder of events; ticks are for the log's own readers only.
+
+    These take what the door took as long enough, however it was written to the log.
+    """
     events = settings.events
+    growth = GROWTH_BYTES if accept_ticks and settings.privacy.pseudonymise else 0
     return Decoder(
         settings.event_types,
-        max_line_bytes=events.max_line_bytes,
+        max_line_bytes=events.max_line_bytes + growth,
         max_future_skew_s=events.max_future_skew_s,
         keep_unknown=events.keep_unknown,
         accept_ticks=accept_ticks,

@@ -9,7 +9,10 @@ import msgspec
 
 from stream.ids import user_key
 
-__all__ = ["pseudonym", "with_pseudonym"]
+__all__ = ["GROWTH_BYTES", "pseudonym", "with_pseudonym"]
+
+GROWTH_BYTES: Final = 1_024
+"""By how much a line may grow when it is written under a pseudonym: a longer id, `1e5` in full."""
 
 _MARK: Final = "~"
 _FORM: Final = re.compile(r"~[0-9a-f]{20}")

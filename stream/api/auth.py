@@ -109,6 +109,7 @@ def require(role: Role) -> Callable[..., Awaitable[None]]:
     since `LoopbackOnly` has already refused whoever is not on this machine. The bearer's name,
     where there is one, is left in ``request.state.bearer`` for who records what was asked.
     """
+    wanted = role if role is Role.ADMIN else f"{role} or {Role.ADMIN}"
 
     async def authorise(
         request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
@@ -119,8 +120,7 @@ def require(role: Role) -> Callable[..., Awaitable[None]]:
         if bearer is None or not bearer.credentials:
             raise Problem(
                 401,
-                "a token is needed: Authorization: Bearer <token>, with the role "
-                f"{role} or {Role.ADMIN}",
+                f"a token is needed: Authorization: Bearer <token>, with the role {wanted}",
                 headers={"WWW-Authenticate": _CHALLENGE},
             )
         roles = tokens.roles(bearer.credentials)
@@ -132,7 +132,7 @@ def require(role: Role) -> Callable[..., Awaitable[None]]:
             )
         if not roles & {role, Role.ADMIN}:
             held = ", ".join(sorted(roles)) or "none"
-            raise Problem(403, f"the token has the roles {held}; this needs {role} or {Role.ADMIN}")
+            raise Problem(403, f"the token has the roles {held}; this needs {wanted}")
         request.state.bearer = tokens.bearer(bearer.credentials)
 
     return authorise

@@ -23,10 +23,10 @@ from stream.api.rate import RateLimit
 from stream.assembly import decoder
 from stream.config import Settings
 from stream.decoding.records import RecordDecoder
-from stream.decoding.rejection import Rejected
+from stream.decoding.rejection import WHOLE_LINE, Rejected
 from stream.events import EVENTS, ITEMS, Item
 from stream.partitioning import partition_for
-from stream.pseudonyms import pseudonym, with_pseudonym
+from stream.pseudonyms import GROWTH_BYTES, pseudonym, with_pseudonym
 from stream.records import Outgoing, RecordBatch
 from stream.sinks import AppendFailed, EventSink
 
@@ -178,14 +178,19 @@ class Ingest:
         decoded = self._events.decode(self._as_batch(EVENTS, lines))
         data = dict(lines)
         by_partition: defaultdict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+        checked = Checked([], [], decoded.rejected)
         for event, number in zip(decoded.events, decoded.offsets, strict=True):
             user_id, line = event.user_id, data[number]
             if self._secret is not None:
                 user_id = pseudonym(user_id, self._secret)
-                line = with_pseudonym(line, user_id)
+                raw, line = line, with_pseudonym(line, user_id)
+                if len(line) > self._longest_line + GROWTH_BYTES:
+                    # Whoever reads the log would refuse what is accepted here.
+                    told = f"is too long under a pseudonym: {len(line)} bytes"
+                    checked.rejected.append(Rejected(number, 1, 0.0, WHOLE_LINE, told, raw))
+                    continue
             key = user_id.encode()
             by_partition[partition_for(key, partitions)].append((key, line))
-        checked = Checked([], [], decoded.rejected)
         for partition, keyed in by_partition.items():
             for group in _groups(keyed):
                 keys = {key for key, _ in group}

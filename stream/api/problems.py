@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from stream.decoding.rejection import reason_of
 from stream.refusal import Refusal
 
 __all__ = ["PROBLEM_JSON", "Problem", "install", "problem_response"]
@@ -110,7 +111,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     errors = [
-        {"field": ".".join(str(part) for part in each["loc"]), "reason": each["msg"]}
+        {"field": ".".join(str(part) for part in each["loc"]), "reason": reason_of(each)}
         for each in error.errors()
     ]
     return problem_response(422, "the request does not have the required form", errors=errors)

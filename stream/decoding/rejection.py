@@ -27,6 +27,7 @@ __all__ = [
     "dead_letter",
     "explain",
     "parse_object",
+    "reason_of",
     "refuse_future",
     "refuse_long",
     "refuse_non_finite",
@@ -152,7 +153,7 @@ def explain(error: ValidationError) -> Invalid:
     faults = error.errors(include_url=False, include_context=False)
     first = faults[0]
     field = _field(first)
-    reason = _reason(first)
+    reason = reason_of(first)
     others = dict.fromkeys(_field(fault) for fault in faults[1:])
     others.pop(field, None)
     if others:
@@ -167,13 +168,15 @@ def _field(fault: ErrorDetails) -> str:
     return ".".join(parts) or WHOLE_LINE
 
 
-def _reason(fault: ErrorDetails) -> str:
+def reason_of(fault: ErrorDetails) -> str:
+    """Return what is wrong with a field, what was found, and what is allowed."""
     kind = fault["type"]
     if kind == "missing":
         return "is missing; it is required"
     message = fault["msg"]
     for subject in ("Input ", "String ", "Value ", "List ", "Dictionary "):
         message = message.removeprefix(subject)
+    message = message.removesuffix(" after validation, not more")
     if kind == "string_pattern_mismatch" and "\0" in str(fault["input"]):
         message = "should not contain a NUL character"
     return f"{message}; found {_shown(fault['input'])}"

@@ -9,10 +9,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stream.assembly import decoder
 from stream.embedded_log import EmbeddedLog
+from stream.events import EVENTS
 from stream.partitioning import partition_for
+from stream.records import RecordBatch
 from stream.sinks import EmbeddedSink
-from tests.integration.api_harness import PARTITIONS, event, every_line, serving, settings, stored
+from tests.integration.api_harness import (
+    NDJSON,
+    PARTITIONS,
+    event,
+    every_line,
+    ndjson,
+    serving,
+    settings,
+    stored,
+)
 
 
 @pytest.fixture
@@ -106,6 +118,38 @@ def test_people_get_pseudonyms_at_the_door(log: EmbeddedLog) -> None:
             assert partition_for(found["user_id"].encode(), PARTITIONS) == partition
             assert found | {"user_id": ""} in [event(1, user_id=""), event(2, user_id="")]
     assert len({json.loads(line)["user_id"] for line in every_line(log)}) == 2
+
+
+def test_what_is_accepted_under_a_pseudonym_is_not_too_long_for_who_reads_it(
+    log: EmbeddedLog,
+) -> None:
+    limit = 4_096
+    configured = settings(
+        privacy={"pseudonymise": True, "hash_key": "a key that nobody guesses"},
+        events={"max_line_bytes": limit},
+    )
+
+    short = ndjson(event(1, user_id="u", more=""))
+    whole = ndjson(event(1, user_id="u", more="x" * (limit - len(short))))
+    longer = ndjson(event(2, user_id="u", more="x" * (limit + 1 - len(short))))
+    # Numbers are written in full.
+    grown = ndjson(event(3, user_id="u")).replace(b"}", b', "z": [%s]}' % b",".join([b"1e9"] * 950))
+    assert len(whole) == limit > len(grown)
+
+    async def run() -> None:
+        async with serving(EmbeddedSink(log), configured) as (client, _, _):
+            body = b"\n".join([whole, longer, grown])
+            answer = await client.post("/v1/events", content=body, headers=NDJSON)
+            found = answer.json()
+            assert (answer.status_code, found["accepted"]) == (207, 1)
+            assert [each["line"] for each in found["rejected"]] == [2, 3]
+            assert "too long under a pseudonym" in found["rejected"][1]["reason"]
+
+    asyncio.run(run())
+    (stored_line,) = [line for line in every_line(log) if line]
+    assert len(stored_line) > limit
+    batch = RecordBatch(EVENTS, 0, [0], [stored_line], [event(1)["ts"]])
+    assert len(decoder(configured).decode(batch).events) == 1
 
 
 def test_no_id_reaches_the_log_of_the_process(

@@ -82,21 +82,22 @@ def test_a_query_is_answered_as_a_body_is(
 
 
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("query", "field", "reason"),
     [
-        ({}, "query.user_id"),
-        ({"user_id": ""}, "query.user_id"),
-        ({"user_id": "ann", "k": "many"}, "query.k"),
-        ({"user_id": "ann", "k": "501"}, "query.k"),
-        ({"user_id": "ann", "colour": "red"}, "query.colour"),
+        ({}, "query.user_id", "is missing; it is required"),
+        ({"user_id": ""}, "query.user_id", "should have at least 1 character; found ''"),
+        ({"user_id": "ann", "k": "many"}, "query.k", "found 'many'"),
+        ({"user_id": "ann", "k": "501"}, "query.k", "less than or equal to 500; found '501'"),
+        ({"user_id": "ann", "colour": "red"}, "query.colour", "not permitted; found 'red'"),
     ],
 )
 def test_what_is_wrong_in_a_query_is_named(
-    tmp_path: Path, query: dict[str, str], field: str
+    tmp_path: Path, query: dict[str, str], field: str, reason: str
 ) -> None:
     ((status, problem),), metrics = asked(tmp_path, settings(), [("GET", {"params": query})])
     assert status == 422
     assert [error["field"] for error in problem["errors"]] == [field]
+    assert reason in problem["errors"][0]["reason"]
     assert metrics.value("api_requests_total", (ROUTE, "422")) == 1
 
 
