@@ -90,6 +90,18 @@ class Config:
         object.__setattr__(self, "experts", tuple(self.experts))
         if not self.experts or not set(self.experts) <= set(EXPERTS):
             raise ValueError(f"experts are some of {', '.join(EXPERTS)}")
+        for name in ("popular", "window", "near_window", "half_life_s", "fresh_half_life_s"):
+            # Compiled code takes sizes as they are, and reads beyond what is too small.
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0; found {getattr(self, name)}")
+        for name in ("max_items", "neighbours", "min_neighbours", "slots", "long_from"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0; found {getattr(self, name)}")
+        if not self.near_window <= self.window <= HISTORY:
+            raise ValueError(
+                f"near_window ({self.near_window}) must be at most window ({self.window}), and "
+                f"that at most {HISTORY}"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

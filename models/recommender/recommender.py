@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Self
 
 import numpy as np
@@ -16,8 +16,10 @@ from models.recommender.inputs import (
     read_column,
     read_id,
     read_ids,
+    read_kinds,
     read_reward,
     read_time,
+    read_times,
 )
 from models.recommender.snapshot import META, SnapshotError, frame, pack, unframe, unpack
 from models.recommender.step import ENGAGE, NEGATIVE, StepOutput
@@ -75,8 +77,21 @@ class Recommender(RecommenderCore):
     """
 
     def __init__(self, config: Config | None = None, *, max_users: int = 100_000) -> None:
+        if max_users < 1:
+            message = f"max_users must be at least 1; found {max_users}"
+            raise ValueError(message)
         super().__init__(config)
         self.histories = Histories(max_users)
+
+    @property
+    def is_contextual(self) -> bool:
+        """Return whether a context is needed, as river asks: one that says the time is welcome."""
+        return False
+
+    @property
+    def _supervised(self) -> bool:
+        # Asked by river's wrappers, through which its evaluation takes rankers.
+        return True
 
     @property
     def predicting(self) -> RecommenderCore:
@@ -108,8 +123,8 @@ class Recommender(RecommenderCore):
             message = f"{len(items)} items beside {n} users"
             raise ValueError(message)
         weight = np.ones(n) if weights is None else read_column("weights", weights, np.float64, n)
-        when = np.full(n, self._last_ts) if ts is None else read_column("ts", ts, np.float64, n)
-        kind = np.zeros(n, np.int8) if kinds is None else read_column("kinds", kinds, np.int8, n)
+        when = np.full(n, self._last_ts) if ts is None else read_times(ts, n)
+        kind = np.zeros(n, np.int8) if kinds is None else read_kinds(kinds, n)
         index = self.item_indexes(items)
         histories = self.histories
         parts: list[StepOutput] = []
@@ -178,10 +193,11 @@ class Recommender(RecommenderCore):
         return float(parts[at[0], Part.SCORE]) if len(at) else 0.0
 
     def rank(
-        self, user: str, items: Sequence[str], x: Mapping[str, Any] | None = None
+        self, user: str, items: Sequence[str] | Set[str], x: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """Return the items, best first; equally good ones in the order given."""
-        return sorted(items, key=lambda item: -self.predict_one(user, item, x))
+        """Return the items, best first; equally good ones in the order given, a set's by name."""
+        given = sorted(items, key=str) if isinstance(items, Set) else items
+        return sorted(given, key=lambda item: -self.predict_one(user, item, x))
 
     # ---- whole
 

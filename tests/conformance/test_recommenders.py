@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from river import evaluate, metrics, preprocessing
 from river.reco.base import Ranker
 
 from models.recommender import Config, Recommender
@@ -126,6 +127,39 @@ def test_rivers_conventions_hold(model: Recommender) -> None:
     assert set(model.rank("a", ["x", "y", "z"])) == {"x", "y", "z"}
 
 
+def test_river_evaluates_it_as_it_does_its_own_rankers() -> None:
+    rows: Any = [
+        ({"hour": 1.0}, float(n % 2), {"user": f"u{n % 5}", "item": f"i{n % 7}"}) for n in range(60)
+    ]
+    # River compares regression metrics with what `PredClipper` makes of a ranker.
+    clipped: Any = preprocessing.PredClipper(Recommender(), y_min=0.0, y_max=1.0)  # type: ignore[arg-type]  # as river's own example does
+    metric: Any = metrics.MAE()  # type: ignore[no-untyped-call]  # river has no types
+    evaluate.progressive_val_score(rows, clipped, metric)
+    assert 0.0 < metric.get() < 1.0
+
+
+def test_a_set_is_ranked_in_one_order() -> None:
+    model = Recommender()
+    unheard = {f"item {n}" for n in range(50)}
+    assert model.rank("anybody", unheard) == sorted(unheard)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"popular": 0}, "popular must be above 0; found 0"),
+        ({"half_life_s": -1.0}, "half_life_s must be above 0; found -1"),
+        ({"fresh_half_life_s": float("nan")}, "fresh_half_life_s must be above 0; found nan"),
+        ({"max_items": -5}, "max_items must be at least 0; found -5"),
+        ({"near_window": 50}, r"near_window \(50\) must be at most window \(20\)"),
+        ({"window": 500}, "at most 400"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config(**sizes)
+
+
 def test_empty_knows_nothing_and_says_so(model: Recommender) -> None:
     assert model.recommend("anybody", 10) == []
     assert model.predict_one("anybody", "anything") == 0.0
@@ -146,6 +180,15 @@ def test_what_cannot_be_learned_is_refused_and_changes_nothing(model: Recommende
         model.learn_one(nothing, "x", 1.0)
     with pytest.raises(ValueError, match="y must be a number; found nan"):
         model.learn_one("a", "x", float("nan"))
+    for when in (float("inf"), float("nan"), 1e300):
+        with pytest.raises(ValueError, match="ts must be seconds since the epoch; found"):
+            model.learn_many(["a"], ["x"], ts=[when])
+        with pytest.raises(ValueError, match="ts must be seconds since the epoch; found"):
+            model.learn_one("a", "x", 1.0, {"ts": when})
+    with pytest.raises(ValueError, match=r"kinds must be 0 \(ENGAGE\), .*; found 7"):
+        model.learn_many(["a"], ["x"], kinds=[7])
+    with pytest.raises(ValueError, match="max_users must be at least 1; found 0"):
+        Recommender(model.config, max_users=0)
     with pytest.raises(ValueError, match="k must be at least 0; found -1"):
         model.recommend("user 1", -1)
     assert model.recommend("user 1", 0) == []
