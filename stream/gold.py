@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from pydantic import TypeAdapter
 
 from stream.decoding.records import RecordDecoder
-from stream.decoding.rejection import Invalid, Origin, Rejected
+from stream.decoding.rejection import Invalid, Origin, Rejected, split_lines
 from stream.events import Gold
 from stream.ids import KEY_BYTES
 from stream.records import RecordBatch
@@ -40,10 +42,17 @@ class GoldAnswer(msgspec.Struct, array_like=True, frozen=True, order=True, gc=Fa
 
 
 class GoldQueue(Waiting[GoldAnswer]):
-    """Answers whose time has not come yet."""
+    """Answers whose time has not come yet.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    classes
+        Of each task; an answer for another one is none.
+    """
+
+    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
         super().__init__(GoldAnswer)
+        self._classes = classes
 
     def decode(self, batch: RecordBatch) -> tuple[list[GoldAnswer], list[Rejected]]:
         """Return the answers of a batch of records, and the lines that are none."""
@@ -51,14 +60,23 @@ class GoldQueue(Waiting[GoldAnswer]):
         answers: list[GoldAnswer] = []
         for gold, origin in zip(decoded.records, decoded.origins, strict=True):
             try:
-                answers.append(_answer(gold, origin))
+                answers.append(_answer(gold, origin, self._classes))
             except Invalid as fault:
-                raw = gold.model_dump_json().encode()
+                value = batch.values[bisect_left(batch.offsets, origin.offset)]
+                raw = split_lines(value)[origin.line - 1]
                 decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, raw))
         return answers, decoded.rejected
 
 
-def _answer(gold: Gold, origin: Origin) -> GoldAnswer:
+def _answer(gold: Gold, origin: Origin, classes: Mapping[str, Sequence[str]]) -> GoldAnswer:
+    allowed = classes.get(gold.task)
+    if allowed is None:
+        raise Invalid("task", f"is unknown; found {gold.task!r}, allowed: {', '.join(classes)}")
+    if gold.label not in allowed:
+        raise Invalid(
+            "label",
+            f"is no class of {gold.task}; found {gold.label!r}, allowed: {', '.join(allowed)}",
+        )
     name = gold.example_id
     try:
         if len(name) != _ID_HEX:

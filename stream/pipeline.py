@@ -96,7 +96,7 @@ class PartitionPipeline:
         self.next_offsets: dict[str, int] = {}
         self._counts = StageCounts()
         self.join = Join(spec.rules)
-        self.gold = GoldQueue()
+        self.gold = GoldQueue({task.name: task.classes for task in spec.tasks})
         self.decisions = DecisionQueue()
         self._whose = Whose(spec, partition, self.join, self.gold, self.decisions)
         self.switches = Switches(spec.disabled, spec.failures)

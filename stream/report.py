@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ def report(
     metrics = PrequentialMetrics()
     for pipeline in pipelines:
         metrics.merge(pipeline.learning.metrics)
+    names = Counter(lf for task in pipelines[0].labelling.tasks.values() for lf in task.names)
     labels: dict[str, Any] = {}
     lfs: dict[str, Any] = {}
     for name, task in pipelines[0].labelling.tasks.items():
@@ -49,7 +51,9 @@ def report(
             "foresight": foresight(pipelines, name),
             "class_share": quality.class_share(spec.classes),
         }
-        lfs.update(lf_rows(counted, quality, task.model.summary()["lfs"]))
+        for lf, row in lf_rows(counted, quality, task.model.summary()["lfs"]).items():
+            # Names are unique in a task only.
+            lfs[lf if names[lf] == 1 else f"{name}/{lf}"] = row
     join = counts.join
     return {
         "schema_version": SCHEMA_VERSION,

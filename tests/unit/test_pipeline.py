@@ -234,6 +234,15 @@ def test_closing_answers_gold_about_people_who_left_memory(tmp_path: Any) -> Non
     assert run.report()["labels"]["relevance"]["gold"]["n"] == 1
 
 
+def test_functions_of_one_name_in_two_tasks_are_reported_apart() -> None:
+    both = {"tasks": {"intent": {"classes": ["a", "b"]}}}
+    twice = {"lfs": {"context_votes": ["said", "intent:said", "intent:alone"]}}
+    run = Replay(pipeline_spec(Settings(**both, **twice), partitions=1))
+    lfs = run.report()["lfs"]
+    assert {"relevance/said", "intent/said", "alone", "clicked"} <= set(lfs)
+    assert "said" not in lfs
+
+
 def test_a_replay_goes_on_from_a_store(tmp_path: Any) -> None:
     parts = []
     for part in range(2):

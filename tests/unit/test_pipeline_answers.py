@@ -54,15 +54,20 @@ def test_gold_stands_whatever_happens_afterwards_and_counts_one_revision_each() 
 def test_gold_for_unknown_examples_tasks_and_classes_harms_nobody() -> None:
     partition = Partition(spec())
     partition.run(event(1, "click", T))
-    partition.run(
+    told = partition.run(
         gold(99, "positive", T + 1.0),
-        gold(1, "maybe", T + 1.0),
-        gold(1, "positive", T + 1.0, task="nothing"),
+        gold(1, "maybe", T + 1.0) + b"\n" + gold(1, "positive", T + 1.0, task="nothing"),
         topic=GOLD,
     )
+    # What is no class, and what is no task, is a bad record; whose example is gone is none.
+    assert [(letter["line"], letter["field"], letter["reason"]) for letter in told] == [
+        (1, "label", "is no class of relevance; found 'maybe', allowed: negative, positive"),
+        (2, "task", "is unknown; found 'nothing', allowed: relevance"),
+    ]
+    assert told[1]["value"] == gold(1, "positive", T + 1.0, task="nothing").decode()
     partition.run(event(2, "click", T + 5.0))
     quality = partition.pipeline.labelling.tasks["relevance"].quality
-    assert (quality.n, quality.unmatched) == (0, 2)
+    assert (quality.n, quality.unmatched) == (0, 1)
 
 
 def made(ts: float, user: str = "u", request: str = "r", propensity: float = 0.25) -> bytes:
