@@ -235,9 +235,8 @@ def test_closing_answers_gold_about_people_who_left_memory(tmp_path: Any) -> Non
 
 
 def test_functions_of_one_name_in_two_tasks_are_reported_apart() -> None:
-    both = {"tasks": {"intent": {"classes": ["a", "b"]}}}
-    twice = {"lfs": {"context_votes": ["said", "intent:said", "intent:alone"]}}
-    run = Replay(pipeline_spec(Settings(**both, **twice), partitions=1))
+    votes = ["said", "intent:said", "intent:alone"]
+    run = Replay(spec(tasks={"intent": {"classes": ["a", "b"]}}, lfs={"context_votes": votes}))
     lfs = run.report()["lfs"]
     assert {"relevance/said", "intent/said", "alone", "clicked"} <= set(lfs)
     assert "said" not in lfs
