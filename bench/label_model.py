@@ -1,7 +1,7 @@
 """Benchmark of the label model: ``python -m bench.label_model [section ...]``.
 
-Sections: sets, drift, gold, audit, merge, speed. Each prints measurements beside targets, and
-whether they are reached; every figure comes from one configuration, the default. Snorkel,
+Sections: sets, drift, gold, audit, merge, speed, peers. Each prints measurements beside targets,
+and whether they are reached; every figure comes from one configuration, the default. Snorkel,
 FlyingSquid and crowd-kit run where ``HEADRACE_PEERS_PYTHON`` has them (`bench.label_peers`).
 """
 
@@ -12,7 +12,7 @@ import sys
 from bench.label_drift import bench_drift, bench_merge
 from bench.label_gold import bench_audit, bench_gold
 from bench.label_sets import bench_sets
-from bench.label_speed import bench_speed
+from bench.label_speed import bench_peers, bench_speed
 
 SECTIONS = {
     "sets": bench_sets,
@@ -21,6 +21,7 @@ SECTIONS = {
     "audit": bench_audit,
     "merge": bench_merge,
     "speed": bench_speed,
+    "peers": bench_peers,
 }
 
 

@@ -27,8 +27,8 @@ class VoteSet:
 
     @property
     def form(self) -> str:
-        """Return whose votes these are: labeling functions' in tennis, else annotators'."""
-        return "lf" if self.name == "tennis" else "crowd"
+        """Return whose votes these are: functions' in tennis and planted ones, else annotators'."""
+        return "lf" if self.name.startswith(("tennis", "planted")) else "crowd"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.label_model.layout import Answers, Config, FloatArray, Tables
-from models.label_model.rows import find_votes, judge
+from models.label_model.columns import look
+from models.label_model.layout import Answers, Config, FloatArray, Sums, Tables
+from models.label_model.pairs import pair_width
+from models.label_model.rows import judge
 
 __all__ = ["correct", "fit_corrector"]
 
@@ -22,7 +24,7 @@ NEWTON_STEPS = 3
 CONJUGATE_STEPS = 10
 
 
-@njit()
+@njit(error_model="numpy")
 def correct(
     row: npt.NDArray[np.int8],
     n: int,
@@ -39,7 +41,7 @@ def correct(
             out[k] += corrector[1 + columns[a] * k_n + row[columns[a]], k]
 
 
-@njit()
+@njit(error_model="numpy")
 def _gradient(
     answers: Answers,
     used: npt.NDArray[np.int64],
@@ -76,7 +78,7 @@ def _gradient(
                 out[1 + columns[a] * k_n + row[columns[a]], k] += error
 
 
-@njit()
+@njit(error_model="numpy")
 def _curvature(
     answers: Answers,
     used: npt.NDArray[np.int64],
@@ -107,8 +109,16 @@ def _curvature(
                     out[1 + w * k_n + row[w], k] += step[k]
 
 
-@njit()
-def fit_corrector(answers: Answers, size: int, tables: Tables, config: Config) -> None:
+@njit(error_model="numpy")
+def fit_corrector(
+    answers: Answers,
+    size: int,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    forms: npt.NDArray[np.int64],
+) -> None:
     """Fit the corrector to the answers at hand by Newton steps solved by conjugate gradients."""
     k_n = tables.log_prior.shape[0]
     m = answers.votes.shape[1]
@@ -116,14 +126,15 @@ def fit_corrector(answers: Answers, size: int, tables: Tables, config: Config) -
     corrector[:, :] = 0.0
     used = np.arange(size)
     offsets = np.empty((size, k_n))
-    columns = np.empty(m, np.int64)
+    columns, labels = np.empty(m, np.int64), np.empty(m, np.int64)
     shares = np.empty(m)
-    score = np.empty(k_n)
-    posterior = np.empty(k_n)
+    score, posterior = np.empty(k_n), np.empty(k_n)
+    limit = min(m, pair_width(own))
     for i in range(size):
-        row = answers.votes[i]
-        n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
-        judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
+        n = look(
+            answers.votes[i], limit, own, other, tables, config, forms, columns, labels, shares
+        )
+        judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
         for k in range(k_n):
             from_votes = score[k] - tables.log_prior[k]
             offsets[i, k] = tables.shown_prior[k] + from_votes / tables.scalars[0]

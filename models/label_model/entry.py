@@ -16,16 +16,28 @@ from numba import njit, types
 from numba.experimental import structref
 
 from models.kernel_cache import fingerprint
-from models.label_model import corrector, kernels, pairs, replay, rows, tables
+from models.label_model import columns, corrector, kernels, pairs, replay, rows, tables
 from models.label_model import gold as gold_kernels
+from models.label_model.columns import derive_all, restore_tables
 from models.label_model.corrector import fit_corrector
 from models.label_model.gold import learn_gold_row
 from models.label_model.kernels import fold_evidence, scale_sums, step_rows
-from models.label_model.layout import Answers, Config, FloatArray, Recent, Sums, Tables
-from models.label_model.pairs import build_pairs, pair_width
-from models.label_model.tables import build_tables
+from models.label_model.layout import Answers, Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.pairs import pair_width, start_pairs, sum_pairs
+from models.label_model.tables import start_tables
 
-__all__ = ["Arrays", "Handle", "bind", "fold", "gold", "rebuild", "scale", "step"]
+__all__ = [
+    "Arrays",
+    "Handle",
+    "bind",
+    "derive",
+    "fold",
+    "gold",
+    "rebuild",
+    "restore",
+    "scale",
+    "step",
+]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
@@ -36,6 +48,7 @@ class Arrays(NamedTuple):
 
     counters: IntArray
     recent: Recent
+    room: Room
     own: Sums
     other: Sums
     tables: Tables
@@ -85,7 +98,8 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
         a = handle.content
         return mark * 0 + step_rows(
             first, votes, example, emit, ex_votes, ex_proba, ex_clock, learn, a.counters,
-            a.recent, a.own, a.other, a.tables, a.config, a.prior, a.forms, proba, weights, clock,
+            a.recent, a.room, a.own, a.other, a.tables, a.config, a.prior, a.forms, proba,
+            weights, clock,
         )  # fmt: skip
 
     @njit(cache=True)
@@ -108,10 +122,25 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     @njit(cache=True)
     def rebuild(handle: Handle) -> int:
         a = handle.content
-        build_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
-        build_pairs(a.own, a.other, a.tables, a.config, a.forms, pair_width(a.own))
+        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
+        sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
+        start_pairs(a.tables, a.config)
         size = min(a.answers.total[0], a.answers.label.shape[0])
-        fit_corrector(a.answers, size, a.tables, a.config)
+        fit_corrector(a.answers, size, a.own, a.other, a.tables, a.config, a.forms)
+        return mark
+
+    @njit(cache=True)
+    def derive(handle: Handle) -> int:
+        a = handle.content
+        derive_all(a.room, a.own, a.other, a.tables, a.config, a.forms)
+        return mark
+
+    @njit(cache=True)
+    def restore(handle: Handle, older: bool) -> int:
+        a = handle.content
+        restore_tables(a.tables, a.config, a.forms)
+        if older:
+            sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
         return mark
 
     @njit(cache=True)
@@ -121,12 +150,13 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
 
     @njit(cache=True)
     def scale(sums: Sums, config: Config, age: float, weight: FloatArray) -> int:
-        scale_sums(sums, config, age, weight)
+        scale_sums(sums, config, age, 1.0 / weight)
+        sums.pairs[:, :] *= 2.0 ** (-age / config.pair_half_life)
         return mark
 
-    return bind, step, gold, rebuild, fold, scale
+    return bind, step, gold, rebuild, derive, restore, fold, scale
 
 
-bind, step, gold, rebuild, fold, scale = _compiled(
-    fingerprint(corrector, gold_kernels, kernels, pairs, replay, rows, tables)
+bind, step, gold, rebuild, derive, restore, fold, scale = _compiled(
+    fingerprint(columns, corrector, gold_kernels, kernels, pairs, replay, rows, tables)
 )

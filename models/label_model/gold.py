@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from models.label_model.columns import look
 from models.label_model.corrector import correct, fit_corrector
 from models.label_model.layout import Answers, Config, FloatArray, Sums, Tables
-from models.label_model.rows import add_counts, at_prior, find_votes, judge
-from models.label_model.tables import build_tables
+from models.label_model.pairs import pair_width, start_pairs
+from models.label_model.rows import add_counts, at_prior, judge
+from models.label_model.tables import start_tables
 
 __all__ = ["learn_gold_row"]
 
@@ -24,7 +26,7 @@ FEW_ANSWERS = 32
 REFIT_EVERY = 8
 
 
-@njit()
+@njit(error_model="numpy")
 def learn_gold_row(
     row: VoteArray,
     label: int,
@@ -50,12 +52,12 @@ def learn_gold_row(
     """
     m = row.shape[0]
     h_n, k_n = own.mass.shape
-    columns = np.empty(m, np.int64)
+    columns, labels = np.empty(m, np.int64), np.empty(m, np.int64)
     shares = np.empty(m)
-    score = np.empty(k_n)
-    posterior = np.empty(k_n)
-    n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
-    judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
+    score, posterior = np.empty(k_n), np.empty(k_n)
+    limit = min(m, pair_width(own))
+    n = look(row, limit, own, other, tables, config, forms, columns, labels, shares)
+    judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
     if not known:
         believed[:] = posterior
     change = -believed
@@ -69,7 +71,8 @@ def learn_gold_row(
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
-    add_counts(row, change, factor, own.counts, own.mass)
+    gain = np.empty((h_n, k_n))
+    add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass)
     believed[:] = 0.0
     believed[label] = 1.0
     place = answers.total[0] % answers.label.shape[0]
@@ -77,12 +80,14 @@ def learn_gold_row(
     answers.label[place] = label
     answers.clock[place] = now
     answers.total[0] += 1
-    build_tables(own, other, tables, config, prior, forms)
+    start_tables(own, other, tables, config, prior, forms)
+    start_pairs(tables, config)
     if answers.total[0] <= FEW_ANSWERS or answers.total[0] % REFIT_EVERY == 0:
-        fit_corrector(answers, min(answers.total[0], answers.label.shape[0]), tables, config)
+        size = min(answers.total[0], answers.label.shape[0])
+        fit_corrector(answers, size, own, other, tables, config, forms)
 
 
-@njit()
+@njit(error_model="numpy")
 def _log_chance(score: FloatArray, label: int) -> float:
     top = score.max()
     total = 0.0
@@ -91,7 +96,7 @@ def _log_chance(score: FloatArray, label: int) -> float:
     return float(max(score[label] - top - math.log(total), WORST))
 
 
-@njit()
+@njit(error_model="numpy")
 def _score_answer(
     row: VoteArray,
     label: int,

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from models.label_model.layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_model.pairs import build_pairs, learn_pairs, pair_width
+from models.label_model.columns import derive_columns, look
+from models.label_model.compiling import compiled
+from models.label_model.layout import Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.pairs import age_pairs, learn_pairs, pair_width, start_pairs
 from models.label_model.replay import find_recent, replay_start
 from models.label_model.rows import (
     add_belief,
     add_counts,
     fill_fair,
-    fill_inverse,
     find_votes,
     judge,
     learn_evidence,
+    leave_out,
     publish,
 )
-from models.label_model.tables import build_tables
+from models.label_model.tables import start_tables
 
 __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_rows"]
 
@@ -34,7 +36,7 @@ REVISED_BLOCKS = 8
 """Later stages of examples end a block too, if so many blocks of them come and nothing new."""
 
 
-@njit()
+@compiled
 def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> None:
     """Move the block's predictive likelihoods into the sums, decayed by votes cast."""
     for w in range(tables.voted.shape[0]):
@@ -47,39 +49,43 @@ def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> No
             tables.voted[w] = 0.0
 
 
-@njit()
-def scale_sums(sums: Sums, config: Config, age: float, weight: FloatArray) -> None:
-    """Express sums at a time ``age`` examples later; ``weight`` (H,) divides the bank's sums."""
-    m = sums.cast.shape[0]
+@compiled
+def scale_sums(sums: Sums, config: Config, age: float, keep: FloatArray) -> None:
+    """Express sums at a time ``age`` examples later; of the bank's, ``keep`` (H,) is left.
+
+    Pairs are left alone: see `age_pairs`.
+    """
     h_n, k_n = sums.mass.shape
     for h in range(h_n):
-        keep = 1.0 / weight[h]
-        if keep == 1.0:
-            continue
         for k in range(k_n):
-            sums.mass[h, k] *= keep
-            sums.belief[h, k] *= keep
-        for w in range(m):
+            sums.mass[h, k] *= keep[h]
+            sums.belief[h, k] *= keep[h]
+    for w in range(sums.cast.shape[0]):
+        for h in range(h_n):
             for k in range(k_n):
-                sums.before[w, h, k] *= keep
-            for label in range(k_n):
+                sums.before[w, h, k] *= keep[h]
+        for label in range(k_n):
+            for h in range(h_n):
                 for k in range(k_n):
-                    sums.counts[w, label, h, k] *= keep
-    if config.use_pairs:
-        keep = 2.0 ** (-age / config.pair_half_life)
-        for p in range(sums.pairs.shape[0]):
-            for c in range(4):
-                sums.pairs[p, c] *= keep
+                    sums.counts[w, label, h, k] *= keep[h]
     if sums.gold_size[2] > 0.0 and math.isfinite(config.gold_half_life):
-        keep = 2.0 ** (-age / config.gold_half_life)
-        sums.gold_share[:] *= keep
-        sums.gold_size[:] *= keep
-        sums.gold_loss[:] *= keep
-        sums.gate[:] *= keep
-        sums.gold_hits[:, :] *= keep
+        kept = 2.0 ** (-age / config.gold_half_life)
+        for part in (sums.gold_share, sums.gold_size, sums.gold_loss, sums.gate):
+            for j in range(part.shape[0]):
+                part[j] *= kept
+        for w in range(sums.cast.shape[0]):
+            sums.gold_hits[w, 0] *= kept
+            sums.gold_hits[w, 1] *= kept
 
 
-@njit()
+@compiled
+def keep_row(row: Any, table: Any, i: int) -> None:
+    """Write a row of votes or of probabilities into row ``i`` of a table of them."""
+    for j in range(row.shape[0]):
+        table[i, j] = row[j]
+
+
+@compiled
 def start_block(
     own: Sums,
     other: Sums,
@@ -91,16 +97,20 @@ def start_block(
 ) -> None:
     """Bring the sums to the present and derive the tables of the next block."""
     fold_evidence(own, other, tables, config)
-    scale_sums(own, config, age, tables.weight)
+    keep = tables.mixture[0]
+    for h in range(keep.shape[0]):
+        keep[h] = 1.0 / tables.weight[h]
+        tables.weight[h] = 1.0
+    scale_sums(own, config, age, keep)
     if other.mass.max() > 0.0 or other.gold_size[2] > 0.0:
-        scale_sums(other, config, age, tables.weight)
-    tables.weight[:] = 1.0
-    build_tables(own, other, tables, config, prior, forms)
+        scale_sums(other, config, age, keep)
+    start_tables(own, other, tables, config, prior, forms)
     if config.use_pairs:
-        build_pairs(own, other, tables, config, forms, pair_width(own))
+        age_pairs(own, other, tables, config, forms, age)
+        start_pairs(tables, config)
 
 
-@njit()
+@compiled
 def block_length(own: int, clock: int, block: int) -> int:
     """Return the own examples that make up a block of the whole stream, a sixteenth of it at least.
 
@@ -111,7 +121,7 @@ def block_length(own: int, clock: int, block: int) -> int:
     return int(max(min(share, own // EARLY_SHARE), 1))
 
 
-@njit()
+@compiled
 def _next_block(
     counters: IntArray,
     own: Sums,
@@ -128,7 +138,7 @@ def _next_block(
     counters[7] = 0
 
 
-@njit()
+@compiled
 def step_rows(
     first: int,
     votes: VoteArray,
@@ -140,6 +150,7 @@ def step_rows(
     learn: bool,
     counters: IntArray,
     recent: Recent,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -159,137 +170,126 @@ def step_rows(
     n = len(votes)
     m = votes.shape[1]
     h_n, k_n = own.mass.shape
-    columns = np.empty(m, np.int64)
-    shares = np.empty(m)
-    score = np.empty(k_n)
-    posterior = np.empty(k_n)
-    fair = np.empty(k_n)
+    # Without a table of examples each row is one that was not there before.
+    listed = ex_clock.shape[0] > 0
+    columns, labels, shares = room.columns, room.labels, room.shares
+    before, labels_before = room.before, room.labels_before
+    score, posterior, fair = room.score, room.posterior, room.fair
+    inverse, without = room.inverse, room.without
+    factor, gain = room.factor, room.gain
     fill_fair(tables, prior, fair)
-    scratch = np.empty((4, k_n))
-    inverse = np.empty((m, k_n))
-    factor = np.empty(h_n)
     limit = min(m, pair_width(own))
     for i in range(first, n):
         row = votes[i]
-        n_votes = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
-        judge(row, n_votes, columns, shares, tables.log_prior, tables.log_like, score, posterior)
+        n_votes = look(row, limit, own, other, tables, config, forms, columns, labels, shares)
+        judge(n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
         if proba.shape[0] > 0:
             publish(
-                row, n_votes, columns, shares, tables.log_prior, tables.shown_prior,
-                tables.log_like, tables.corrector, tables.scalars, score, scratch,
-                proba[i], weights[i],
+                i, n_votes, columns, labels, shares, tables.log_prior, tables.shown_prior,
+                tables.log_like, tables.corrector, tables.scalars, score, room.published, proba,
+                weights,
             )  # fmt: skip
-        e = example[i]
-        clock[i] = counters[1]
-        if not emit[i]:
-            continue
-        known = ex_clock[e] >= 0
-        if known:
-            answered = False
-            for k in range(k_n):
-                answered = answered or ex_proba[e, k] == 0.0
-            if answered:
+        if listed:
+            e = example[i]
+            clock[i] = counters[1]
+            if not emit[i]:
+                continue
+            known = ex_clock[e] >= 0
+            if known:
+                answered = False
                 for k in range(k_n):
-                    posterior[k] = ex_proba[e, k]
-        if not learn:
-            # What the sums hold of a learned example must stay on record as it is.
-            if not known:
-                ex_votes[e] = row
-                ex_proba[e] = posterior
+                    answered = answered or ex_proba[e, k] == 0.0
+                if answered:
+                    for k in range(k_n):
+                        posterior[k] = ex_proba[e, k]
+            if not learn:
+                # What the sums hold of a learned example must stay on record as it is.
+                if not known:
+                    keep_row(row, ex_votes, e)
+                    keep_row(posterior, ex_proba, e)
+                continue
+            if known:
+                place = find_recent(recent, counters[6], ex_clock[e])
+                if place >= 0:
+                    keep_row(recent.votes[place], ex_votes, e)
+                    keep_row(recent.posterior[place], ex_proba, e)
+                age = counters[1] - ex_clock[e]
+                for h in range(h_n):
+                    factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
+                n_before = find_votes(ex_votes[e], k_n, before, labels_before)
+                derive_columns(n_before, before, own, other, tables, config, forms)
+                add_counts(
+                    n_before, before, labels_before, ex_proba[e], factor, gain, own.counts,
+                    own.mass,
+                )  # fmt: skip
+                add_belief(ex_proba[e], factor, own.belief, fair)
+                for h in range(h_n):
+                    factor[h] = -factor[h]
+                add_counts(n_votes, columns, labels, posterior, factor, gain, own.counts, own.mass)
+                add_belief(posterior, factor, own.belief, fair)
+                leave_out(
+                    n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
+                    inverse, without,
+                )  # fmt: skip
+                learn_evidence(
+                    n_votes, columns, labels, without, True, ex_votes[e], own.cast, own.evidence,
+                    tables.bank, tables.product, tables.voted,
+                )  # fmt: skip
+                keep_row(row, ex_votes, e)
+                keep_row(posterior, ex_proba, e)
+                if place >= 0:
+                    keep_row(row, recent.votes, place)
+                    keep_row(posterior, recent.posterior, place)
+                counters[7] += 1
+                if counters[7] >= REVISED_BLOCKS * counters[3]:
+                    _next_block(counters, own, other, tables, config, prior, forms)
+                    fill_fair(tables, prior, fair)
+                    if counters[4] > 0:
+                        return i + 1
+                continue
+        elif not learn:
             continue
-        if known:
-            place = find_recent(recent, counters[6], ex_clock[e])
-            if place >= 0:
-                ex_votes[e] = recent.votes[place]
-                ex_proba[e] = recent.posterior[place]
-            age = counters[1] - ex_clock[e]
-            for h in range(h_n):
-                factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
-            add_counts(ex_votes[e], ex_proba[e], factor, own.counts, own.mass)
-            add_belief(ex_proba[e], factor, own.belief, fair)
-            for h in range(h_n):
-                factor[h] = -factor[h]
-            add_counts(row, posterior, factor, own.counts, own.mass)
-            add_belief(posterior, factor, own.belief, fair)
-            fill_inverse(row, n_votes, columns, shares, tables.log_like, inverse)
-            learn_evidence(
-                row,
-                ex_votes[e],
-                n_votes,
-                columns,
-                inverse,
-                posterior,
-                own.cast,
-                own.evidence,
-                tables.bank,
-                tables.product,
-                tables.voted,
-            )
-            ex_votes[e] = row
-            ex_proba[e] = posterior
-            if place >= 0:
-                recent.votes[place] = row
-                recent.posterior[place] = posterior
-            counters[7] += 1
-            if counters[7] >= REVISED_BLOCKS * counters[3]:
-                _next_block(counters, own, other, tables, config, prior, forms)
-                fill_fair(tables, prior, fair)
-                if counters[4] > 0:
-                    return i + 1
-            continue
-        ex_votes[e] = -1
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
-        add_counts(row, posterior, tables.weight, own.counts, own.mass)
+        add_counts(n_votes, columns, labels, posterior, tables.weight, gain, own.counts, own.mass)
         add_belief(posterior, tables.weight, own.belief, fair)
-        fill_inverse(row, n_votes, columns, shares, tables.log_like, inverse)
+        leave_out(
+            n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
+            inverse, without,
+        )  # fmt: skip
         learn_evidence(
-            row,
-            ex_votes[e],
-            n_votes,
-            columns,
-            inverse,
-            posterior,
-            own.cast,
-            own.evidence,
-            tables.bank,
-            tables.product,
-            tables.voted,
-        )
+            n_votes, columns, labels, without, False, row, own.cast, own.evidence,
+            tables.bank, tables.product, tables.voted,
+        )  # fmt: skip
         if config.use_pairs:
             learn_pairs(
-                row,
-                n_votes,
-                columns,
-                inverse,
-                posterior,
-                own.pairs,
-                tables.agree,
-                tables.given_vote,
-                limit,
-            )
+                n_votes, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
+                tables.scalars[3], 0, own.pairs, other.pairs, tables.agree, tables.turn,
+                tables.moments,
+            )  # fmt: skip
         counters[0] += 1
         counters[1] += 1
         counters[2] += 1
-        ex_clock[e] = counters[1]
-        clock[i] = counters[1]
-        ex_votes[e] = row
-        ex_proba[e] = posterior
+        if listed:
+            ex_clock[e] = counters[1]
+            clock[i] = counters[1]
+            keep_row(row, ex_votes, e)
+            keep_row(posterior, ex_proba, e)
         at_hand = (
             config.learn_balance
             and counters[0] == counters[6] + 1
             and counters[6] < recent.clock.shape[0]
         )
         if at_hand:
-            recent.votes[counters[6]] = row
-            recent.posterior[counters[6]] = posterior
+            keep_row(row, recent.votes, counters[6])
+            keep_row(posterior, recent.posterior, counters[6])
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
         if counters[2] >= counters[5]:
             _next_block(counters, own, other, tables, config, prior, forms)
             if at_hand:
                 replay_start(
-                    counters[6], counters[1], recent, own, other, tables, config, prior, forms
+                    counters[6], counters[1], recent, room, own, other, tables, config, prior, forms
                 )
             fill_fair(tables, prior, fair)
             if counters[4] > 0:

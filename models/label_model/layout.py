@@ -17,11 +17,13 @@ __all__ = [
     "Answers",
     "Config",
     "Recent",
+    "Room",
     "FloatArray",
     "Sums",
     "Tables",
     "new_answers",
     "new_recent",
+    "new_room",
     "new_sums",
     "new_tables",
     "pair_count",
@@ -103,7 +105,11 @@ class Sums(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What a block of examples is judged with: frozen between two block starts."""
+    """What a block of examples is judged with: frozen between two block starts.
+
+    Rows of columns and of pairs are derived when the block first needs them: before any of its
+    examples changes the sums that they come from, so that when that happens does not matter.
+    """
 
     log_prior: FloatArray  # (K,)
     shown_prior: FloatArray  # (K,) the one that published labels start from
@@ -113,11 +119,41 @@ class Tables(NamedTuple):
     agree: FloatArray  # (p, K) chance that a pair agrees, given the class
     rho: FloatArray  # (m, m) excess agreement, zero where not significant
     corrector: FloatArray  # (D, K)
-    scalars: FloatArray  # (4,) temperature, corrector on, any rho, not used
+    scalars: FloatArray  # (4,) temperature, corrector on, any pairs, weight of the next agreement
     weight: FloatArray  # (H,) weight of the next example relative to the block start
     product: FloatArray  # (m, H) product of predictive probabilities in this block
     voted: FloatArray  # (m,) votes in this block
     column_prior: FloatArray  # (m, 2) accuracy and strength, 0 for the usual; a function's only
+    moments: FloatArray  # (6,) sums over annotators' pairs: x, q, u, x², x q, q²; see `pairs`
+    inverse: FloatArray  # (m, K, K) 1 / θ [w, l, k]
+    start: FloatArray  # (H, K) mass of all examples at the block start
+    population: FloatArray  # (K, H, K) pseudo-votes of an annotator
+    common: FloatArray  # (3,) annotators, excess that their pairs share, variance around it
+    voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
+    balance: FloatArray  # (2, K) room for class balances
+    mixture: FloatArray  # (1 + K, H) room for the weights of half-lives, and a column's mass
+    derived: npt.NDArray[np.int8]  # (m,) whether the column's rows are those of this block
+    turn: npt.NDArray[np.int64]  # (p,) the turn at which a pair's rows were derived
+    now: npt.NDArray[np.int64]  # (1,) the present turn, an even number
+
+
+class Room(NamedTuple):
+    """Room for one row: compiled loops allocate nothing, and count no references."""
+
+    columns: npt.NDArray[np.int64]  # (m,) who voted
+    labels: npt.NDArray[np.int64]  # (m,) what
+    before: npt.NDArray[np.int64]  # (m,) who had voted at an earlier stage
+    labels_before: npt.NDArray[np.int64]  # (m,) what
+    shares: FloatArray  # (m,) of each vote, 1 / (1 + Σ rho)
+    inverse: FloatArray  # (m, K) what takes a vote out
+    without: FloatArray  # (m, K) the posterior without a vote
+    score: FloatArray  # (K,)
+    posterior: FloatArray  # (K,)
+    change: FloatArray  # (K,)
+    fair: FloatArray  # (K,)
+    published: FloatArray  # (4, K)
+    factor: FloatArray  # (H,)
+    gain: FloatArray  # (H, K)
 
 
 class Recent(NamedTuple):
@@ -174,11 +210,43 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         agree=np.zeros((pair_count(m), k)),
         rho=np.zeros((m, m)),
         corrector=np.zeros((m * k + 1, k)),
-        scalars=np.array([1.0, 0.0, 0.0, 0.0]),
+        scalars=np.array([1.0, 0.0, 0.0, 1.0]),
         weight=np.ones(h),
         product=np.ones((m, h)),
         voted=np.zeros(m),
         column_prior=np.zeros((m, 2)),
+        moments=np.zeros(6),
+        inverse=np.ones((m, k, k)),
+        start=np.zeros((h, k)),
+        population=np.zeros((k, h, k)),
+        common=np.zeros(3),
+        voted_share=np.zeros(k),
+        balance=np.zeros((2, k)),
+        mixture=np.zeros((1 + k, h)),
+        derived=np.zeros(m, dtype=np.int8),
+        turn=np.zeros(pair_count(m), dtype=np.int64),
+        now=np.full(1, 2, dtype=np.int64),
+    )
+
+
+def new_room(m: int, n_classes: int, n_bank: int) -> Room:
+    """Return room for rows of ``m`` votes."""
+    k, h = n_classes, n_bank
+    return Room(
+        columns=np.empty(m, dtype=np.int64),
+        labels=np.empty(m, dtype=np.int64),
+        before=np.empty(m, dtype=np.int64),
+        labels_before=np.empty(m, dtype=np.int64),
+        shares=np.empty(m),
+        inverse=np.empty((m, k)),
+        without=np.empty((m, k)),
+        score=np.empty(k),
+        posterior=np.empty(k),
+        change=np.empty(k),
+        fair=np.empty(k),
+        published=np.empty((4, k)),
+        factor=np.empty(h),
+        gain=np.empty((h, k)),
     )
 
 

@@ -26,14 +26,20 @@ from models.label_model.layout import FloatArray
 from models.label_model.snapshot import pack, unpack
 from models.label_model.state import BLOCK, CLOCK, LabelState
 from models.label_model.stats import decode, encode, merged
-from models.label_model.stepping import StepResult, answer_example, answer_row, run_rows
+from models.label_model.stepping import (
+    StepResult,
+    answer_example,
+    answer_row,
+    judge_rows,
+    learn_rows,
+    run_rows,
+)
 from models.label_model.summary import summarise, triplet_gaps
 
 __all__ = ["LabelModel"]
 
 KIND = "headrace label model"
 MAX_CLASSES = 127
-CHUNK = 4096
 
 
 class LabelModel(base.Classifier):
@@ -188,10 +194,7 @@ class LabelModel(base.Classifier):
         example, so that a later stage can learn the difference. A gold answer is recorded as
         an exact 0 and 1, and later votes do not overrule it.
         """
-        return run_rows(
-            self.state, votes, example, emit, ex_votes, ex_proba, ex_clock, learn=learn,
-            publish=True,
-        )  # fmt: skip
+        return run_rows(self.state, votes, example, emit, ex_votes, ex_proba, ex_clock, learn=learn)
 
     def learn_many(
         self,
@@ -209,38 +212,16 @@ class LabelModel(base.Classifier):
             if given is not None and len(np.asarray(given)) != len(matrix):
                 message = f"{len(np.asarray(given))} values beside {len(matrix)} rows of votes"
                 raise ValueError(message)
-        for start in range(0, len(matrix), CHUNK):
-            rows = matrix[start : start + CHUNK]
-            n, m = rows.shape
-            run_rows(
-                self.state,
-                rows,
-                np.arange(n, dtype=np.int32),
-                np.ones(n, dtype=np.bool_),
-                np.empty((n, m), dtype=np.int8),
-                np.empty((n, self.n_classes)),
-                np.full(n, -1, dtype=np.int64),
-                learn=True,
-                publish=False,
-            )
+        learn_rows(self.state, matrix)
 
     def predict_proba_many(self, votes: npt.ArrayLike) -> FloatArray:
         """Return calibrated (n, K) probabilities of (n, m) votes; change nothing."""
-        return self.assess_many(votes).proba
+        return judge_rows(self.state, read_votes(votes, len(self.lf_names), self.classes)).proba
 
     def assess_many(self, votes: npt.ArrayLike) -> StepResult:
         """Return probabilities and each vote's weight; change nothing."""
         matrix = read_votes(votes, len(self.lf_names), self.classes)
-        n, m = matrix.shape
-        return self.step_many(
-            matrix,
-            np.zeros(n, dtype=np.int32),
-            np.zeros(n, dtype=np.bool_),
-            np.empty((1, m), dtype=np.int8),
-            np.empty((1, self.n_classes)),
-            np.full(1, -1, dtype=np.int64),
-            learn=False,
-        )
+        return judge_rows(self.state, matrix, weights=True)
 
     def learn_one(self, x: Mapping[Any, Any], y: Any = None) -> None:
         """Learn one example's votes, a mapping of column to class; ``y`` is its gold label."""

@@ -1,4 +1,9 @@
-"""Compiled derivation of who leans on whom: agreement beyond what accuracies explain."""
+"""Compiled derivation of who leans on whom: agreement beyond what accuracies explain.
+
+A pair's sums are kept relative to the weight of the next agreement, which grows, so that time
+passes for all pairs at once; and what a pair's excess means is derived when a row needs it. Most
+pairs of a wide task never vote together: no step of learning looks at all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +11,200 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from models.label_model.compiling import compiled, inlined
 from models.label_model.layout import CROWD, Config, FloatArray, Sums, Tables
 
-__all__ = ["build_pairs", "learn_pairs", "pair_width"]
+__all__ = ["age_pairs", "learn_pairs", "pair_width", "start_pairs", "sum_pairs", "weigh"]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
 
-NOT_DERIVED = -1.0
-"""Stands where the agreement of a pair that never voted together would."""
 COMMON_ROOM = 100.0
 """Agreements that stand for no excess, before any are seen."""
+HEAVIEST = 2.0
+"""Weight of the next agreement at which all sums are brought to the present."""
 
 
-@njit()
+@compiled
 def pair_width(sums: Sums) -> int:
     """Return how many columns have pairwise statistics."""
     return int((1.0 + math.sqrt(1.0 + 8.0 * sums.pairs.shape[0])) / 2.0 + 1e-9)
 
 
-@njit()
-def agreement(w: int, v: int, k: int, given_vote: FloatArray) -> float:
-    """Return the chance that independent votes of two columns agree, given the class."""
-    total = 0.0
-    for label in range(given_vote.shape[1]):
-        total += given_vote[w, label, k] * given_vote[v, label, k]
-    return total
+@compiled
+def sum_pairs(
+    pairs: FloatArray, others: FloatArray, forms: IntArray, limit: int, moments: FloatArray
+) -> None:
+    """Sum up annotators' pairs: x, q, u, x², x q, q² of each one's excess, room and variance."""
+    moments[:] = 0.0
+    for v in range(1, min(limit, forms.shape[0])):
+        for w in range(v):
+            if forms[w] == CROWD and forms[v] == CROWD:
+                p = v * (v - 1) // 2 + w
+                x = pairs[p, 0] + others[p, 0] - pairs[p, 1] - others[p, 1]
+                q = pairs[p, 2] + others[p, 2]
+                moments[0] += x
+                moments[1] += q
+                moments[2] += pairs[p, 3] + others[p, 3]
+                moments[3] += x * x
+                moments[4] += x * q
+                moments[5] += q * q
 
 
-@njit()
-def learn_pairs(
-    row: VoteArray,
+@compiled
+def age_pairs(
+    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, age: float
+) -> None:
+    """Let ``age`` examples pass for all pairs."""
+    tables.scalars[3] *= 2.0 ** (age / config.pair_half_life)
+    if tables.scalars[3] >= HEAVIEST:
+        for p in range(own.pairs.shape[0]):
+            for c in range(4):
+                own.pairs[p, c] /= tables.scalars[3]
+                other.pairs[p, c] /= tables.scalars[3]
+        tables.scalars[3] = 1.0
+        sum_pairs(own.pairs, other.pairs, forms, pair_width(own), tables.moments)
+
+
+@compiled
+def start_pairs(tables: Tables, config: Config) -> None:
+    """Have all pairs derived anew, and find out how annotators' pairs differ.
+
+    Annotators all lean on what makes an item hard, a little: their pairs share an excess c, and
+    the variance of what each adds to it tells how much one pair is to be believed.
+
+    *Math* — x_p observed minus expected agreements, q_p their room, u_p their variance under
+    independence: Σ (x_p − c q_p)² = Σ u_p + τ² Σ q_p².
+    """
+    tables.now[0] += 2
+    tables.scalars[2] = 1.0 if config.use_pairs else 0.0
+    scale = 1.0 / tables.scalars[3]
+    x, q, u, xx, xq, qq = (
+        tables.moments[0] * scale,
+        tables.moments[1] * scale,
+        tables.moments[2] * scale,
+        tables.moments[3] * scale * scale,
+        tables.moments[4] * scale * scale,
+        tables.moments[5] * scale * scale,
+    )
+    common = min(max(x / (COMMON_ROOM + q), 0.0), 1.0)
+    over = xx - 2.0 * common * xq + common * common * qq - u
+    tables.common[1] = common
+    tables.common[2] = max(over / (COMMON_ROOM + qq), 0.0)
+
+
+@compiled
+def derive_pair(
+    w: int,
+    v: int,
+    annotators: bool,
+    pairs: FloatArray,
+    others: FloatArray,
+    weight: float,
+    common: FloatArray,
+    crowd_shrinkage: float,
+    shrinkage: float,
+    least_z: float,
+    floor: float,
+    given_vote: FloatArray,
+    agree: FloatArray,
+    rho: FloatArray,
+) -> None:
+    """Derive the agreement expected of a pair, and how far the observed one exceeds it.
+
+    Between labeling functions an excess counts when it is large and significant: copies are
+    few. A pair of annotators is shrunk towards the excess of all, the more the less pairs
+    differ (empirical Bayes).
+    """
+    p = v * (v - 1) // 2 + w
+    n_labels, k_n = given_vote.shape[1], given_vote.shape[2]
+    for k in range(k_n):
+        total = 0.0
+        for label in range(n_labels):
+            total += given_vote[w, label, k] * given_vote[v, label, k]
+        agree[p, k] = total
+    scale = 1.0 / weight
+    excess = (pairs[p, 0] + others[p, 0] - pairs[p, 1] - others[p, 1]) * scale
+    room = (pairs[p, 2] + others[p, 2]) * scale
+    spread = (pairs[p, 3] + others[p, 3]) * scale
+    if annotators:
+        noise = spread + crowd_shrinkage
+        found = excess * room * common[2] + common[1] * noise
+        found = min(max(found / (room * room * common[2] + noise), 0.0), 1.0)
+    else:
+        found = min(max(excess / (room + shrinkage), 0.0), 1.0)
+        if found < floor or excess < least_z * math.sqrt(spread + 1.0):
+            found = 0.0
+    rho[w, v] = found
+    rho[v, w] = found
+
+
+@inlined
+def weigh(
     n: int,
     columns: IntArray,
-    inverse: FloatArray,
-    posterior: FloatArray,
-    pairs: FloatArray,
-    agree: FloatArray,
-    given_vote: FloatArray,
     limit: int,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    forms: IntArray,
+    shares: FloatArray,
 ) -> None:
-    """Compare each pair's agreement with what its accuracies explain, leaving both out."""
-    k_n = posterior.shape[0]
+    """Write each vote's share, 1 / (1 + Σ rho), into ``shares``; derive the pairs of the row."""
+    for a in range(n):
+        shares[a] = 1.0
+    if tables.scalars[2] > 0.0:
+        now = tables.now[0]
+        for b in range(1, n):
+            v = columns[b]
+            if v >= limit:
+                break
+            first = v * (v - 1) // 2
+            total = 1.0
+            for a in range(b):
+                w = columns[a]
+                if tables.turn[first + w] < now:
+                    tables.turn[first + w] = now
+                    derive_pair(
+                        w, v, forms[w] == CROWD and forms[v] == CROWD, own.pairs, other.pairs,
+                        tables.scalars[3], tables.common, config.crowd_shrinkage,
+                        config.pair_shrinkage, config.pair_z, config.pair_floor,
+                        tables.given_vote, tables.agree, tables.rho,
+                    )  # fmt: skip
+                shares[a] += tables.rho[v, w]
+                total += tables.rho[v, w]
+            shares[b] = total
+        for a in range(n):
+            shares[a] = 1.0 / shares[a]
+
+
+@compiled
+def learn_pairs(
+    n: int,
+    columns: IntArray,
+    labels: IntArray,
+    inverse: FloatArray,
+    without: FloatArray,
+    limit: int,
+    forms: IntArray,
+    annotators: bool,
+    weight: float,
+    afresh: int,
+    pairs: FloatArray,
+    others: FloatArray,
+    agree: FloatArray,
+    turn: IntArray,
+    moments: FloatArray,
+) -> None:
+    """Compare each pair's agreement with what its accuracies explain, leaving both out.
+
+    What a pair held before is forgotten at its first agreement of the turn ``afresh``, if that
+    is not 0. ``annotators`` says whether there are pairs of annotators, whose moments to keep.
+    """
+    k_n = without.shape[1]
+    x1, q1, u1, xx, xq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for b in range(1, n):
         v = columns[b]
         if v >= limit:
@@ -58,96 +213,46 @@ def learn_pairs(
         for a in range(b):
             w = columns[a]
             p = first + w
-            if agree[p, 0] == NOT_DERIVED:
-                for k in range(k_n):
-                    agree[p, k] = agreement(w, v, k, given_vote)
-            total = 0.0
-            expected = 0.0
-            for k in range(k_n):
-                r = posterior[k] * inverse[a, k] * inverse[b, k]
+            total = without[a, 0] * inverse[b, 0]
+            expected = total * agree[p, 0]
+            for k in range(1, k_n):
+                r = without[a, k] * inverse[b, k]
                 total += r
                 expected += r * agree[p, k]
             expected /= total
-            if row[w] == row[v]:
-                pairs[p, 0] += 1.0
-            pairs[p, 1] += expected
-            pairs[p, 2] += 1.0 - expected
-            pairs[p, 3] += expected * (1.0 - expected)
-
-
-@njit()
-def _common(
-    own: Sums, other: Sums, config: Config, forms: IntArray, limit: int
-) -> tuple[float, float]:
-    """Return the excess that annotators' pairs share, and the variance of what pairs add to it.
-
-    *Math* — x_p observed minus expected agreements, q_p their room, u_p their variance under
-    independence: Σ (x_p − c q_p)² = Σ u_p + τ² Σ q_p².
-    """
-    excess = 0.0
-    room = COMMON_ROOM
-    for v in range(1, limit):
-        for w in range(v):
-            if forms[w] == CROWD and forms[v] == CROWD:
-                p = v * (v - 1) // 2 + w
-                excess += own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
-                room += own.pairs[p, 2] + other.pairs[p, 2]
-    common = min(max(excess / room, 0.0), 1.0)
-    over = 0.0
-    square = COMMON_ROOM
-    for v in range(1, limit):
-        for w in range(v):
-            if forms[w] == CROWD and forms[v] == CROWD:
-                p = v * (v - 1) // 2 + w
-                x = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
-                q = own.pairs[p, 2] + other.pairs[p, 2]
-                over += (x - common * q) ** 2 - own.pairs[p, 3] - other.pairs[p, 3]
-                square += q * q
-    return common, max(over / square, 0.0)
-
-
-@njit()
-def build_pairs(
-    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, limit: int
-) -> None:
-    """Derive the agreement expected of each pair, and how far the observed one exceeds it.
-
-    Between labeling functions an excess counts when it is large and significant: copies are
-    few. Annotators all lean on what makes an item hard, a little, so that each of their pairs
-    is shrunk towards the excess of all, the more the less pairs differ (empirical Bayes).
-    """
-    k_n = tables.log_prior.shape[0]
-    limit = min(limit, forms.shape[0])
-    common, variance = _common(own, other, config, forms, limit)
-    found = 0.0
-    for v in range(1, limit):
-        first = v * (v - 1) // 2
-        for w in range(v):
-            p = first + w
-            room = own.pairs[p, 2] + other.pairs[p, 2]
-            if room <= 0.0:
-                # Never seen together: most pairs of a wide task. See `learn_pairs`.
-                tables.agree[p, 0] = NOT_DERIVED
-                rho = common if forms[w] == CROWD and forms[v] == CROWD else 0.0
-                if rho > 0.0:
-                    found = 1.0
-                tables.rho[w, v] = rho
-                tables.rho[v, w] = rho
-                continue
-            for k in range(k_n):
-                tables.agree[p, k] = agreement(w, v, k, tables.given_vote)
-            excess = own.pairs[p, 0] + other.pairs[p, 0] - own.pairs[p, 1] - other.pairs[p, 1]
-            spread = own.pairs[p, 3] + other.pairs[p, 3]
-            if forms[w] == CROWD and forms[v] == CROWD:
-                noise = spread + config.crowd_shrinkage
-                rho = excess * room * variance + common * noise
-                rho = min(max(rho / (room * room * variance + noise), 0.0), 1.0)
+            agreed = weight if labels[a] == labels[b] else 0.0
+            rest = weight * (1.0 - expected)
+            spread = rest * expected
+            expected *= weight
+            if annotators and forms[w] == CROWD and forms[v] == CROWD:
+                x = pairs[p, 0] - pairs[p, 1] + (others[p, 0] - others[p, 1])
+                q = pairs[p, 2] + others[p, 2]
+                more_x, more_q, more_u = agreed - expected, rest, spread
+                if turn[p] < afresh:
+                    more_x -= pairs[p, 0] - pairs[p, 1]
+                    more_q -= pairs[p, 2]
+                    more_u -= pairs[p, 3]
+                x1 += more_x
+                q1 += more_q
+                u1 += more_u
+                xx += more_x * (2.0 * x + more_x)
+                xq += x * more_q + q * more_x + more_x * more_q
+                qq += more_q * (2.0 * q + more_q)
+            if turn[p] < afresh:
+                turn[p] = afresh
+                pairs[p, 0] = agreed
+                pairs[p, 1] = expected
+                pairs[p, 2] = rest
+                pairs[p, 3] = spread
             else:
-                rho = min(max(excess / (room + config.pair_shrinkage), 0.0), 1.0)
-                if rho < config.pair_floor or excess < config.pair_z * math.sqrt(spread + 1.0):
-                    rho = 0.0
-            if rho > 0.0:
-                found = 1.0
-            tables.rho[w, v] = rho
-            tables.rho[v, w] = rho
-    tables.scalars[2] = found
+                pairs[p, 0] += agreed
+                pairs[p, 1] += expected
+                pairs[p, 2] += rest
+                pairs[p, 3] += spread
+    if annotators:
+        moments[0] += x1
+        moments[1] += q1
+        moments[2] += u1
+        moments[3] += xx
+        moments[4] += xq
+        moments[5] += qq

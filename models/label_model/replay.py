@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from models.label_model.layout import Config, FloatArray, Recent, Sums, Tables
-from models.label_model.pairs import build_pairs, learn_pairs, pair_width
+from models.label_model.columns import look
+from models.label_model.compiling import compiled
+from models.label_model.layout import Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.pairs import learn_pairs, pair_width, start_pairs
 from models.label_model.rows import (
     add_belief,
     add_counts,
     fill_fair,
-    fill_inverse,
-    find_votes,
     judge,
+    leave_out,
 )
-from models.label_model.tables import build_tables
+from models.label_model.tables import start_tables
 
 __all__ = ["find_recent", "replay_start"]
 
@@ -26,7 +26,7 @@ REPLAY_ROWS = 256
 """Examples looked at in all passes of one replay, unless one pass alone takes more."""
 
 
-@njit()
+@compiled
 def find_recent(recent: Recent, size: int, clock: int) -> int:
     """Return the place of the example learned at ``clock``, or -1."""
     low = 0
@@ -40,11 +40,12 @@ def find_recent(recent: Recent, size: int, clock: int) -> int:
     return low if low < size and recent.clock[low] == clock else -1
 
 
-@njit()
+@compiled
 def replay_start(
     size: int,
     now: int,
     recent: Recent,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -62,54 +63,51 @@ def replay_start(
     """
     m = forms.shape[0]
     h_n, k_n = own.mass.shape
-    columns = np.empty(m, np.int64)
-    shares = np.empty(m)
-    score = np.empty(k_n)
-    posterior = np.empty(k_n)
-    change = np.empty(k_n)
-    fair = np.empty(k_n)
-    inverse = np.empty((m, k_n))
-    factor = np.empty(h_n)
-    width = min(m, pair_width(own))
+    columns, labels, shares = room.columns, room.labels, room.shares
+    score, posterior, change, fair = room.score, room.posterior, room.change, room.fair
+    inverse, without = room.inverse, room.without
+    factor, gain = room.factor, room.gain
+    limit = min(m, pair_width(own))
     passes = max(min(config.replay_passes, REPLAY_ROWS // size), 1)
     for turn in range(passes):
         # How pairs agree hardly changes between passes, and takes longest to find out.
         pairs = config.use_pairs and turn == passes - 1
-        if pairs:
-            own.pairs[:, :] = 0.0
         own.belief[:, :] = 0.0
         fill_fair(tables, prior, fair)
         for i in range(size):
-            row = recent.votes[i]
-            n = find_votes(row, k_n, tables.rho, tables.scalars[2], columns, shares)
-            judge(row, n, columns, shares, tables.log_prior, tables.log_like, score, posterior)
+            n = look(
+                recent.votes[i], limit, own, other, tables, config, forms, columns, labels, shares
+            )
+            judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
+            follows = i > 0 and recent.clock[i] == recent.clock[i - 1] + 1
             for h in range(h_n):
-                age = now - recent.clock[i]
-                factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
+                if follows:
+                    factor[h] *= config.growth[h]
+                else:
+                    age = now - recent.clock[i]
+                    factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
             answered = False
             for k in range(k_n):
                 answered = answered or recent.posterior[i, k] == 0.0
             if answered:
-                posterior[:] = recent.posterior[i]
+                for k in range(k_n):
+                    posterior[k] = recent.posterior[i, k]
             else:
                 for k in range(k_n):
                     change[k] = posterior[k] - recent.posterior[i, k]
                     recent.posterior[i, k] = posterior[k]
-                add_counts(row, change, factor, own.counts, own.mass)
+                add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass)
             add_belief(posterior, factor, own.belief, fair)
             if pairs:
-                fill_inverse(row, n, columns, shares, tables.log_like, inverse)
+                leave_out(
+                    n, columns, labels, shares, posterior, tables.log_like, tables.inverse,
+                    inverse, without,
+                )  # fmt: skip
                 learn_pairs(
-                    row,
-                    n,
-                    columns,
-                    inverse,
-                    posterior,
-                    own.pairs,
-                    tables.agree,
-                    tables.given_vote,
-                    width,
-                )
-        build_tables(own, other, tables, config, prior, forms)
+                    n, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
+                    tables.scalars[3], tables.now[0] + 1, own.pairs, other.pairs, tables.agree,
+                    tables.turn, tables.moments,
+                )  # fmt: skip
+        start_tables(own, other, tables, config, prior, forms)
         if pairs:
-            build_pairs(own, other, tables, config, forms, width)
+            start_pairs(tables, config)

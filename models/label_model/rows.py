@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from models.label_model.compiling import compiled
 from models.label_model.layout import FloatArray, Tables
 
 __all__ = [
@@ -15,10 +15,10 @@ __all__ = [
     "add_counts",
     "at_prior",
     "fill_fair",
-    "fill_inverse",
     "find_votes",
     "judge",
     "learn_evidence",
+    "leave_out",
     "publish",
 ]
 
@@ -29,9 +29,11 @@ TINY = 1e-12
 """Least probability of a class: a posterior of exactly 0 marks a gold answer instead."""
 FOLD_BELOW = 1e-150
 BINARY = 2
+STRETCH = 32
+"""Columns looked at in one step; a power of two."""
 
 
-@njit()
+@compiled
 def _softmax(score: FloatArray, out: FloatArray) -> None:
     """Write the softmax of ``score`` into ``out``, no value below TINY."""
     k_n = score.shape[0]
@@ -40,44 +42,45 @@ def _softmax(score: FloatArray, out: FloatArray) -> None:
         top = max(top, score[k])
     total = 0.0
     for k in range(k_n):
-        out[k] = math.exp(score[k] - top)
+        # exp(0) is 1: one call less for each row.
+        out[k] = math.exp(score[k] - top) if score[k] < top else 1.0
         total += out[k]
     for k in range(k_n):
         out[k] = max(out[k] / total, TINY)
 
 
-@njit()
-def find_votes(
-    row: VoteArray,
-    n_classes: int,
-    rho: FloatArray,
-    any_rho: float,
-    columns: IntArray,
-    shares: FloatArray,
-) -> int:
-    """List the columns that voted and each one's share (1 / (1 + Σ rho)); return how many."""
+@compiled
+def find_votes(row: VoteArray, n_classes: int, columns: IntArray, labels: IntArray) -> int:
+    """List the columns that voted, in order, and their votes; return how many.
+
+    Of many annotators few vote on an example: stretches without any vote are skipped.
+    """
     n = 0
-    for w in range(row.shape[0]):
-        if 0 <= row[w] < n_classes:
-            columns[n] = w
-            n += 1
-    if any_rho > 0.0:
-        for a in range(n):
-            total = 1.0
-            for b in range(n):
-                total += rho[columns[a], columns[b]]
-            shares[a] = 1.0 / total
-    else:
-        for a in range(n):
-            shares[a] = 1.0
+    m = row.shape[0]
+    w = 0
+    while w < m:
+        end = min(w + STRETCH, m)
+        if end == w + STRETCH:
+            silent = -1
+            for j in range(STRETCH):
+                silent &= row[w + j]
+            if silent < 0:
+                w = end
+                continue
+        for v in range(w, end):
+            if 0 <= row[v] < n_classes:
+                columns[n] = v
+                labels[n] = row[v]
+                n += 1
+        w = end
     return n
 
 
-@njit()
+@compiled
 def judge(
-    row: VoteArray,
     n: int,
     columns: IntArray,
+    labels: IntArray,
     shares: FloatArray,
     log_prior: FloatArray,
     log_like: FloatArray,
@@ -89,18 +92,17 @@ def judge(
     for k in range(k_n):
         score[k] = log_prior[k]
     for a in range(n):
-        w = columns[a]
-        label = row[w]
         for k in range(k_n):
-            score[k] += shares[a] * log_like[w, label, k]
+            score[k] += shares[a] * log_like[columns[a], labels[a], k]
     _softmax(score, posterior)
 
 
-@njit()
+@compiled
 def publish(
-    row: VoteArray,
+    i: int,
     n: int,
     columns: IntArray,
+    labels: IntArray,
     shares: FloatArray,
     log_prior: FloatArray,
     shown_prior: FloatArray,
@@ -112,11 +114,11 @@ def publish(
     proba: FloatArray,
     weights: FloatArray,
 ) -> None:
-    """Write calibrated probabilities, and each vote's weight in log-odds for the chosen class.
+    """Write row ``i`` of calibrated probabilities, and of each vote's weight in log-odds.
 
-    The weights and the prior's log-odds sum to the posterior's. With more than two classes the
-    gain in log-odds is split along the straight path from the prior (Aumann-Shapley).
-    ``scratch`` is (4, K).
+    Weights are those for the most probable class, and may have no rows. They and the prior's
+    log-odds sum to the posterior's. With more than two classes the gain in log-odds is split
+    along the straight path from the prior (Aumann-Shapley). ``scratch`` is (4, K).
     """
     k_n = score.shape[0]
     temper = 1.0 / scalars[0]
@@ -127,14 +129,17 @@ def publish(
         if corrected:
             final[k] += corrector[0, k]
             for a in range(n):
-                w = columns[a]
-                final[k] += corrector[1 + w * k_n + row[w], k]
-    _softmax(final, proba)
+                final[k] += corrector[1 + columns[a] * k_n + labels[a], k]
+    _softmax(final, other)
     best = 0
-    for k in range(1, k_n):
-        if proba[k] > proba[best]:
+    for k in range(k_n):
+        proba[i, k] = other[k]
+        if other[k] > other[best]:
             best = k
-    weights[:] = 0.0
+    if weights.shape[0] == 0:
+        return
+    for w in range(weights.shape[1]):
+        weights[i, w] = 0.0
     if k_n == 1 or n == 0:
         return
     for k in range(k_n):
@@ -161,21 +166,21 @@ def publish(
     explained = 0.0
     for a in range(n):
         w = columns[a]
-        label = row[w]
+        label = labels[a]
         gain = 0.0
         for k in range(k_n):
             part = shares[a] * log_like[w, label, k] * temper
             if corrected:
                 part += corrector[1 + w * k_n + label, k]
             gain += part if k == best else -mix[k] * part
-        weights[w] = gain
+        weights[i, w] = gain
         explained += gain
     rest = _log_odds(final, best) - _log_odds(base, best) - explained
     for a in range(n):
-        weights[columns[a]] += rest / n
+        weights[i, columns[a]] += rest / n
 
 
-@njit()
+@compiled
 def _log_odds(score: FloatArray, best: int) -> float:
     """Return log(p / (1 − p)) of class ``best`` under unnormalised log-probabilities."""
     top = -np.inf
@@ -189,30 +194,42 @@ def _log_odds(score: FloatArray, best: int) -> float:
     return float(score[best] - top - math.log(total))
 
 
-@njit()
-def fill_inverse(
-    row: VoteArray,
+@compiled
+def leave_out(
     n: int,
     columns: IntArray,
+    labels: IntArray,
     shares: FloatArray,
+    posterior: FloatArray,
     log_like: FloatArray,
+    table: FloatArray,
     inverse: FloatArray,
+    without: FloatArray,
 ) -> None:
-    """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K)."""
+    """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K).
+
+    ``without`` (n, K) are the posteriors without each vote, not normalised; ``table`` holds the
+    inverses of whole votes.
+    """
+    k_n = posterior.shape[0]
     for a in range(n):
-        w = columns[a]
-        for k in range(inverse.shape[1]):
-            inverse[a, k] = math.exp(-shares[a] * log_like[w, row[w], k])
+        w, label, share = columns[a], labels[a], shares[a]
+        for k in range(k_n):
+            if share == 1.0:
+                inverse[a, k] = table[w, label, k]
+            else:
+                inverse[a, k] = math.exp(-share * log_like[w, label, k])
+            without[a, k] = posterior[k] * inverse[a, k]
 
 
-@njit()
+@compiled
 def learn_evidence(
-    row: VoteArray,
-    label_of: VoteArray,
     n: int,
     columns: IntArray,
-    inverse: FloatArray,
-    posterior: FloatArray,
+    labels: IntArray,
+    without: FloatArray,
+    again: bool,
+    learned: VoteArray,
     cast: FloatArray,
     evidence: FloatArray,
     bank: FloatArray,
@@ -221,23 +238,24 @@ def learn_evidence(
 ) -> None:
     """Score each half-life's prediction of a vote by the posterior without that vote.
 
-    ``label_of`` holds the votes already learned: those are not scored again.
+    ``learned`` holds the votes that are known ``again``: those are not scored twice.
     """
-    k_n, h_n = posterior.shape[0], product.shape[1]
+    k_n, h_n = without.shape[1], product.shape[1]
     for a in range(n):
         w = columns[a]
-        label = row[w]
-        if label_of[w] >= 0:
+        label = labels[a]
+        if again and learned[w] >= 0:
             continue
         total = 0.0
         for k in range(k_n):
-            total += posterior[k] * inverse[a, k]
+            total += without[a, k]
+        scale = 1.0 / total
         low = 1.0
         for h in range(h_n):
             p = 0.0
             for k in range(k_n):
-                p += posterior[k] * inverse[a, k] * bank[w, label, h, k]
-            product[w, h] *= max(p / total, 1e-6)
+                p += without[a, k] * bank[w, label, h, k]
+            product[w, h] *= max(p * scale, 1e-6)
             low = min(low, product[w, h])
         voted[w] += 1.0
         cast[w] += 1.0
@@ -247,28 +265,33 @@ def learn_evidence(
                 product[w, h] = 1.0
 
 
-@njit()
+@compiled
 def add_counts(
-    row: VoteArray,
+    n: int,
+    columns: IntArray,
+    labels: IntArray,
     posterior: FloatArray,
     factor: FloatArray,
+    gain: FloatArray,
     counts: FloatArray,
     mass: FloatArray,
 ) -> None:
-    """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times."""
-    k_n, h_n = posterior.shape[0], factor.shape[0]
-    for w in range(row.shape[0]):
-        label = row[w]
-        if 0 <= label < k_n:
-            for h in range(h_n):
-                for k in range(k_n):
-                    counts[w, label, h, k] += factor[h] * posterior[k]
+    """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times.
+
+    ``gain`` (H, K) is room for what is added to each.
+    """
+    h_n, k_n = mass.shape
     for h in range(h_n):
         for k in range(k_n):
-            mass[h, k] += factor[h] * posterior[k]
+            gain[h, k] = factor[h] * posterior[k]
+            mass[h, k] += gain[h, k]
+    for a in range(n):
+        for h in range(h_n):
+            for k in range(k_n):
+                counts[columns[a], labels[a], h, k] += gain[h, k]
 
 
-@njit()
+@compiled
 def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: FloatArray) -> None:
     """Write what ``posterior`` would be under the configured class balance into ``out``."""
     total = 0.0
@@ -279,14 +302,14 @@ def at_prior(posterior: FloatArray, tables: Tables, prior: FloatArray, out: Floa
         out[k] /= total
 
 
-@njit()
+@compiled
 def fill_fair(tables: Tables, prior: FloatArray, fair: FloatArray) -> None:
     """Write what turns a posterior into one under the configured balance into ``fair``."""
     for k in range(prior.shape[0]):
         fair[k] = prior[k] * math.exp(-tables.log_prior[k])
 
 
-@njit()
+@compiled
 def add_belief(
     posterior: FloatArray, factor: FloatArray, belief: FloatArray, fair: FloatArray
 ) -> None:
@@ -297,6 +320,7 @@ def add_belief(
     total = 0.0
     for k in range(posterior.shape[0]):
         total += posterior[k] * fair[k]
+    scale = 1.0 / total
     for h in range(factor.shape[0]):
         for k in range(posterior.shape[0]):
-            belief[h, k] += factor[h] * posterior[k] * fair[k] / total
+            belief[h, k] += factor[h] * (posterior[k] * fair[k] * scale)

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.label_model.entry import Arrays, Handle, bind, fold, rebuild, scale
+from models.label_model.entry import (
+    Arrays,
+    Handle,
+    bind,
+    derive,
+    fold,
+    rebuild,
+    restore,
+    scale,
+)
 from models.label_model.layout import (
     REPLAY_SIZE,
     Answers,
@@ -20,6 +29,7 @@ from models.label_model.layout import (
     Tables,
     new_answers,
     new_recent,
+    new_room,
     new_sums,
     new_tables,
     widen_sums,
@@ -43,6 +53,13 @@ OWN, CLOCK, IN_BLOCK, BLOCK, WAITING, LENGTH, AT_HAND, REVISED = range(8)
 """Places in ``counters``: own examples, stream clock, examples in this block, nominal block,
 whether others' sums wait, length of this block, first examples at hand, later
 stages in this block."""
+
+KEPT = (
+    "log_prior", "log_like", "bank", "given_vote", "agree", "rho", "corrector", "scalars",
+    "weight", "product", "voted",
+)  # fmt: skip
+"""Tables in a snapshot, and those beside them: programs that do not know of these read the rest."""
+BESIDE = ("column_prior", "shown_prior", "moments")
 
 
 @dataclass(slots=True)
@@ -102,6 +119,7 @@ class LabelState:
             self._bound = Arrays(
                 self.counters,
                 self.recent,
+                new_room(len(self.lfs), *self.own.counts.shape[1:3]),
                 self.own,
                 self.other,
                 self.tables,
@@ -114,8 +132,12 @@ class LabelState:
         return self._handle
 
     def rebuild(self) -> None:
-        """Derive the tables anew, without moving the clock or the block under way."""
+        """Have the tables derived anew, without moving the clock or the block under way."""
         rebuild(self.handle())
+
+    def derive(self) -> None:
+        """Derive the rows of tables that nothing has needed since the block began."""
+        derive(self.handle())
 
     def append(
         self, names: Sequence[str], forms: Sequence[int], priors: FloatArray | None = None
@@ -142,8 +164,10 @@ class LabelState:
         votes[:, :old] = self.answers.votes
         self.answers = self.answers._replace(votes=votes)
         weight, known = self.tables.weight, self.tables.column_prior
+        of_pairs = self.tables.scalars[3]
         self.tables = new_tables(m, k, h)
         self.tables.weight[:] = weight
+        self.tables.scalars[3] = of_pairs
         self.tables.column_prior[:old] = known
         if priors is not None:
             self.tables.column_prior[old:] = priors
@@ -155,8 +179,9 @@ class LabelState:
         """Return this partition's own sums, as of now."""
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         sums = Sums(*(array.copy() for array in self.own))
-        tables = Tables(*(array.copy() for array in self.tables))
+        tables = Tables._make(array.copy() for array in self.tables)
         fold(sums, new_sums(len(self.lfs), k, h), tables, self.config)
+        sums.pairs[...] /= tables.scalars[3]
         scale(sums, self.config, float(self.counters[IN_BLOCK]), tables.weight)
         return Contribution(
             lfs=self.lfs,
@@ -191,6 +216,8 @@ class LabelState:
         clock, seen = int(self.counters[CLOCK]), self.votes_seen
         now = max(clock, theirs.clock, int(self.counters[OWN]) + theirs.count)
         now_seen = np.maximum(np.maximum(seen, their_seen), self.own.cast + other.cast)
+        self.own.pairs[...] /= self.tables.scalars[3]
+        self.tables.scalars[3] = 1.0
         for sums, since, votes in (
             (self.own, float(now - clock), now_seen - seen),
             (other, float(now - theirs.clock), now_seen - their_seen),
@@ -218,6 +245,7 @@ class LabelState:
         both = merge_contributions([self.contribution(), theirs.contribution()], self.config)
         where = {name: j for j, name in enumerate(both.lfs)}
         self.own = align_sums(both.sums, [where[name] for name in self.lfs])
+        self.other.pairs[...] /= self.tables.scalars[3]
         since = float(both.clock - int(self.counters[CLOCK]))
         scale(self.other, self.config, since, aged(since, self.config))
         self._join_answers(theirs)
@@ -251,9 +279,8 @@ class LabelState:
 
     def dump(self) -> dict[str, Any]:
         """Return plain values that `load` turns back into an equal state."""
-        # Beside the tables, so that programs that do not know of it read the rest.
-        beside = ("column_prior", "shown_prior")
-        tables = {k: v for k, v in self.tables._asdict().items() if k not in beside}
+        self.derive()
+        tables = {name: getattr(self.tables, name) for name in KEPT}
         return {
             "lfs": list(self.lfs),
             "half_lives": self.config.half_lives.tolist(),
@@ -266,8 +293,7 @@ class LabelState:
             "own": pack_arrays(self.own._asdict()),
             "other": pack_arrays(self.other._asdict()),
             "tables": pack_arrays(tables),
-            "column_prior": pack_arrays({"column_prior": self.tables.column_prior}),
-            "shown_prior": pack_arrays({"shown_prior": self.tables.shown_prior}),
+            **{name: pack_arrays({name: getattr(self.tables, name)}) for name in BESIDE},
             "recent": pack_arrays(self.recent._asdict()),
             "answers": pack_arrays(self.answers._asdict()),
         }
@@ -280,22 +306,29 @@ class LabelState:
     def load(cls, content: dict[str, Any], config: Config) -> LabelState:
         """Return the state that `dump` described."""
         arrays = unpack_arrays(content["arrays"])
-        tables = unpack_arrays(content["tables"])
-        tables["column_prior"] = np.zeros((len(content["lfs"]), 2))
-        tables["shown_prior"] = tables["log_prior"].copy()
-        tables.update(unpack_arrays(content.get("column_prior", {})))
-        tables.update(unpack_arrays(content.get("shown_prior", {})))
-        return cls(
+        own, other = (Sums(**unpack_arrays(content[name])) for name in ("own", "other"))
+        tables = new_tables(len(content["lfs"]), *own.counts.shape[1:3])
+        kept = unpack_arrays(content["tables"])
+        kept["shown_prior"] = kept["log_prior"]
+        for name in BESIDE:
+            kept.update(unpack_arrays(content.get(name, {})))
+        if not kept["scalars"][3]:
+            kept["scalars"][3] = 1.0
+        for name, array in kept.items():
+            getattr(tables, name)[...] = array
+        state = cls(
             config=config,
             prior=arrays["prior"],
             lfs=tuple(content["lfs"]),
             forms=arrays["forms"],
             # Those of earlier programs end before the last.
             counters=np.pad(arrays["counters"], (0, REVISED + 1 - len(arrays["counters"]))),
-            own=Sums(**unpack_arrays(content["own"])),
-            other=Sums(**unpack_arrays(content["other"])),
-            tables=Tables(**tables),
+            own=own,
+            other=other,
+            tables=tables,
             recent=Recent(**unpack_arrays(content["recent"])),
             answers=Answers(**unpack_arrays(content["answers"])),
             waiting=None if content["waiting"] is None else decode(content["waiting"]),
         )
+        restore(state.handle(), "moments" not in content)
+        return state

@@ -12,7 +12,14 @@ from models.label_model.layout import FloatArray
 from models.label_model.replay import find_recent
 from models.label_model.state import AT_HAND, CLOCK, LabelState
 
-__all__ = ["StepResult", "answer_example", "answer_row", "run_rows"]
+__all__ = [
+    "StepResult",
+    "answer_example",
+    "answer_row",
+    "judge_rows",
+    "learn_rows",
+    "run_rows",
+]
 
 LONGEST_AGE = 1e15
 """Examples ago beyond which an answer's votes are as old as can be: more would be no number."""
@@ -47,6 +54,16 @@ def _own_layout(array: Column) -> Column:
     return array if array.flags.carray else array.copy()
 
 
+class _Table(NamedTuple):
+    """Examples that rows are stages of, and which rows are learned; see `LabelModel.step_many`."""
+
+    example: npt.NDArray[np.int32]
+    emit: npt.NDArray[np.bool_]
+    votes: npt.NDArray[np.int8]
+    proba: FloatArray
+    clock: npt.NDArray[np.int64]
+
+
 def run_rows(
     state: LabelState,
     votes: npt.NDArray[np.int8],
@@ -57,37 +74,74 @@ def run_rows(
     ex_clock: npt.NDArray[np.int64],
     *,
     learn: bool,
-    publish: bool,
 ) -> StepResult:
-    """Judge rows and learn those that are emitted; see `LabelModel.step_many`.
-
-    Without ``publish``, neither probabilities nor weights are written: the result has none.
-    """
+    """Judge rows and learn those that are emitted; see `LabelModel.step_many`."""
     n, m = votes.shape
-    votes, example, emit = _own_layout(votes), _own_layout(example), _own_layout(emit)
-    in_votes, in_proba, in_clock = ex_votes, ex_proba, ex_clock
-    ex_votes, ex_proba = _own_layout(ex_votes), _own_layout(ex_proba)
-    ex_clock = _own_layout(ex_clock)
-    shown = n if publish else 0
-    proba = np.empty((shown, len(state.prior)))
-    weights = np.empty((shown, m))
-    clock = np.empty(n, dtype=np.int64)
+    result = StepResult(
+        np.empty((n, len(state.prior))), np.empty((n, m)), np.empty(n, dtype=np.int64)
+    )
+    if not len(ex_clock):
+        return result
+    table = _Table(
+        _own_layout(example), _own_layout(emit), _own_layout(ex_votes), _own_layout(ex_proba),
+        _own_layout(ex_clock),
+    )  # fmt: skip
+    _run(state, votes, table, learn, result)
+    if table.votes is not ex_votes:
+        ex_votes[...] = table.votes
+    if table.proba is not ex_proba:
+        ex_proba[...] = table.proba
+    if table.clock is not ex_clock:
+        ex_clock[...] = table.clock
+    return result
+
+
+def learn_rows(state: LabelState, votes: npt.NDArray[np.int8]) -> None:
+    """Learn rows, each of an example that was not there before."""
+    _run(state, votes, _NO_TABLE, True, _NO_RESULT)
+
+
+def judge_rows(
+    state: LabelState, votes: npt.NDArray[np.int8], *, weights: bool = False
+) -> StepResult:
+    """Judge rows and change nothing; the result has ``weights`` if asked for."""
+    n, m = votes.shape
+    result = StepResult(
+        np.empty((n, len(state.prior))),
+        np.empty((n if weights else 0, m)),
+        np.full(n, state.counters[CLOCK]),
+    )
+    _run(state, votes, _NO_TABLE, False, result)
+    return result
+
+
+_NO_TABLE = _Table(
+    np.empty(0, dtype=np.int32),
+    np.empty(0, dtype=np.bool_),
+    np.empty((0, 0), dtype=np.int8),
+    np.empty((0, 0)),
+    np.empty(0, dtype=np.int64),
+)
+_NO_RESULT = StepResult(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, dtype=np.int64))
+
+
+def _run(
+    state: LabelState,
+    votes: npt.NDArray[np.int8],
+    table: _Table,
+    learn: bool,
+    result: StepResult,
+) -> None:
+    votes = _own_layout(votes)
     row = 0
     while True:
         row = step(
-            state.handle(), row, votes, example, emit, ex_votes, ex_proba, ex_clock, learn,
-            proba, weights, clock,
+            state.handle(), row, votes, table.example, table.emit, table.votes, table.proba,
+            table.clock, learn, result.proba, result.weights, result.clock,
         )  # fmt: skip
         state.take_in_waiting()
-        if row >= n:
+        if row >= len(votes):
             break
-    if ex_votes is not in_votes:
-        in_votes[...] = ex_votes
-    if ex_proba is not in_proba:
-        in_proba[...] = ex_proba
-    if ex_clock is not in_clock:
-        in_clock[...] = ex_clock
-    return StepResult(proba, weights, clock)
 
 
 def answer_example(

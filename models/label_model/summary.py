@@ -25,6 +25,7 @@ def summarise(state: LabelState, classes: tuple[str, ...]) -> dict[str, Any]:
     ``estimated_accuracy`` is P(vote = class | voted), ``gold_accuracy`` the same on answers
     weighted by 1 / inclusion, or None without any.
     """
+    state.derive()
     tables, own, other = state.tables, state.own, state.other
     balance = np.exp(tables.log_prior)
     balance /= balance.sum()
@@ -71,8 +72,9 @@ def triplet_gaps(state: LabelState) -> dict[str, float]:
     """
     if state.own.mass.shape[1] != BINARY:
         return {}
+    state.derive()
     m = len(state.lfs)
-    pairs = state.own.pairs + state.other.pairs
+    pairs = (state.own.pairs + state.other.pairs) / state.tables.scalars[3]
     width = 0
     while width < m and (width + 1) * width // 2 <= len(pairs):
         width += 1

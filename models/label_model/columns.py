@@ -1,0 +1,265 @@
+"""Compiled derivation of a column's tables from its sums: emissions, and their mixture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from models.label_model.compiling import compiled, inlined
+from models.label_model.layout import CROWD, LF, Config, FloatArray, Room, Sums, Tables
+from models.label_model.pairs import pair_width, weigh
+from models.label_model.rows import find_votes
+
+__all__ = ["derive_all", "derive_columns", "look", "restore_tables"]
+
+IntArray = npt.NDArray[np.int64]
+VoteArray = npt.NDArray[np.int8]
+
+
+@inlined
+def look(
+    row: VoteArray,
+    limit: int,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    forms: IntArray,
+    columns: IntArray,
+    labels: IntArray,
+    shares: FloatArray,
+) -> int:
+    """List who voted what and each one's share; return how many did. All they need is derived."""
+    n = find_votes(row, tables.log_prior.shape[0], columns, labels)
+    derive_columns(n, columns, own, other, tables, config, forms)
+    weigh(n, columns, limit, own, other, tables, config, forms, shares)
+    return n
+
+
+@inlined
+def derive_columns(
+    n: int,
+    columns: IntArray,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    forms: IntArray,
+) -> None:
+    """Derive the rows of columns that were not, since the block began."""
+    for a in range(n):
+        if tables.derived[columns[a]] == 0:
+            tables.derived[columns[a]] = 1
+            _derive_column(
+                columns[a], forms[columns[a]] == LF, own.counts, other.counts, own.before,
+                other.before, own.evidence, other.evidence, config.lf_accuracy,
+                config.lf_strength, config.crowd_accuracy, config.crowd_strength,
+                config.crowd_lasting, config.coin_strength, tables.column_prior, tables.start,
+                tables.population, tables.mixture, tables.bank, tables.log_like,
+                tables.given_vote, tables.inverse,
+            )  # fmt: skip
+
+
+@compiled
+def _derive_column(
+    w: int,
+    joint: bool,
+    counts: FloatArray,
+    others: FloatArray,
+    before: FloatArray,
+    others_before: FloatArray,
+    evidence: FloatArray,
+    others_evidence: FloatArray,
+    lf_accuracy: float,
+    lf_strength: float,
+    crowd_accuracy: float,
+    crowd_strength: float,
+    lasting: float,
+    coin_strength: float,
+    column_prior: FloatArray,
+    start: FloatArray,
+    population: FloatArray,
+    mixture: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+    inverse: FloatArray,
+) -> None:
+    """Derive θ of one column, by half-life and their mixture."""
+    h_n, k_n = start.shape
+    for label in range(k_n):
+        for h in range(h_n):
+            for k in range(k_n):
+                here = counts[w, label, h, k] + others[w, label, h, k]
+                bank[w, label, h, k] = max(here, 0.0)
+    for h in range(h_n):
+        mixture[0, h] = evidence[w, h] + others_evidence[w, h]
+    if not joint:
+        mixture[0, h_n - 1] += lasting
+    _softmax_row(mixture)
+    if joint:
+        for h in range(h_n):
+            for k in range(k_n):
+                gone = before[w, h, k] + others_before[w, h, k]
+                mixture[1 + k, h] = max(start[h, k] - gone, 0.0)
+        accuracy, strength = lf_accuracy, lf_strength
+        if column_prior[w, 1] > 0.0:
+            accuracy, strength = column_prior[w, 0], column_prior[w, 1]
+        _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote)
+    else:
+        _conditional_form(w, crowd_accuracy, crowd_strength, coin_strength, population, bank)
+        _store_column(w, mixture, bank, log_like, given_vote)
+    _fill_inverse(w, log_like, inverse)
+
+
+@compiled
+def _fill_inverse(w: int, log_like: FloatArray, inverse: FloatArray) -> None:
+    """Write 1 / θ_w."""
+    k_n = log_like.shape[2]
+    for label in range(k_n):
+        for k in range(k_n):
+            inverse[w, label, k] = math.exp(-log_like[w, label, k])
+
+
+@compiled
+def _softmax_row(mixture: FloatArray) -> None:
+    """Turn evidence into weights, in place: how well each half-life predicted recent votes."""
+    h_n = mixture.shape[1]
+    top = mixture[0, 0]
+    for h in range(1, h_n):
+        top = max(top, mixture[0, h])
+    total = 0.0
+    for h in range(h_n):
+        mixture[0, h] = math.exp(mixture[0, h] - top) if mixture[0, h] < top else 1.0
+        total += mixture[0, h]
+    for h in range(h_n):
+        mixture[0, h] /= total
+
+
+@compiled
+def _joint_form(
+    w: int,
+    prior_accuracy: float,
+    strength: float,
+    mixture: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+) -> None:
+    """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest).
+
+    C is in ``bank`` at first, N[k] in row 1 + k of ``mixture``, below the half-lives' weights.
+    """
+    k_n, h_n = bank.shape[1], bank.shape[2]
+    off = (1.0 - prior_accuracy) / max(k_n - 1, 1)
+    for label in range(k_n):
+        for k in range(k_n):
+            log_like[w, label, k] = 0.0
+            given_vote[w, label, k] = 0.0
+    for h in range(h_n):
+        examples = 2.0
+        for k in range(k_n):
+            examples += mixture[1 + k, h]
+        share = strength * k_n / examples
+        for label in range(k_n):
+            cast = 1.0 / k_n
+            for k in range(k_n):
+                cast += bank[w, label, h, k]
+            for k in range(k_n):
+                start = share * cast * (prior_accuracy if label == k else off)
+                bank[w, label, h, k] += start
+        for k in range(k_n):
+            total = 0.0
+            for label in range(k_n):
+                total += bank[w, label, h, k]
+            joint = mixture[0, h] / (mixture[1 + k, h] + strength)
+            total = 1.0 / total
+            for label in range(k_n):
+                log_like[w, label, k] += joint * bank[w, label, h, k]
+                bank[w, label, h, k] *= total
+                given_vote[w, label, k] += mixture[0, h] * bank[w, label, h, k]
+    for label in range(k_n):
+        for k in range(k_n):
+            log_like[w, label, k] = math.log(min(max(log_like[w, label, k], 1e-9), 1.0))
+
+
+@compiled
+def _conditional_form(
+    w: int,
+    accuracy: float,
+    strength: float,
+    coin_strength: float,
+    population: FloatArray,
+    bank: FloatArray,
+) -> None:
+    """θ(l|k) = normalise_l(C[l,k] + population + c·coin), C being in ``bank`` at first.
+
+    The coin is the annotator's own overall accuracy, equal for all classes: with few votes of
+    a class, one number is known better than a row of the confusion matrix.
+    """
+    k_n, h_n = bank.shape[1], bank.shape[2]
+    for h in range(h_n):
+        right = strength * accuracy
+        votes = strength
+        for label in range(k_n):
+            for k in range(k_n):
+                votes += bank[w, label, h, k]
+                if label == k:
+                    right += bank[w, label, h, k]
+        coin = right / votes
+        off = (1.0 - coin) / max(k_n - 1, 1)
+        for k in range(k_n):
+            total = 0.0
+            for label in range(k_n):
+                bank[w, label, h, k] += population[label, h, k]
+                bank[w, label, h, k] += coin_strength * (coin if label == k else off)
+                total += bank[w, label, h, k]
+            for label in range(k_n):
+                bank[w, label, h, k] /= total
+
+
+@compiled
+def _store_column(
+    w: int,
+    mixture: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+) -> None:
+    """Mix θ that sums to 1 over the votes."""
+    k_n, h_n = bank.shape[1], bank.shape[2]
+    for label in range(k_n):
+        for k in range(k_n):
+            joint = 0.0
+            for h in range(h_n):
+                joint += mixture[0, h] * bank[w, label, h, k]
+            log_like[w, label, k] = math.log(min(max(joint, 1e-9), 1.0))
+            given_vote[w, label, k] = joint
+
+
+@compiled
+def derive_all(
+    room: Room, own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray
+) -> None:
+    """Derive what no row has needed in this block, for who looks at the tables."""
+    m = forms.shape[0]
+    for w in range(m):
+        room.columns[w] = w
+    derive_columns(m, room.columns, own, other, tables, config, forms)
+    weigh(m, room.columns, pair_width(own), own, other, tables, config, forms, room.shares)
+
+
+@compiled
+def restore_tables(tables: Tables, config: Config, forms: IntArray) -> None:
+    """Fill in what a snapshot, whose tables were all derived, leaves out."""
+    for w in range(tables.log_like.shape[0]):
+        _fill_inverse(w, tables.log_like, tables.inverse)
+    tables.derived[:] = 1
+    tables.turn[:] = tables.now[0]
+    tables.scalars[2] = 1.0 if config.use_pairs else 0.0
+    tables.common[0] = 0.0
+    for w in range(forms.shape[0]):
+        if forms[w] == CROWD:
+            tables.common[0] += 1.0
