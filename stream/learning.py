@@ -167,7 +167,10 @@ class Learning:
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
         if self._borrowing is not None:
             self._borrowing.catch_up(self.model.predicting)
-        items = self.model.item_indexes([touched[slot].item_id for slot in example.tolist()])
+        slots = example.tolist()
+        items, segment = self.model.indexes(
+            [touched[slot].item_id for slot in slots], [touched[slot].segment for slot in slots]
+        )
         lengths = np.array([one.history_length for one in users], dtype=np.int32)
         hist_items, hist_weights = unpack([one.packed_history for one in users], lengths, user)
         ex_weight = weights_of([one.numbers for one in touched])
@@ -184,6 +187,7 @@ class Learning:
             ts,
             kind,
             self._learns,
+            segment,
         )
         if self._timer is not None:
             self.seconds += self._timer() - began

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.audiences import interleaved, segment_in, segment_places
 from models.recommender.checkpoint import Checkpoints, Meta
 from models.recommender.config import Config, Parameters
 from models.recommender.entry import Part, add, derive_items, score_history, step_through
@@ -18,7 +19,7 @@ from models.recommender.step import StepOutput
 from models.recommender.tables import Flag, Tables, Total, allocate, copied, grown
 from models.recommender.update_entry import apply_updates
 from models.recommender.updates import LearnedRows
-from models.recommender.vocabulary import Vocabulary
+from models.recommender.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["RecommenderCore", "Scored"]
 
@@ -100,6 +101,21 @@ class RecommenderCore:
             self._meta_dirty = True
         return found
 
+    def indexes(
+        self, item_ids: Sequence[str], segments: Sequence[str | None]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the indexes of items and of their people's segments, admitting new ones.
+
+        -1 where there is no room, or no segment.
+        """
+        if not any(segments):
+            return self.item_indexes(item_ids), np.full(len(item_ids), UNKNOWN, np.int32)
+        return segment_places(self.item_indexes(interleaved(item_ids, segments)), segments)
+
+    def segment_index(self, segment: str | None) -> int:
+        """Return the index of a segment, -1 where nothing is known of it; admits nothing."""
+        return segment_in(self.vocabulary, segment)
+
     def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
         """Return the ids of these indexes."""
         return self.vocabulary.ids(indexes.tolist() if isinstance(indexes, np.ndarray) else indexes)
@@ -151,6 +167,7 @@ class RecommenderCore:
         ts: NDArray[np.float64],
         kind: NDArray[np.int8],
         learn: bool = True,
+        segment: NDArray[np.int32] | None = None,
     ) -> StepOutput:
         """Predict, learn and push rows, strictly in order.
 
@@ -175,12 +192,16 @@ class RecommenderCore:
             shown and not wanted; weakens its pairs, and its repeat for this user.
         learn
             False freezes the model: ranks and histories only.
+        segment
+            Index of each row's segment, from `indexes`; -1 for none.
         """
         _require_in_place(hist_items, np.int32, "hist_items")
         _require_in_place(hist_weights, np.float32, "hist_weights")
         _require_in_place(hist_len, np.int32, "hist_len")
         _require_in_place(ex_weight, np.float64, "ex_weight")
         n = len(user)
+        if segment is None:
+            segment = np.full(n, -1, np.int32)
         rank = np.empty(n, np.int32)
         predicted = np.empty(n, np.float32)
         novelty = np.empty(n, np.float32)
@@ -199,6 +220,7 @@ class RecommenderCore:
             np.ascontiguousarray(weight, np.float64),
             np.ascontiguousarray(ts, np.float64),
             np.ascontiguousarray(kind, np.int8),
+            np.ascontiguousarray(segment, np.int32),
             learn,
             rank,
             predicted,
@@ -232,12 +254,13 @@ class RecommenderCore:
         k: int,
         exclude: NDArray[np.int32] = _NOTHING,
         ts: float = 0.0,
+        segment: int = -1,
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the k best items for a history and their scores, without the excluded ones.
 
         ``ts`` before everything learned (as 0 is) means now, as far as the model knows.
         """
-        candidates, parts = self.score(hist_items, hist_weights, hist_len, ts)
+        candidates, parts = self.score(hist_items, hist_weights, hist_len, ts, segment)
         scores = parts[:, Part.SCORE]
         if len(exclude):
             usable = ~np.isin(candidates, exclude)
@@ -255,11 +278,14 @@ class RecommenderCore:
         weights: NDArray[np.float32],
         length: int,
         ts: float = 0.0,
+        segment: int = -1,
     ) -> Scored:
         """Return every candidate for a history, in no order; arguments as for `recommend_for`."""
         room = len(self._tables.touched) + length
         found, parts = np.empty(room, np.int32), np.empty((room, Part.SIZE))
-        n = score_history(self._tables, self._parameters, items, weights, length, ts, found, parts)
+        n = score_history(
+            self._tables, self._parameters, items, weights, length, ts, segment, found, parts
+        )
         found, parts = found[:n], parts[:n]
         seen = (self._tables.flags[found] & Flag.SEEN) != 0
         # What nobody chose yet may have borrowed its score from items like it.

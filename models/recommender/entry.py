@@ -72,11 +72,12 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
         weights: NDArray[np.float32],
         length: int,
         ts: float,
+        segment: int,
         found: NDArray[np.int32],
         parts: NDArray[np.float64],
     ) -> int:
         unit, fresh_unit = units(t, p, ts)
-        stop = gather(t, p, items, weights, length, unit, fresh_unit, ts)
+        stop = gather(t, p, items, weights, length, unit, fresh_unit, ts, segment)
         n = 0 * mark
         if t.lending.used[1] > 0:
             top(t, items, length, stop, t.best, t.best_scores, False)

@@ -112,6 +112,7 @@ class Recommender(RecommenderCore):
         weights: Sequence[float] | NDArray[np.float64] | None = None,
         ts: Sequence[float] | NDArray[np.float64] | None = None,
         kinds: Sequence[int] | NDArray[np.int8] | None = None,
+        segments: Sequence[str | None] | None = None,
     ) -> StepOutput:
         """Predict each event, then learn it; return ranks as `step_many` does.
 
@@ -125,7 +126,7 @@ class Recommender(RecommenderCore):
         weight = np.ones(n) if weights is None else read_column("weights", weights, np.float64, n)
         when = np.full(n, self._last_ts) if ts is None else read_times(ts, n)
         kind = np.zeros(n, np.int8) if kinds is None else read_kinds(kinds, n)
-        index = self.item_indexes(items)
+        index, segment = self.indexes(items, [None] * n if segments is None else segments)
         histories = self.histories
         parts: list[StepOutput] = []
         start = 0
@@ -146,6 +147,7 @@ class Recommender(RecommenderCore):
                 weight[part],
                 when[part],
                 kind[part],
+                segment=segment[part],
             )
             parts.append(out)
             start = stop
@@ -154,7 +156,12 @@ class Recommender(RecommenderCore):
         return StepOutput.joined(parts)
 
     def recommend(
-        self, user: str, k: int = 10, exclude: Sequence[str] = (), ts: float | None = None
+        self,
+        user: str,
+        k: int = 10,
+        exclude: Sequence[str] = (),
+        ts: float | None = None,
+        segment: str | None = None,
     ) -> list[tuple[str, float]]:
         """Return the k best items for the user with their scores, best first."""
         if k < 0:
@@ -165,7 +172,13 @@ class Recommender(RecommenderCore):
         items, weights, length = self.histories.find(read_id("user", user))
         out = np.array([self.vocabulary.find(item) for item in read_ids("item", exclude)], np.int32)
         found, scores = self.recommend_for(
-            items, weights, length, k, out, self._last_ts if ts is None else ts
+            items,
+            weights,
+            length,
+            k,
+            out,
+            self._last_ts if ts is None else ts,
+            self.segment_index(segment),
         )
         return list(zip(self.item_ids(found), scores.tolist(), strict=True))
 

@@ -58,8 +58,11 @@ def _walk(
     unit: float,
     usual: float,
     first: int,
+    segment: int,
 ) -> int:
     """Let both co-visitation experts score the neighbours of the latest items.
+
+    Of who has none, the far one scores what others of the ``segment`` (-1: none) choose.
 
     Returns the first free place.
     """
@@ -95,6 +98,20 @@ def _walk(
                 far[at] += far_source * strength
                 n += new
         back += min(1.0, weights[k] / usual)
+    if length == 0 and segment >= 0:
+        row, value = rows[segment], values[segment]
+        for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
+            c = row[x]
+            inverse = t.traits[c, _INVERSE]
+            if inverse > 0.0:
+                at = places[c, _PLACE]
+                if at == 0:
+                    at = n
+                    n += 1
+                    places[c, _PLACE] = at
+                    touched[at] = c
+                # By how often they choose it: what it is divided by later is taken back.
+                far[at] += value[x + 1] / inverse
     return n
 
 
@@ -142,6 +159,7 @@ def gather(
     unit: float,
     fresh_unit: float,
     now: float,
+    segment: int,
 ) -> int:
     """Score every candidate for this history; return the first place that is free.
 
@@ -154,7 +172,7 @@ def gather(
     mixture, single, chances = t.mixture, t.single, t.chance
     usual = usual_weight(t)
     first = FIXED + t.listed.size if p.lists else FIXED
-    n = _walk(t, p, items, weights, length, unit, usual, first)
+    n = _walk(t, p, items, weights, length, unit, usual, first, segment)
     near_mass, far_mass = _fill(t, first, n)
     if t.lending.item.size > 0:
         n, near_added, far_added = lend(t, p, n, near_mass, far_mass, unit, fresh_unit, now)

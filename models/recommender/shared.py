@@ -97,6 +97,13 @@ class SharedRecommender:
         self._world.get_ready()
         return self.own.item_indexes(item_ids)
 
+    def indexes(
+        self, item_ids: Sequence[str], segments: Sequence[str | None]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the indexes of items and of segments; see `RecommenderCore.indexes`."""
+        self._world.get_ready()
+        return self.own.indexes(item_ids, segments)
+
     def item_ids(self, indexes: Sequence[int] | NDArray[np.int32]) -> list[str]:
         """Return the ids of these indexes."""
         return self.own.item_ids(indexes)
@@ -114,9 +121,12 @@ class SharedRecommender:
         ts: NDArray[np.float64],
         kind: NDArray[np.int8],
         learn: bool = True,
+        segment: NDArray[np.int32] | None = None,
     ) -> StepOutput:
         """Predict, learn and push rows, strictly in order; see `RecommenderCore.step_many`."""
         self._world.get_ready()
+        if segment is None:
+            segment = np.full(len(user), -1, np.int32)
         places = np.append(self._world.places(self), np.int32(-1))
         core = self._world.core
         before = Sums.of(core.tables)
@@ -132,6 +142,7 @@ class SharedRecommender:
             ts,
             kind,
             learn,
+            places[segment],
         )
         n = len(user)
         amount, size, long = np.zeros(n), np.empty(n, np.int32), np.zeros(n, np.int8)
@@ -167,6 +178,7 @@ class SharedRecommender:
                 long[told],
                 near_items[:used].copy(),
                 near_weights[:used].copy(),
+                np.ascontiguousarray(segment, np.int32)[told],
             )
             if np.isnan(self.since):
                 self.since = float(rows.ts[0])

@@ -16,11 +16,13 @@ from models.recommender.tables import Row
 
 __all__ = ["AGAIN", "REASONS", "Candidates", "candidates"]
 
-REASONS = ("together", "together_before", "popular_now", "popular", "again")
+REASONS = ("together", "together_before", "popular_now", "popular", "again", "segment")
 """What speaks for an item: it goes with the last few items of the history, or with earlier ones;
-many choose it lately, or over long; the user chose it before and people come back to things."""
+many choose it lately, or over long; the user chose it before and people come back to things;
+people of the user's segment choose it."""
 
-AGAIN = 4
+AGAIN, SEGMENT = 4, 5
+_POPULAR_NOW = 2
 
 _FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
 
@@ -48,13 +50,14 @@ def candidates(
     n: int,
     ts: float = 0.0,
     excluded: NDArray[np.int32] | None = None,
+    segment: int = -1,
 ) -> Candidates:
     """Return the ``n`` best items for a history, ties by index; fewer where there are fewer.
 
     Arguments as for `RecommenderCore.recommend_for`.
     """
     t, p = core.tables, core.parameters
-    index, parts = core.score(items, weights, length, ts)
+    index, parts = core.score(items, weights, length, ts, segment)
     if excluded is not None and len(excluded):
         usable = ~np.isin(index, excluded)
         index, parts = index[usable], parts[usable]
@@ -79,6 +82,9 @@ def candidates(
         because,
     )
     because[reason > 1] = -1
+    if length == 0:
+        # Of who has no history nothing else is said by what scores co-visitation.
+        reason[reason < _POPULAR_NOW] = SEGMENT
     own = reason == AGAIN
     because[own] = index[own]
     return Candidates(index, score, reason, np.minimum(share, 1.0), because)

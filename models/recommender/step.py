@@ -216,12 +216,13 @@ def learn_row(
     amount: float,
     unit: float,
     fresh_unit: float,
+    segment: int,
 ) -> None:
     """Learn the counts and pairs that one row teaches.
 
     ``items``, ``weights`` and ``length`` are the history, or as much of it as the row is paired
     with; ``long`` says whether it was long. ``amount`` is an engagement's or a refusal's weight,
-    a correction's difference.
+    a correction's difference. ``segment`` is the row of who did it, -1 for none.
     """
     if kind == NEGATIVE:
         learn_refusal(t, p, items, length, item, amount)
@@ -235,6 +236,8 @@ def learn_row(
         learn_engagement(t, p, items, weights, length, item, amount, usual_weight(t), long)
     else:
         learn_correction(t, p, items, weights, length, item, amount, long)
+    if segment >= 0:
+        learn_pair(t, segment, item, amount)
 
 
 @kernel
@@ -308,6 +311,7 @@ def step_rows(
     weight: NDArray[np.float64],
     ts: NDArray[np.float64],
     kind: NDArray[np.int8],
+    segment: NDArray[np.int32],
     learn: bool,
     rank: NDArray[np.int32],
     predicted: NDArray[np.float32],
@@ -342,7 +346,7 @@ def step_rows(
         if kind[r] == ENGAGE:
             if p.lists:
                 popular_rank[r] = popularity_rank(t, i)
-            n = gather(t, p, items, weights, length, unit, fresh_unit, now)
+            n = gather(t, p, items, weights, length, unit, fresh_unit, now, segment[r])
             novelty[r] = top(t, items, length, n, best, scores, learn)
             before, share = rank_of(t, n, items, length, i, own)
             newcomer, group = 0, 0
@@ -372,7 +376,20 @@ def step_rows(
                 learn_repeats(t, weights, length, own, w * unit, usual)
         if learn and (kind[r] != CORRECT or amount != 0.0):
             long = length >= p.long_from
-            learn_row(t, p, items, weights, length, long, i, kind[r], amount, unit, fresh_unit)
+            learn_row(
+                t,
+                p,
+                items,
+                weights,
+                length,
+                long,
+                i,
+                kind[r],
+                amount,
+                unit,
+                fresh_unit,
+                segment[r],
+            )
         hist_len[user[r]] = move_on(items, weights, length, i, own, kind[r], w)
         if kind[r] != NEGATIVE:
             ex_weight[example[r]] = w

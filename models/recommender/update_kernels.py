@@ -91,6 +91,7 @@ def apply_rows(
     long: NDArray[np.int8],
     near_items: NDArray[np.int32],
     near_weights: NDArray[np.float32],
+    segment: NDArray[np.int32],
 ) -> None:
     """Learn the counts and pairs that rows teach; an item of index -1 has no place here."""
     stop = 0
@@ -103,5 +104,16 @@ def apply_rows(
         rescale(t, p, ts[r])
         unit, fresh_unit = units(t, p, ts[r])
         learn_row(
-            t, p, items, weights, size[r], long[r] != 0, i, kind[r], amount[r], unit, fresh_unit
+            t,
+            p,
+            items,
+            weights,
+            size[r],
+            long[r] != 0,
+            i,
+            kind[r],
+            amount[r],
+            unit,
+            fresh_unit,
+            segment[r],
         )

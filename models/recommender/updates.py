@@ -15,9 +15,10 @@ from models.recommender.tables import BORROWED
 
 __all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
-_FORMAT = 2
-"""1: without what tells long histories, and with other sums of what was borrowed; not told then."""
-_ROWS = ("item", "kind", "amount", "ts", "size", "long", "near_items", "near_weights")
+_FORMAT = 3
+"""1: without what tells long histories, and with other sums of what was borrowed; not told then.
+2: without segments."""
+_ROWS = ("item", "kind", "amount", "ts", "size", "long", "near_items", "near_weights", "segment")
 
 
 class LearnedRows(NamedTuple):
@@ -26,7 +27,8 @@ class LearnedRows(NamedTuple):
     ``item`` (n,), ``kind`` (n,), ``ts`` (n,) as in `RecommenderCore.step_many`; ``amount`` (n,)
     is how much is learned: an engagement's weight, a correction's difference. The next ``size``
     entries of ``near_items`` and ``near_weights`` are the history that a row is paired with;
-    ``long`` (n,) says whether the whole one was long.
+    ``long`` (n,) says whether the whole one was long. ``segment`` (n,) is the row of who
+    did it, -1 for none.
     """
 
     item: NDArray[np.int32]
@@ -37,6 +39,7 @@ class LearnedRows(NamedTuple):
     long: NDArray[np.int8]
     near_items: NDArray[np.int32]
     near_weights: NDArray[np.float32]
+    segment: NDArray[np.int32]
 
     @classmethod
     def joined(cls, parts: Sequence[LearnedRows]) -> LearnedRows:
@@ -46,7 +49,11 @@ class LearnedRows(NamedTuple):
     def moved(self, places: NDArray[np.int32]) -> LearnedRows:
         """Return the rows with each item's index replaced by ``places`` of it."""
         with_none = np.append(places, np.int32(-1))
-        return self._replace(item=with_none[self.item], near_items=with_none[self.near_items])
+        return self._replace(
+            item=with_none[self.item],
+            near_items=with_none[self.near_items],
+            segment=with_none[self.segment],
+        )
 
 
 NO_ROWS = LearnedRows(
@@ -58,6 +65,7 @@ NO_ROWS = LearnedRows(
     np.zeros(0, np.int8),
     np.zeros(0, np.int32),
     np.zeros(0, np.float32),
+    np.zeros(0, np.int32),
 )
 
 
@@ -119,6 +127,8 @@ class Updates:
             )
         # Earlier programs did not tell long histories from others.
         arrays = {"long": np.zeros(len(arrays["item"]), np.int8), **arrays}
+        # Nor people by segment.
+        arrays = {"segment": np.full(len(arrays["item"]), -1, np.int32), **arrays}
         # And kept other sums of what was borrowed.
         arrays = {"borrowed": np.zeros(BORROWED if len(arrays["sums"]) else 0), **arrays}
         text = arrays["ids"].tobytes()
@@ -146,4 +156,5 @@ _TYPES = {
     "long": "i1",
     "near_items": "<i4",
     "near_weights": "<f4",
+    "segment": "<i4",
 }

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "Vocabulary"]
+__all__ = ["MOST_SEGMENTS", "SEGMENT_MARK", "UNKNOWN", "Vocabulary"]
 
 UNKNOWN = -1
 """Index of an item that is not in the vocabulary."""
+
+SEGMENT_MARK = "\x00segment:"
+"""What the name of a segment's row begins with."""
+
+MOST_SEGMENTS = 64
+"""Segments that get a row; people of later ones are treated as everybody."""
 
 
 class _Indexes(dict[str, int]):
@@ -21,9 +27,14 @@ class _Indexes(dict[str, int]):
         self._ids = ids
         self._max_items = max_items
         self.dropped = 0
+        self.segments = 0
 
     def __missing__(self, item_id: str) -> int:
         index = len(self._ids)
+        if item_id.startswith(SEGMENT_MARK):
+            if self.segments >= MOST_SEGMENTS or index >= self._max_items:
+                return UNKNOWN
+            self.segments += 1
         if index >= self._max_items:
             self.dropped += 1
             return UNKNOWN
@@ -63,6 +74,7 @@ class Vocabulary:
         other = Vocabulary(self.max_items)
         other._ids.extend(self._ids)
         other._index.update(self._index)
+        other._index.segments = self._index.segments
         other.dropped = self.dropped
         return other
 

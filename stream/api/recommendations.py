@@ -71,7 +71,9 @@ class _Asked(BaseModel):
         default=True, description="False: the best items, each with probability 1."
     )
     segment: Id | None = Field(
-        default=None, description="Group that results are reported for; the person's if absent."
+        default=None,
+        description="Group whose choices count for a stranger, and that results are reported for; "
+        "the person's if absent.",
     )
     request_id: Id | None = Field(
         default=None, description="Names the answer; made up if absent. Send it with feedback."
@@ -119,7 +121,8 @@ class Reason(BaseModel):
 
     expert: str = Field(
         description="together, together_before (goes with the latest items, or earlier ones), "
-        "popular_now, popular, again (chosen before), category, new."
+        "popular_now, popular, segment (what others of it choose), again (chosen before), "
+        "category, new."
     )
     because: str | None = Field(default=None, description="The person's item that led to it.")
 
@@ -230,6 +233,8 @@ class Recommendations:
         if self._secret is not None:
             user_id = pseudonym(user_id, self._secret)
         person = await self._person(user_id)
+        if asked.segment is not None:
+            person = person._replace(segment=asked.segment)
         question = Question(
             request_id=asked.request_id or uuid.uuid4().hex,
             k=asked.k,
@@ -258,9 +263,8 @@ class Recommendations:
             ],
             "model_version": slate.model_version,
         }
-        segment = asked.segment or person.segment
-        if segment is not None:
-            decision["segment"] = segment
+        if person.segment is not None:
+            decision["segment"] = person.segment
         if context:
             decision["context"] = context
         await self._record(user_id, orjson.dumps(decision))

@@ -13,7 +13,7 @@ from models.recommender import HISTORY, Config
 from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from models.recommender.tables import Cell
-from models.recommender.vocabulary import UNKNOWN
+from models.recommender.vocabulary import SEGMENT_MARK, UNKNOWN
 
 __all__ = ["NOBODY", "Person", "ServedModel", "merged"]
 
@@ -69,6 +69,11 @@ class ServedModel:
         found = self.core.vocabulary.find(item_id)
         return found if found < self._items else UNKNOWN
 
+    def segment(self, person: Person) -> int:
+        """Return the index of the person's segment, -1 where the model does not know it."""
+        found = self.core.segment_index(person.segment)
+        return found if found < self._items else UNKNOWN
+
     def popular(self, n: int) -> list[str]:
         """Return the items engaged with most, as far as they are known."""
         if len(self._popular) < min(n, self._items):
@@ -77,7 +82,8 @@ class ServedModel:
             counts = self.core.tables.cells[: self._items, Cell.COUNT]
             best = np.argpartition(-counts, n - 1)[:n]
             best = best[np.lexsort((best, -counts[best]))]
-            self._popular = self.core.item_ids(best.astype(np.int32))
+            ids = self.core.item_ids(best.astype(np.int32))
+            self._popular = [name for name in ids if not name.startswith(SEGMENT_MARK)]
         return self._popular[:n]
 
     def history(self, person: Person) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:

@@ -156,6 +156,7 @@ def _from_history(
         # Filters may leave few of the best ones.
         max(_POOL, _POOL_FACTOR * question.k) * (4 if question.categories else 1),
         excluded=excluded,
+        segment=model.segment(person),
     )
     wanted = frozenset(question.categories)
     counts = core.tables.cells[found.item, Cell.COUNT].tolist()
