@@ -4,8 +4,9 @@
 
 A simulated shop runs through one metered partition. Printed are the series and bytes of a page and
 the time to render it (aims with 50 functions: 2,000 series, 100 KiB, p50 15 ms), and what
-monitoring costs a vote and of the pipeline's time (aims: 1 µs, 5 %): watching, counting votes and
-labels, filling the metrics. The shop's events are made before the pipeline's time begins.
+monitoring costs a vote and of the pipeline's time (aims: 1 µs, 5 %): watching, listing and
+counting votes and labels, filling the metrics. The shop's events are made before the pipeline's
+time begins.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from monitoring.metrics import Metrics
 from monitoring.pipeline_drift import PipelineDrift
-from stream import labelling
+from stream import effects, labelling
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.events import EVENTS
@@ -99,7 +100,7 @@ def run(lfs: int, segments: int, events: int) -> None:
     for owner, name in (
         (Watch, "events"), (Watch, "labels"), (Watch, "engaged"), (Watch, "answered"),
         (PipelineDrift, "flush"), (ProcessMeters, "update"), (MeteredPipeline, "feed"),
-        (labelling, "count_labels"),
+        (effects, "sparse_votes"), (labelling, "count_labels"),
     ):  # fmt: skip
         setattr(owner, name, spent.measured(getattr(owner, name)))
     first, batches = 0, []

@@ -8,7 +8,7 @@ budget of false pages (`monitoring.drift_budget`).
 `monitoring.pipeline_drift` says what a pipeline passes, and where.
 
 Pass rows in the order of the stream. Whatever the cut into calls, the state is the same bit for
-bit, since values are only looked at in whole blocks of 32 of their own signal.
+bit, since values are only looked at in whole blocks of their own signal, of 32 or more.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monitoring.binning import bin_numbers
 from monitoring.detections import Detection
 from monitoring.drift_budget import threshold
 from monitoring.drift_kernels import BINARY, BLOCK, Crossings, Layout
 from monitoring.drift_state import (
     BY_CATEGORY,
     DECAYED,
+    change_block,
     empty_state,
     forget_reference,
     pack_signals,
@@ -34,7 +36,6 @@ from monitoring.drift_state import (
     unpack_state,
 )
 from monitoring.drift_update import (
-    bin_numbers,
     close_blocks,
     count_columns,
     count_coverage,
@@ -50,6 +51,7 @@ from monitoring.sparse_votes import SparseVotes
 __all__ = ["Detection", "DriftMonitor"]
 
 _KEPT: Final = 1024
+_TOGETHER: Final = 4
 _NO_SEGMENTS: Final = np.zeros(0, dtype=np.int64)
 
 
@@ -71,7 +73,7 @@ class DriftMonitor:
 
     Complexity
     ----------
-    One increment a value; O(K) work every 32 values of a signal.
+    One increment a value; O(K) work every 32 values of a signal, or more (`SignalGroup.block`).
 
     Replay
     ------
@@ -117,13 +119,21 @@ class DriftMonitor:
                     self.owners.append(group)
                     self.overall.append(not part)
                     self._tags.append(tag)
+        # What is shown in full: only what is about everybody.
+        self.detailed: NDArray[np.bool_] = np.array(
+            [
+                overall and owner.detail
+                for overall, owner in zip(self.overall, self.owners, strict=True)
+            ],
+            dtype=np.bool_,
+        )
         self._index = {name: at for at, name in enumerate(self.signals)}
         if len(self._index) != len(self.signals):
             raise ValueError("two signals of drift detection have the same name")
         # They never change, and are part of every checkpoint.
         self._packed_signals = pack_signals(
             [
-                (name, tag, group.categories)
+                (name, tag, group.categories, group.block)
                 for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
             ]
         )
@@ -137,6 +147,7 @@ class DriftMonitor:
         self._blocks: deque[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
             deque(maxlen=_KEPT) if keep_blocks else None
         )
+        self._rest: dict[int, NDArray[np.float64]] = {}
 
     def _make_layout(self) -> Layout:
         rules = self.rules
@@ -145,10 +156,17 @@ class DriftMonitor:
             k: threshold(rules.budget, rules.half_lives, 1 if k == BINARY else k)
             for k in set(sizes)
         }
+        levels = [(group.block // BLOCK).bit_length() - 1 for group in self.owners]
         return Layout(
             np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             np.array([limits[k] for k in sizes], dtype=np.float64),
-            np.array([2.0 ** (-BLOCK / half) for half in rules.half_lives]),
+            np.array(levels, dtype=np.int64),
+            np.array(
+                [
+                    [2.0 ** (-(BLOCK << level) / half) for half in rules.half_lives]
+                    for level in range(max(levels, default=0) + 1)
+                ]
+            ),
             -(-rules.settle_values // BLOCK),
             rules.first_blocks,
             rules.reference_blocks,
@@ -300,7 +318,9 @@ class DriftMonitor:
         signals, row = self._first[spec.name], 0
         while row < len(ts):
             closed.used[:] = 0
-            row = count(layout.first, state.counts, state.filled, signals, *given, row, closed)
+            row = count(
+                layout.first, state.counts, state.filled, signals, spec.block, *given, row, closed
+            )  # fmt: skip
             if row < 0:
                 raise ValueError(f"row {-1 - row}: a code of {spec.name} has no category")
             blocks = int(closed.used[0])
@@ -341,18 +361,26 @@ class DriftMonitor:
         """Signals that are away from their reference now."""
         return [self.signals[at] for at in np.flatnonzero(self.state.firing).tolist()]
 
-    def drain_blocks(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, float]]:
-        """Yield the mean code, on 0 to 1, of each block of 32 values closed since the last call.
+    def drain_blocks(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, list[float]]]:
+        """Yield the mean codes, on 0 to 1, of what was closed since the last call, by signal.
 
-        Those of wanted signals, that is: one flag each, in the order of `signals`.
+        Each of four blocks in a row; those of wanted signals, that is: one flag each, in the order
+        of `signals`.
         """
-        kept = [] if self._blocks is None else list(self._blocks)
-        if self._blocks is not None:
-            self._blocks.clear()
-        for signals, means in kept:
-            chosen = wanted[signals]
-            for signal, mean in zip(signals[chosen].tolist(), means[chosen].tolist(), strict=True):
-                yield self.signals[signal], mean
+        if not self._blocks:
+            return
+        signals, means = map(np.concatenate, zip(*self._blocks, strict=True))
+        self._blocks.clear()
+        means, signals = means[wanted[signals]], signals[wanted[signals]]
+        order = np.argsort(signals, kind="stable")
+        means, signals = means[order], signals[order]
+        starts = np.flatnonzero(np.diff(signals, prepend=-1))
+        for found in np.split(np.arange(len(signals)), starts[1:]) if len(signals) else ():
+            signal = int(signals[found[0]])
+            values = np.concatenate([self._rest.get(signal, means[:0]), means[found]])
+            whole = len(values) // _TOGETHER * _TOGETHER
+            self._rest[signal] = values[whole:]
+            yield self.signals[signal], values[:whole].reshape(-1, _TOGETHER).mean(axis=1).tolist()
 
     # --- references -----------------------------------------------------------------------
 
@@ -427,7 +455,7 @@ class DriftMonitor:
         """
         stored = unpack_state(data)
         same_decay = stored.half_lives == self.rules.half_lives
-        for source, (name, tag, categories) in enumerate(stored.signals):
+        for source, (name, tag, categories, block) in enumerate(stored.signals):
             at = self._index.get(name)
             if at is None or self._tags[at] != tag or self.owners[at].categories != categories:
                 continue
@@ -440,4 +468,6 @@ class DriftMonitor:
                     array[..., begin:end] = stored.arrays[field][..., first:last]
                 else:
                     array[..., at] = stored.arrays[field][..., source]
+            if block != self.owners[at].block:
+                change_block(self.layout, self.state, at)
         self._detections = sorted(stored.detections)[-self.rules.detections :]

@@ -86,12 +86,9 @@ class DriftFeed:
         monitor = drift.monitor
         with self._lock:
             self._fed[partition] = (id(monitor), monitor.state.detected.copy())
-            for signal, overall, owner in zip(
-                monitor.signals, monitor.overall, monitor.owners, strict=True
-            ):
-                if overall and owner.detail:
-                    # A counter that begins at 0 has a rate from its first detection on.
-                    self._metrics.add("drift_detections_total", (signal, "zscore"), 0.0)
+            for at in np.flatnonzero(monitor.detailed).tolist():
+                # A counter that begins at 0 has a rate from its first detection on.
+                self._metrics.add("drift_detections_total", (monitor.signals[at], "zscore"), 0.0)
 
     def put(self, partition: int, drift: PipelineDrift) -> None:
         """Take over how a partition stands, and count what it detected."""
@@ -140,23 +137,17 @@ class DriftFeed:
             labels = (monitor.signals[at], "zscore")
             self._metrics.add("drift_detections_total", labels, float(detected[at] - fed[at]))
         self._fed[partition] = (id(monitor), detected.copy())
+        if self._new_adwin is None:
+            return
         # Votes and labels only: what looks on must not cost more than what watches.
-        looked_at = np.array(
-            [
-                self._new_adwin is not None and overall and owner.detail
-                for overall, owner in zip(monitor.overall, monitor.owners, strict=True)
-            ],
-            dtype=np.bool_,
-        )
-        for signal, mean in monitor.drain_blocks(looked_at):
-            if self._new_adwin is None:
-                continue
+        for signal, means in monitor.drain_blocks(monitor.detailed):
             detector = self._adwin.get(signal)
             if detector is None:
                 detector = self._adwin[signal] = self._new_adwin()
-            detector.update(mean)
-            if detector.drift_detected:
-                self._metrics.add("drift_detections_total", (signal, "adwin"))
+            for mean in means:
+                detector.update(mean)
+                if detector.drift_detected:
+                    self._metrics.add("drift_detections_total", (signal, "adwin"))
 
     def _export(self, monitor: DriftMonitor, readings: Readings) -> None:
         metrics = self._metrics
@@ -168,9 +159,7 @@ class DriftFeed:
         names = [monitor.signals[at] for at in (*shown.tolist(), *worst.tolist())]
         metrics.replace("drift_zscore", self._series(names),
                         readings.z[np.concatenate([shown, worst])])  # fmt: skip
-        detailed = np.array(
-            [at for at in shown.tolist() if monitor.owners[at].detail], dtype=np.intp
-        )
+        detailed = np.flatnonzero(monitor.detailed)
         # Of votes one measure is enough: with few classes both say the same.
         few = np.array(
             [at for at in detailed.tolist() if not monitor.owners[at].name.startswith("lf_")],

@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 BLOCK: Final = 32
-"""Values of a signal between two looks; small beside any half-life."""
+"""Values of a signal between two looks, unless it is looked at less often; small beside any
+half-life."""
 
 LEVELS: Final = 8
 """Batch lengths at which the reference's variance is measured: 1, 2, 4 … 128 blocks."""
@@ -38,7 +39,7 @@ BINARY: Final = 2
 """Of two shares one says it all."""
 
 BATCHES: Final = 64
-"""Fewest batches from which a variance is estimated."""
+"""Fewest batches from which a variance is estimated, unless blocks are too long for as many."""
 
 _LONGEST: Final = LEVELS - 3
 _SMALLEST: Final = 1e-9
@@ -50,13 +51,15 @@ class Layout(NamedTuple):
     """What does not change: where the categories of each signal lie, and the settings.
 
     ``first`` (S + 1): first category of each signal in the flat arrays. ``thresholds`` (S,).
-    ``decay`` (scales,): what is left of a decayed sum after a block. ``settle_blocks``:
-    blocks of a signal that no reference is taken from. ``first_blocks``, ``reference_blocks``:
-    blocks in its first reference and in its last, powers of two.
+    ``levels`` (S,): a signal is looked at every ``BLOCK << level`` values, and ``decay``
+    (levels, scales): what is left of its decayed sums then. ``settle_blocks``: blocks of a signal
+    that no reference is taken from. ``first_blocks``, ``reference_blocks``: blocks in its first
+    reference and in its last, powers of two. Blocks are counted in those of `BLOCK` values.
     """
 
     first: NDArray[np.int64]
     thresholds: NDArray[np.float64]
+    levels: NDArray[np.int64]
     decay: NDArray[np.float64]
     settle_blocks: int
     first_blocks: int
@@ -111,14 +114,14 @@ class Crossings(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def variance_factor(weight: float, decay: float) -> float:
+def variance_factor(weight: float, decay: float, block: int) -> float:
     """Return var(decayed mean) / long-run variance, for a decayed sum of this weight.
 
     *Math* — with n blocks of B values, λ left after each: Σw²/(Σw)² =
     (1 − λ)(1 + λⁿ) / ((1 + λ)(1 − λⁿ)) / B.
     """
-    past = 1.0 - weight * (1.0 - decay) / BLOCK
-    return (1.0 - decay) / (1.0 + decay) * (1.0 + past) / (1.0 - past) / BLOCK
+    past = 1.0 - weight * (1.0 - decay) / block
+    return (1.0 - decay) / (1.0 + decay) * (1.0 + past) / (1.0 - past) / block
 
 
 @njit(cache=True, nogil=True)
@@ -151,7 +154,7 @@ def _freeze(layout: Layout, state: State, signal: int, ts: float) -> None:
     blocks = state.blocks[signal]
     n = blocks * BLOCK
     k = end - begin
-    shortest = 0
+    shortest = layout.levels[signal]
     while shortest < _LONGEST and blocks >> (shortest + 1) >= BATCHES:
         shortest += 1
     spread = 0.0
@@ -190,35 +193,38 @@ def _variance(state: State, f: int, level: int, blocks: int) -> float:
     return variance / (BLOCK << level)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def collect_block(
     signal: int,
+    level: int,
     begin: int,
     end: int,
     first_blocks: int,
     counts: NDArray[np.int64],
+    at: int,
     reference: NDArray[np.int64],
     batches: NDArray[np.int64],
     squares: NDArray[np.int64],
     blocks: NDArray[np.int64],
 ) -> bool:
-    """Add a block's counts (K,) to the reference; tell whether its size has doubled.
+    """Add a block's counts, from ``at`` on, to the reference; tell whether its size has doubled.
 
-    A complete batch goes into the one of the next length: two additions a block, not eight.
+    A complete batch goes into the one of the next length: two additions a block, not eight. The
+    shortest batch is a block.
     """
-    blocks[signal] += 1
+    blocks[signal] += 1 << level
     done: int = blocks[signal]
     for f in range(begin, end):
-        carried = counts[f - begin]
+        carried = counts[at + f - begin]
         reference[f] += carried
-        squares[0, f] += carried * carried
-        for level in range(1, LEVELS):
-            batches[level, f] += carried
-            if done & ((1 << level) - 1) != 0:
+        squares[level, f] += carried * carried
+        for longer in range(level + 1, LEVELS):
+            batches[longer, f] += carried
+            if done & ((1 << longer) - 1) != 0:
                 break
-            carried = batches[level, f]
-            squares[level, f] += carried * carried
-            batches[level, f] = 0
+            carried = batches[longer, f]
+            squares[longer, f] += carried * carried
+            batches[longer, f] = 0
     return done >= first_blocks and done & (done - 1) == 0
 
 
@@ -242,13 +248,15 @@ def _stop_growing(layout: Layout, state: State, signal: int) -> None:
             state.squares[level, f] = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def judge_block(
     begin: int,
     end: int,
     signal: int,
+    level: int,
     decay: NDArray[np.float64],
     counts: NDArray[np.int64],
+    at: int,
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
     share: NDArray[np.float64],
@@ -256,29 +264,43 @@ def judge_block(
     blocks: int,
     freedom: float,
     min_effect: float,
+    limit: float,
 ) -> tuple[float, int, float]:
-    """Take a block's counts (K,) into the decayed sums, and compare them with the reference.
+    """Take a block's counts, from ``at`` on, into the decayed sums, and compare with the reference.
 
-    Returns the z that is furthest out, of shares that moved enough; its category and share.
+    Returns the z that is furthest out, of shares that moved enough and may be ``limit`` away; its
+    category and share.
+
+    *Math* — KL(x‖p) ≤ (x − p)²/(p(1 − p)), so z² ≤ r² ≤ 2(x − p)²/σ²: where that is below the
+    limit no logarithm is needed.
     """
     worst, where, seen = 0.0, begin, 0.0
-    for scale in range(len(decay)):
-        weights[scale, signal] = weights[scale, signal] * decay[scale] + BLOCK
+    block = BLOCK << level
+    for scale in range(len(weights)):
+        left = decay[level, scale]
+        weights[scale, signal] = weights[scale, signal] * left + block
         for f in range(begin, end):
-            sums[scale, f] = sums[scale, f] * decay[scale] + counts[f - begin]
+            sums[scale, f] = sums[scale, f] * left + counts[at + f - begin]
     if blocks == 0:
         return worst, where, seen
     start = begin + 1 if end - begin == BINARY else begin
-    for scale in range(len(decay)):
+    for scale in range(len(weights)):
         weight = weights[scale, signal]
         least = min_effect * weight
+        factor = 0.0
         for f in range(start, end):
             p = share[f]
-            if abs(sums[scale, f] - p * weight) < least:
+            moved = abs(sums[scale, f] - p * weight)
+            if moved < least:
+                continue
+            if factor == 0.0:
+                factor = variance_factor(weight, decay[level, scale], block)
+                factor += 1.0 / (blocks * BLOCK)
+            variance = p * (1.0 - p) * deff[f] * factor
+            if 2.0 * moved * moved < variance * (limit * weight) ** 2:
                 continue
             x = sums[scale, f] / weight
-            factor = variance_factor(weight, decay[scale]) + 1.0 / (blocks * BLOCK)
-            z = zscore(x, p, p * (1.0 - p) * deff[f] * factor, freedom)
+            z = zscore(x, p, variance, freedom)
             if abs(z) > abs(worst):
                 worst, where, seen = z, f, x
     return worst, where, seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ __all__ = [
     "BY_CATEGORY",
     "DECAYED",
     "Stored",
+    "change_block",
     "empty_state",
     "forget_reference",
     "pack_signals",
@@ -35,16 +37,26 @@ BY_CATEGORY: Final = frozenset(
 DECAYED: Final = frozenset({"sums", "weights"})
 """Arrays that mean something only with their half-lives."""
 
-_FORMAT: Final = 2
-"""1: signals as they are; 2: compressed."""
+_FORMAT: Final = 3
+"""1: signals as they are; 2: compressed; 3: with the length of their blocks."""
+# What lies beside each other in memory, entry by entry: a block reads and writes it together, and
+# with hundreds of signals nothing of it is in the cache.
+_TOGETHER: Final = (
+    ("counts",),
+    ("filled",),
+    ("sums", "share", "deff"),
+    ("reference", "batches", "squares"),
+    ("weights", "freedom", "since"),
+    ("growing", "blocks", "size", "firing", "seen", "version", "detected"),
+)
 # What is 0 in a signal whose reference does not grow, and is not written then.
 _COLLECTED: Final = frozenset({"reference", "batches", "squares"})
 
 
 class Stored(NamedTuple):
-    """What was written: (name, tag, categories) of each signal, where its categories begin, …"""
+    """What was written: (name, tag, categories, block) of each signal, where they begin, …"""
 
-    signals: list[tuple[str, str, tuple[str, ...]]]
+    signals: list[tuple[str, str, tuple[str, ...], int]]
     half_lives: tuple[float, ...]
     first: list[int]
     arrays: dict[str, NDArray[Any]]
@@ -54,10 +66,14 @@ class Stored(NamedTuple):
 def empty_state(first: NDArray[np.int64], scales: int) -> State:
     """Return the state of signals that saw nothing yet."""
     shapes = _shapes(len(first) - 1, int(first[-1]), scales)
-    # All scales and levels of a category beside each other: a block reads and writes them together.
-    state = State(
-        **{name: np.zeros(shape[::-1], dtype=kind).T for name, (shape, kind) in shapes.items()}
-    )
+    arrays: dict[str, NDArray[Any]] = {}
+    for names in _TOGETHER:
+        widths = [prod(shapes[name][0][:-1]) for name in names]
+        (*_, entries), kind = shapes[names[0]]
+        base: NDArray[Any] = np.zeros((entries, sum(widths)), dtype=kind)
+        for name, part in zip(names, np.split(base, np.cumsum(widths[:-1]), axis=1), strict=True):
+            arrays[name] = part.T if len(shapes[name][0]) > 1 else part[:, 0]
+    state = State(**arrays)
     state.growing[:] = 1
     return state
 
@@ -75,6 +91,21 @@ def forget_reference(layout: Layout, state: State, signal: int) -> None:
     state.firing[signal] = 0
 
 
+def change_block(layout: Layout, state: State, signal: int) -> None:
+    """Go on with a signal that was looked at after blocks of another length.
+
+    What was half collected cannot be told apart in the new ones. A reference stands as it is.
+    """
+    begin, end = layout.first[signal : signal + 2]
+    state.counts[begin:end] = 0
+    state.filled[signal] = 0
+    state.reference[begin:end] = 0
+    state.batches[:, begin:end] = 0
+    state.squares[:, begin:end] = 0
+    state.blocks[signal] = 0
+    state.growing[signal] = int(state.size[signal] == 0)
+
+
 def take_reference(layout: Layout, state: State, signal: int, reference: Reference) -> None:
     """Compare a signal with a recorded reference from now on."""
     forget_reference(layout, state, signal)
@@ -88,8 +119,8 @@ def take_reference(layout: Layout, state: State, signal: int, reference: Referen
     state.version[signal] = max(int(state.version[signal]) + 1, reference.version)
 
 
-def pack_signals(signals: Sequence[tuple[str, str, tuple[str, ...]]]) -> bytes:
-    """Return (name, tag, categories) of each signal as bytes: they repeat each other."""
+def pack_signals(signals: Sequence[tuple[str, str, tuple[str, ...], int]]) -> bytes:
+    """Return (name, tag, categories, block) of each signal as bytes: they repeat each other."""
     return zlib.compress(msgspec.msgpack.encode(signals))
 
 
@@ -135,8 +166,11 @@ def unpack_state(data: bytes) -> Stored:
     written_signals = stored["signals"]
     if written > 1:
         written_signals = msgspec.msgpack.decode(zlib.decompress(written_signals))
-    signals = [(name, tag, tuple(categories)) for name, tag, categories in written_signals]
-    sizes = [len(categories) for _, _, categories in signals]
+    signals = [
+        (name, tag, tuple(categories), *(block or (BLOCK,)))
+        for name, tag, categories, *block in written_signals
+    ]
+    sizes = [len(categories) for _, _, categories, _ in signals]
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Stored(
         signals,

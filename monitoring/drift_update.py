@@ -1,13 +1,15 @@
 """The loops of drift detection: values in, arrays changed in place, detections out.
 
-Everything is counted in whole blocks of `BLOCK` values of a signal, so that nothing depends on how
-a stream was cut into calls, and a value costs one increment. A loop counts until `Closed` is full;
-then `close_blocks` judges what was closed, signal by signal in the order of its values.
+Everything is counted in whole blocks of a signal, of `BLOCK` values or more, so that nothing
+depends on how a stream was cut into calls, and a value costs one increment. A loop counts until
+`Closed` is full; then `close_blocks` judges what was closed, signal by signal in the order of its
+values. What is done for every block is inlined: each array that is an argument is counted as held,
+atomically, at every call.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,8 +29,6 @@ from monitoring.drift_kernels import (
 
 __all__ = [
     "Closed",
-    "best_of",
-    "bin_numbers",
     "close_blocks",
     "count_columns",
     "count_coverage",
@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 _ROOM: Final = 4096
-_NEAR: Final = 64
 
 
 class Closed(NamedTuple):
@@ -73,19 +72,21 @@ def room_for(columns: int, categories: int) -> tuple[Closed, Crossings]:
     return closed, found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _close(
     signal: int,
     begin: int,
     end: int,
     row: int,
     counts: NDArray[np.int64],
+    filled: NDArray[np.int64],
     signals: NDArray[np.int64],
     rows: NDArray[np.int64],
     kept: NDArray[np.int64],
     used: NDArray[np.int64],
 ) -> None:
-    """Move a block's counts to those that are closed."""
+    """Move a full block, up to a row, to those that are closed."""
+    filled[signal] = 0
     signals[used[0]] = signal
     rows[used[0]] = row
     used[0] += 1
@@ -98,10 +99,10 @@ def _close(
 
 
 @njit(cache=True, nogil=True)
-def _most_rows(columns: int, size: int, closed: Closed) -> int:
+def _most_rows(columns: int, size: int, block: int, closed: Closed) -> int:
     """Return of how many rows there is room for every block that may be closed."""
     blocks = min(len(closed.signals), len(closed.counts) // size)
-    return (blocks // max(columns, 1) - 1) * BLOCK
+    return (blocks // max(columns, 1) - 1) * block
 
 
 @njit(cache=True, nogil=True)
@@ -110,6 +111,7 @@ def count_rows(
     counts: NDArray[np.int64],
     filled: NDArray[np.int64],
     signals: int,
+    block: int,
     codes: NDArray[np.int8],
     segments: NDArray[np.int64],
     start: int,
@@ -145,9 +147,8 @@ def count_rows(
                     return bad
                 counts[begin + code] += 1
                 filled[signal] += 1
-                if filled[signal] == BLOCK:
-                    filled[signal] = 0
-                    _close(signal, begin, begin + size, i, counts, ends, rows, kept, used)
+                if filled[signal] == block:
+                    _close(signal, begin, begin + size, i, counts, filled, ends, rows, kept, used)
     return n
 
 
@@ -157,6 +158,7 @@ def count_votes(
     counts: NDArray[np.int64],
     filled: NDArray[np.int64],
     signals: int,
+    block: int,
     functions: int,
     starts: NDArray[np.int64],
     columns: NDArray[np.int32],
@@ -182,20 +184,19 @@ def count_votes(
             if code >= size:
                 bad: int = -1 - i
                 return bad
-            counts[zero + j * size + code] += 1
-            filled[signals + j] += 1
-            if filled[signals + j] == BLOCK:
-                filled[signals + j] = 0
-                begin = zero + j * size
-                _close(signals + j, begin, begin + size, i, counts, ends, rows, kept, used)
+            begin = zero + j * size
+            counts[begin + code] += 1
+            signal = signals + j
+            filled[signal] += 1
+            if filled[signal] == block:
+                _close(signal, begin, begin + size, i, counts, filled, ends, rows, kept, used)
             if several:
-                signal = signals + shift + j
-                begin = zero + (shift + j) * size
+                begin += shift * size
                 counts[begin + code] += 1
+                signal += shift
                 filled[signal] += 1
-                if filled[signal] == BLOCK:
-                    filled[signal] = 0
-                    _close(signal, begin, begin + size, i, counts, ends, rows, kept, used)
+                if filled[signal] == block:
+                    _close(signal, begin, begin + size, i, counts, filled, ends, rows, kept, used)
     return n
 
 
@@ -205,6 +206,7 @@ def count_coverage(
     counts: NDArray[np.int64],
     filled: NDArray[np.int64],
     signals: int,
+    block: int,
     functions: int,
     starts: NDArray[np.int64],
     columns: NDArray[np.int32],
@@ -215,7 +217,7 @@ def count_coverage(
     n: int = len(starts) - 1
     zero = first[signals]
     ends, rows, kept, used = closed.signals, closed.rows, closed.counts, closed.used
-    room = min(len(ends), len(kept) // 2) - functions
+    room = min(len(ends), len(kept) // BINARY) - functions
     voted = np.zeros(functions, dtype=np.int64)
     at = start
     while at < n:
@@ -224,18 +226,19 @@ def count_coverage(
         # As far as no signal's block is filled before: usually all are at the same value.
         until = n
         for j in range(functions):
-            until = min(until, at + BLOCK - filled[signals + j])
+            until = min(until, at + block - filled[signals + j])
         for entry in range(starts[at], starts[until]):
             voted[columns[entry]] += 1
         for j in range(functions):
-            begin = zero + 2 * j
+            begin = zero + BINARY * j
             counts[begin] += until - at - voted[j]
             counts[begin + 1] += voted[j]
             voted[j] = 0
-            filled[signals + j] += until - at
-            if filled[signals + j] == BLOCK:
-                filled[signals + j] = 0
-                _close(signals + j, begin, begin + 2, until - 1, counts, ends, rows, kept, used)
+            signal = signals + j
+            filled[signal] += until - at
+            if filled[signal] == block:
+                _close(signal, begin, begin + BINARY, until - 1, counts, filled, ends, rows, kept,
+                       used)  # fmt: skip
         at = until
     return n
 
@@ -246,6 +249,7 @@ def count_columns(
     counts: NDArray[np.int64],
     filled: NDArray[np.int64],
     signals: int,
+    block: int,
     codes: NDArray[np.int8],
     start: int,
     closed: Closed,
@@ -258,22 +262,20 @@ def count_columns(
     n: int = codes.shape[1]
     size = first[signals + 1] - first[signals]
     ends, rows, kept, used = closed.signals, closed.rows, closed.counts, closed.used
-    stop: int = min(n, start + _most_rows(c, size, closed))
+    stop: int = min(n, start + _most_rows(c, size, block, closed))
     for j in range(c):
         signal = signals + j
         begin = first[signal]
-        fill = filled[signal]
         at = start
         while at < stop:
-            until = min(stop, at + BLOCK - fill)
+            until = min(stop, at + block - filled[signal])
             for i in range(at, until):
                 counts[begin + codes[j, i]] += 1
-            fill += until - at
+            filled[signal] += until - at
+            if filled[signal] == block:
+                _close(signal, begin, begin + size, until - 1, counts, filled, ends, rows, kept,
+                       used)  # fmt: skip
             at = until
-            if fill == BLOCK:
-                fill = 0
-                _close(signal, begin, begin + size, at - 1, counts, ends, rows, kept, used)
-        filled[signal] = fill
     return stop
 
 
@@ -283,6 +285,7 @@ def count_numbers(
     counts: NDArray[np.int64],
     filled: NDArray[np.int64],
     signals: int,
+    block: int,
     values: NDArray[np.float64],
     chosen: NDArray[np.int64],
     columns: NDArray[np.int64],
@@ -295,36 +298,40 @@ def count_numbers(
     c = len(columns)
     size = len(edges) + 2
     ends, rows, kept, used = closed.signals, closed.rows, closed.counts, closed.used
-    stop: int = min(n, start + _most_rows(c, size, closed))
-    codes = np.empty(_NEAR, dtype=np.int64)
-    near = np.empty(_NEAR)
+    stop: int = min(n, start + _most_rows(c, size, block, closed))
+    near = np.empty(block)
     low = start
     while low < stop:
-        # A few rows of all columns after each other: they are still in the cache.
-        high = min(stop, low + _NEAR)
+        # As many rows of all columns after each other as a block has: they are still in the cache.
+        high = min(stop, low + block)
         for j in range(c):
             signal, column = signals + j, columns[j]
             begin = first[signal]
-            fill = filled[signal]
-            for i in range(high - low):
-                near[i] = values[chosen[low + i], column]
-                codes[i] = begin if np.isnan(near[i]) else begin + 1
-            # Without branches, and several values at a time.
-            for k in range(len(edges)):
-                edge = edges[k]
-                for i in range(high - low):
-                    codes[i] += 1 if near[i] > edge else 0
             at = low
             while at < high:
-                until = min(high, at + BLOCK - fill)
-                for i in range(at, until):
-                    counts[codes[i - low]] += 1
-                fill += until - at
+                until = min(high, at + block - filled[signal])
+                rest = until - at
+                missing = 0
+                for i in range(rest):
+                    value = values[chosen[at + i], column]
+                    near[i] = value
+                    missing += 1 if np.isnan(value) else 0
+                counts[begin] += missing
+                # How many lie above each edge: without branches, and several values at a time.
+                within = rest - missing
+                for k in range(len(edges)):
+                    edge = edges[k]
+                    above = 0
+                    for i in range(rest):
+                        above += 1 if near[i] > edge else 0
+                    counts[begin + 1 + k] += within - above
+                    within = above
+                counts[begin + size - 1] += within
+                filled[signal] += rest
+                if filled[signal] == block:
+                    _close(signal, begin, begin + size, until - 1, counts, filled, ends, rows, kept,
+                           used)  # fmt: skip
                 at = until
-                if fill == BLOCK:
-                    fill = 0
-                    _close(signal, begin, begin + size, at - 1, counts, ends, rows, kept, used)
-            filled[signal] = fill
         low = high
     return stop
 
@@ -342,7 +349,8 @@ def close_blocks(
     Fills ``found`` with crossings, and with the mean code of every block.
     """
     # Held by name: whatever is looked up in a tuple is counted as held, atomically, each time.
-    first, decay, seen = layout.first, layout.decay, state.seen
+    first, levels, decay, seen = layout.first, layout.levels, layout.decay, state.seen
+    limits = layout.thresholds
     settle, first_blocks, min_effect = layout.settle_blocks, layout.first_blocks, layout.min_effect
     sums, weights, share, deff = state.sums, state.weights, state.share, state.deff
     size, freedom, firing, growing = state.size, state.freedom, state.firing, state.growing
@@ -352,61 +360,27 @@ def close_blocks(
     means = found.means
     found.used[0] = 0
     at = 0
-    for block in range(closed.used[0]):
-        signal = signals[block]
-        begin, end = first[signal], first[signal + 1]
-        mine = counts[at : at + end - begin]
-        at += end - begin
+    for number in range(closed.used[0]):
+        signal = signals[number]
+        begin, end, level = first[signal], first[signal + 1], levels[signal]
         mean = 0.0
         for k in range(end - begin):
-            mean += k * mine[k]
-        means[block] = mean / (BLOCK * (end - begin - 1))
+            mean += k * counts[at + k]
+        means[number] = mean / ((BLOCK << level) * (end - begin - 1))
         furthest = judge_block(
-            begin, end, signal, decay, mine, sums, weights, share, deff, size[signal],
-            freedom[signal], min_effect,
+            begin, end, signal, level, decay, counts, at, sums, weights, share, deff, size[signal],
+            freedom[signal], min_effect, 0.0 if firing[signal] else limits[signal],
         )  # fmt: skip
         if furthest[0] != 0.0 or firing[signal]:
-            detect(layout, state, signal, rows[block], furthest, found)
+            detect(layout, state, signal, rows[number], furthest, found)
         if (
             growing[signal]
             and seen[signal] >= settle
             and collect_block(
-                signal, begin, end, first_blocks, mine, reference, batches, squares, collected
+                signal, level, begin, end, first_blocks, counts, at, reference, batches, squares,
+                collected,
             )
-        ):
-            grow(layout, state, signal, ts[rows[block]])
-        seen[signal] += 1
-
-
-@njit(cache=True, nogil=True)
-def bin_numbers(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the bin of each value, int8: 0 if it is NaN, else 1 + the edges below it."""
-    codes = np.empty(len(values), dtype=np.int8)
-    for i in range(len(values)):
-        value = values[i]
-        code = 0 if np.isnan(value) else 1
-        for edge in range(len(edges)):
-            code += 1 if value > edges[edge] else 0
-        codes[i] = code
-    return codes
-
-
-@njit(cache=True, nogil=True)
-def best_of(proba: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the most probable class of each row of probabilities (n, K), and how probable it is.
-
-    Of equals the first.
-    """
-    n, k = proba.shape
-    best = np.zeros(n, dtype=np.int64)
-    confidence = np.empty(n)
-    for i in range(n):
-        highest = proba[i, 0]
-        top = 0
-        for c in range(1, k):
-            value = proba[i, c]
-            top = c if value > highest else top
-            highest = max(value, highest)
-        best[i] = top
-        confidence[i] = highest
-    return best, confidence
+        ):  # fmt: skip
+            grow(layout, state, signal, ts[rows[number]])
+        seen[signal] += 1 << level
+        at += end - begin

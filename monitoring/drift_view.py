@@ -27,6 +27,7 @@ class Contribution(NamedTuple):
     clock: tuple[int, int]
     signals: tuple[str, ...]
     first: NDArray[np.int64]
+    levels: NDArray[np.int64]
     decay: NDArray[np.float64]
     thresholds: NDArray[np.float64]
     min_effect: float
@@ -69,6 +70,7 @@ def contribution(monitor: DriftMonitor) -> Contribution:
         (int(state.seen.sum()), int(state.version.sum())),
         tuple(monitor.signals),
         layout.first,
+        layout.levels,
         layout.decay,
         layout.thresholds,
         layout.min_effect,
@@ -135,7 +137,7 @@ class DriftView:
         if not parts:
             return found
         head = parts[0]
-        scales, categories = len(head.decay), int(head.first[-1])
+        scales, categories = len(head.weights), int(head.first[-1])
         weight, freedom = np.zeros((scales, len(names))), np.zeros(len(names))
         share = np.zeros(categories)
         delta, variance = np.zeros((scales, categories)), np.zeros((scales, categories))
@@ -163,6 +165,7 @@ def _nothing(n: int) -> Readings:
 @njit(cache=True, nogil=True)
 def _add(
     first: NDArray[np.int64],
+    levels: NDArray[np.int64],
     decay: NDArray[np.float64],
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -177,12 +180,13 @@ def _add(
     for s in range(len(first) - 1):
         if size[s] == 0:
             continue
-        for scale in range(len(decay)):
+        for scale in range(len(weights)):
             w = weights[scale, s]
             if w <= 0.0:
                 continue
             weight[scale, s] += w
-            factor = variance_factor(w, decay[scale]) + 1.0 / (size[s] * BLOCK)
+            factor = variance_factor(w, decay[levels[s], scale], BLOCK << levels[s])
+            factor += 1.0 / (size[s] * BLOCK)
             for f in range(first[s], first[s + 1]):
                 p = shares[f]
                 if scale == 0:
@@ -201,8 +205,8 @@ def _accumulate(
     found: Readings,
 ) -> None:
     """Add a partition: each is compared with its own reference, for its people differ."""
-    _add(part.first, part.decay, part.sums, part.weights, part.share, part.deff, part.size,
-         weight, share, delta, variance)  # fmt: skip
+    _add(part.first, part.levels, part.decay, part.sums, part.weights, part.share, part.deff,
+         part.size, weight, share, delta, variance)  # fmt: skip
     known = part.size > 0
     freedom += np.where(known, part.freedom, 0.0)
     np.maximum(found.since, np.where(known, part.since, 0.0), out=found.since)

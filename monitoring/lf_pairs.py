@@ -144,7 +144,8 @@ class LfPairs:
         self.half_life = half_life
         self.watched = min(len(self.names), MAX_FUNCTIONS)
         self._weight = 1.0
-        self._sums = np.zeros((self.watched * (self.watched - 1) // 2, _SUMS))
+        # Sums of one outcome beside each other: most votes are of the same few.
+        self._sums = np.zeros((_SUMS, self.watched * (self.watched - 1) // 2)).T
 
     @property
     def left_out(self) -> tuple[str, ...]:

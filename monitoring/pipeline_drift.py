@@ -4,7 +4,7 @@
 
     drift = PipelineDrift(tasks, event_types, COLUMNS, rules, segment_names)    # when it is made
     drift.events(types, times)                                    # events that counted
-    drift.labelled(task, block.votes, block.proba, block.ts, segments)      # published rows
+    drift.labelled(task, block.cast, block.proba, block.ts, segments)       # published rows
     drift.evidence(evidence, published, block.ts)                 # the same, once for all tasks
     drift.answered(task, proba_before, label, answer.ts)          # gold
     drift.engaged(rank, predicted, weight, ts, segments)          # engagements
@@ -22,25 +22,26 @@ references, and since nothing depends on how rows are cut into calls, nobody can
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monitoring.binning import best_of, bin_numbers
 from monitoring.calibration import CONFIDENCE_EDGES, LabelCalibration
 from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
-from monitoring.drift_update import best_of, bin_numbers
 from monitoring.lf_pairs import LfPairs
 from monitoring.packing import packed, unpacked
 from monitoring.recent import HIT_AT, Recent
 from monitoring.references import Reference
 from monitoring.segments import Segments
-from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
-from monitoring.sparse_votes import majority_of, sparse_votes
+from monitoring.signals import WIDE_BLOCK, DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.sparse_votes import SparseVotes, joined_votes, majority_of
 
 __all__ = ["PipelineDrift", "WatchedTask", "drift_report"]
 
@@ -50,6 +51,7 @@ _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _SHARE_EDGES: Final = np.asarray(_SHARES)
 _CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
 _MAX_TYPES: Final = 63
+_RUN: Final = 512
 _MAX_CATEGORIES: Final = 64
 _HELD: Final = 16_384
 
@@ -62,7 +64,7 @@ class WatchedTask(NamedTuple):
     versions: tuple[int, ...]
 
 
-_Labels = tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+_Labels = tuple[SparseVotes, NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 _Evidence = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
 _Engaged = tuple[
     NDArray[Any], NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
@@ -102,7 +104,8 @@ class PipelineDrift:
     --------
     >>> task = WatchedTask(("no", "yes"), ("viewed", "bought"), (1, 1))
     >>> drift = PipelineDrift({"relevance": task}, ["click"], ["dwell_s", "last_ts"])
-    >>> votes, proba = np.array([[1, -1]], dtype=np.int8), np.array([[0.2, 0.8]])
+    >>> from monitoring.sparse_votes import sparse_votes
+    >>> votes, proba = sparse_votes(np.array([[1, -1]], dtype=np.int8)), np.array([[0.2, 0.8]])
     >>> drift.labelled("relevance", votes, proba, [7.0], drift.segment_codes([None]))
     >>> drift.monitor.signals[:4]
     ['lf_votes/viewed', 'lf_votes/bought', 'lf_coverage/viewed', 'lf_coverage/bought']
@@ -144,7 +147,9 @@ class PipelineDrift:
         )
         groups += [
             SignalGroup("features:events", ("type",), (*self._types, "other")),
-            numbers("features", [columns[at] for at in self._columns.tolist()]),
+            numbers(
+                "features", [columns[at] for at in self._columns.tolist()], block=WIDE_BLOCK
+            ),
             SignalGroup("predictions", (f"hit@{HIT_AT}",), ("miss", "hit"), by_segment=by_segment),
             SignalGroup("rewards", ("weight",), numbers("", ("",), _SHARES).categories,
                         edges=_SHARES, by_segment=by_segment),
@@ -190,15 +195,15 @@ class PipelineDrift:
     def labelled(
         self,
         task: str,
-        votes: NDArray[np.int8],
+        votes: SparseVotes,
         proba: NDArray[np.float64],
         ts: ArrayLike,
         segments: NDArray[np.int64],
     ) -> None:
-        """Take published labels in: votes (n, m), probabilities (n, K), times and segments (n,)."""
+        """Take published labels in: votes by row, probabilities (n, K), times and segments (n,)."""
         times = np.asarray(ts, dtype=np.float64)
         self._held.labels[task].append((votes, proba, times, segments))
-        self._hold(len(votes))
+        self._hold(len(times))
 
     def answered(self, task: str, proba: NDArray[np.float64], label: int, ts: float) -> None:
         """Take a gold answer in, with the probabilities (K,) that stood before it."""
@@ -216,8 +221,7 @@ class PipelineDrift:
 
     def events(self, types: Iterable[str], ts: Iterable[float]) -> None:
         """Take the types and times of events in that were applied."""
-        code, other = self._types.get, len(self._types)
-        codes = bytes([code(name, other) for name in types])
+        codes = bytes(list(map(self._types.get, types, repeat(len(self._types)))))
         self._held.events.append(
             (np.frombuffer(codes, dtype=np.int8), np.frombuffer(array("d", ts), dtype=np.float64))
         )
@@ -254,9 +258,10 @@ class PipelineDrift:
         monitor = self._monitor
         for task, parts in held.labels.items():
             if parts:
-                self._take_labels(task, *map(_joined, zip(*parts, strict=True)))
-        if held.evidence:
-            values, rows, times = map(_joined, zip(*_placed(held.evidence), strict=True))
+                votes, *rest = zip(*parts, strict=True)
+                self._take_labels(task, joined_votes(votes), *map(_joined, rest))
+        for run in _runs(held.evidence):
+            values, rows, times = map(_joined, zip(*_placed(run), strict=True))
             monitor.update_numbers("features", values, rows, self._columns, times)
         if held.events:
             codes, times = map(_joined, zip(*held.events, strict=True))
@@ -272,14 +277,13 @@ class PipelineDrift:
     def _take_labels(
         self,
         task: str,
-        votes: NDArray[np.int8],
+        cast: SparseVotes,
         proba: NDArray[np.float64],
         ts: NDArray[np.float64],
         segments: NDArray[np.int64],
     ) -> None:
         monitor, classes = self._monitor, proba.shape[1]
         best, confidence = best_of(np.ascontiguousarray(proba))
-        cast = sparse_votes(votes)
         most = majority_of(cast, classes)
         shown, likely = cast, best
         if classes > _MAX_CATEGORIES:
@@ -368,6 +372,20 @@ class PipelineDrift:
             self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
         for recent in more:
             self._recent.load(recent)
+
+
+def _runs(parts: Sequence[_Evidence]) -> Iterator[list[_Evidence]]:
+    """Yield consecutive parts together that are small: a large one alone is not copied."""
+    run: list[_Evidence] = []
+    rows = 0
+    for part in parts:
+        run.append(part)
+        rows += len(part[1])
+        if rows >= _RUN:
+            yield run
+            run, rows = [], 0
+    if run:
+        yield run
 
 
 def _placed(parts: Sequence[_Evidence]) -> list[_Evidence]:

@@ -32,6 +32,9 @@ _ENGAGED: Final = 4
 # Columns of what is known of labels, and of a function's votes.
 _LABELS, _CONFIDENCE, _VOTED, _OVERLAP, _CONFLICT = range(5)
 _HEAD: Final = 5
+_RATIOS: Final = {
+    "confidence": _CONFIDENCE, "coverage": _VOTED, "overlap": _OVERLAP, "conflict": _CONFLICT,
+}  # fmt: skip
 # Columns of a function's votes as they are kept: whether another function differs (the last two),
 # and whether the model does. Every vote belongs to one of them.
 _ACCEPTED, _OVERRULED, _DISPUTED, _LOST = range(4)
@@ -140,13 +143,14 @@ class TaskRecent:
         """Return ratios of a part: confidence, coverage, overlap, conflict; None without labels."""
         labels = float(self.head[part, _LABELS])
         row = self.head[part].tolist()
-        return {
-            "labels": labels,
-            "confidence": _ratio(row[_CONFIDENCE], labels),
-            "coverage": _ratio(row[_VOTED], labels),
-            "overlap": _ratio(row[_OVERLAP], labels),
-            "conflict": _ratio(row[_CONFLICT], labels),
+        return {"labels": labels} | {
+            name: _ratio(row[column], labels) for name, column in _RATIOS.items()
         }
+
+    def ratios(self, parts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """Return the ratios of parts that have labels, each (n,)."""
+        rows = self.head[parts]
+        return {name: rows[:, column] / rows[:, _LABELS] for name, column in _RATIOS.items()}
 
     def class_share(self, part: int) -> dict[str, float | None]:
         """Return the mean probability of each class."""

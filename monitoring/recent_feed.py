@@ -87,20 +87,29 @@ def _export_functions(metrics: Metrics, task: TaskRecent) -> None:
         metrics.set_array(f"lf_{key}_ratio", labels, part[columns] / whole)
 
 
+@lru_cache(maxsize=256)
+def _of_segments(
+    task: str, segments: tuple[str, ...], classes: tuple[str, ...]
+) -> tuple[tuple[Labels, ...], tuple[Labels, ...]]:
+    pairs = tuple((task, segment) for segment in segments)
+    return pairs, tuple((*pair, label) for pair in pairs for label in classes)
+
+
 def _export_segments(metrics: Metrics, name: str, total: Recent, task: TaskRecent) -> None:
-    for part, segment in enumerate(total.parts[1:], start=1):
-        figures = task.figures(part)
-        for label, share in task.class_share(part).items():
-            if share is not None:
-                metrics.set("segment_label_share_ratio", (name, segment, label), share)
-        for metric, key in (
-            ("segment_label_confidence_ratio", "confidence"),
-            ("segment_coverage_ratio", "coverage"),
-            ("segment_conflict_ratio", "conflict"),
-        ):
-            value = figures[key]
-            if value is not None:
-                metrics.set(metric, (name, segment), value)
+    """Set what the labels of each segment were lately; of one without any nothing."""
+    known = 1 + np.flatnonzero(task.head[1 : len(total.parts), 0] > 0.0)
+    segments = tuple(total.parts[part] for part in known.tolist())
+    pairs, shares = _of_segments(name, segments, task.classes)
+    ratios = task.ratios(known)
+    metrics.set_array(
+        "segment_label_share_ratio", shares, (task.mass[known] / task.head[known, :1]).ravel()
+    )
+    for metric, key in (
+        ("segment_label_confidence_ratio", "confidence"),
+        ("segment_coverage_ratio", "coverage"),
+        ("segment_conflict_ratio", "conflict"),
+    ):
+        metrics.set_array(metric, pairs, ratios[key])
 
 
 def _find_worst(worst: _Worst, total: Recent, task: TaskRecent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -38,7 +39,6 @@ class Segments:
 
     def codes(self, segments: Iterable[str | None]) -> NDArray[np.int64]:
         """Return the code of each, shape (n,)."""
-        codes, other = self._codes.get, len(self.names)
         # At most `MAX_SEGMENTS` and one: each fits into a byte.
-        found = bytes([codes(segment, other) for segment in segments])
+        found = bytes(list(map(self._codes.get, segments, repeat(len(self.names)))))
         return np.frombuffer(found, dtype=np.uint8).astype(np.int64)

@@ -9,14 +9,26 @@ from typing import Final
 from monitoring.drift_budget import DriftBudget
 from monitoring.drift_kernels import BATCHES, BLOCK
 
-__all__ = ["COVERAGE", "NUMBER_EDGES", "DriftRules", "SignalGroup", "coverage_of", "numbers"]
+__all__ = [
+    "COVERAGE",
+    "NUMBER_EDGES",
+    "WIDE_BLOCK",
+    "DriftRules",
+    "SignalGroup",
+    "coverage_of",
+    "numbers",
+]
 
 COVERAGE: Final = ("abstain", "vote")
 
 NUMBER_EDGES: Final = (0.0, 1.0, 4.0, 16.0, 64.0, 256.0)
 """Upper ends of the bins of counts, seconds and amounts: the last bin is open."""
 
+WIDE_BLOCK: Final = 4 * BLOCK
+"""Values between two looks at signals of which there are dozens, a value of each in every row."""
+
 _MAX_CATEGORIES: Final = 64
+_BLOCKS: Final = (BLOCK, 2 * BLOCK, 4 * BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,9 @@ class SignalGroup:
         If the columns are numbers: upper ends of their bins; `numbers` makes the categories.
     by_segment
         Whether each configured segment, and the rest, has signals of its own.
+    block
+        Values of a signal between two looks: `BLOCK` times a power of two. Where a group has many
+        signals of which every row has a value, looking costs more than counting.
     detail
         Whether PSI, Jensen-Shannon and the reference are exported, besides z.
     """
@@ -50,11 +65,14 @@ class SignalGroup:
     tags: tuple[str, ...] | None = None
     edges: tuple[float, ...] = ()
     by_segment: bool = False
+    block: int = BLOCK
     detail: bool = True
 
     def __post_init__(self) -> None:
         if not 1 < len(self.categories) <= _MAX_CATEGORIES:
             raise ValueError(f"signals {self.name}: 2 to {_MAX_CATEGORIES} categories are possible")
+        if self.block not in _BLOCKS:
+            raise ValueError(f"signals {self.name}: a block has {_BLOCKS} values")
         if self.tags is not None and len(self.tags) != len(self.columns):
             raise ValueError(f"signals {self.name}: a tag is needed for each column")
         if self.edges and len(self.categories) != len(self.edges) + 2:
@@ -65,11 +83,14 @@ def coverage_of(votes: SignalGroup) -> SignalGroup:
     """Return the group that watches how often the functions of a group of votes vote at all."""
     kind, colon, task = votes.name.partition(":")
     name = kind.removesuffix("_votes") + "_coverage" + colon + task
-    return SignalGroup(name, votes.columns, COVERAGE, votes.tags, detail=False)
+    return SignalGroup(name, votes.columns, COVERAGE, votes.tags, block=WIDE_BLOCK, detail=False)
 
 
 def numbers(
-    name: str, columns: Sequence[str], edges: Sequence[float] = NUMBER_EDGES
+    name: str,
+    columns: Sequence[str],
+    edges: Sequence[float] = NUMBER_EDGES,
+    block: int = BLOCK,
 ) -> SignalGroup:
     """Return a group of columns of numbers.
 
@@ -79,7 +100,7 @@ def numbers(
     ('missing', 'up to 0', 'up to 10', 'above 10')
     """
     names = ("missing", *(f"up to {edge:g}" for edge in edges), f"above {edges[-1]:g}")
-    return SignalGroup(name, tuple(columns), names, edges=tuple(edges), detail=False)
+    return SignalGroup(name, tuple(columns), names, edges=tuple(edges), block=block, detail=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["SparseVotes", "majority_of", "sparse_votes"]
+__all__ = ["SparseVotes", "joined_votes", "majority_of", "sparse_votes"]
 
 
 _BINARY: Final = 2
@@ -59,6 +60,30 @@ def _sparse(votes: NDArray[np.int8]) -> tuple[NDArray[Any], NDArray[Any], NDArra
             at += votes[i, j] >= 0
         starts[i + 1] = at
     return starts, columns[:total], kept[:total]
+
+
+def joined_votes(parts: Sequence[SparseVotes]) -> SparseVotes:
+    """Return the rows of several, one after another; of the same functions, at least one.
+
+    Examples
+    --------
+    >>> first = sparse_votes(np.array([[1, -1], [0, 1]], dtype=np.int8))
+    >>> joined = joined_votes([first, first])
+    >>> joined.starts.tolist(), joined.columns.tolist()
+    ([0, 1, 3, 4, 6], [0, 0, 1, 0, 0, 1])
+    """
+    if len(parts) == 1:
+        return parts[0]
+    starts, before = [parts[0].starts], int(parts[0].starts[-1])
+    for part in parts[1:]:
+        starts.append(part.starts[1:] + before)
+        before += int(part.starts[-1])
+    return SparseVotes(
+        parts[0].functions,
+        np.concatenate(starts),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.votes for part in parts]),
+    )
 
 
 def majority_of(votes: SparseVotes, classes: int) -> NDArray[np.int8]:

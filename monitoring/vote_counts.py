@@ -8,9 +8,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from monitoring.binning import best_of
 from monitoring.counts import ENTROPY_BOUNDS_BITS, TaskCounts
+from monitoring.sparse_votes import SparseVotes, sparse_votes
 
-__all__ = ["VoteCounts", "count_disagreements", "count_labels", "count_votes"]
+__all__ = ["VoteCounts", "count_labels", "count_votes"]
 
 
 class VoteCounts(NamedTuple):
@@ -26,40 +28,49 @@ class VoteCounts(NamedTuple):
     conflicts: NDArray[np.int64]
 
 
+# What a vote comes to: it is alone, others say the same, or another differs; then the same of
+# votes against the best class.
+_TOGETHER: Final = 1
+_DISPUTED: Final = 2
+_OUTCOMES: Final = 3
+
+
 @njit(cache=True, nogil=True)
 def _count(
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
     votes: NDArray[np.int8],
+    best: NDArray[np.int64],
     by_class: NDArray[np.int64],
     abstains: NDArray[np.int64],
     overlaps: NDArray[np.int64],
     conflicts: NDArray[np.int64],
+    disagreements: NDArray[np.int64],
 ) -> int:
-    n, m = votes.shape
-    k = by_class.shape[1]
-    voters = np.empty(m + 1, dtype=np.int64)
+    """Add the votes of `SparseVotes`; return the position of one for no class, −1 without any."""
+    n = len(starts) - 1
+    m, k = by_class.shape
+    # Two additions a vote instead of five.
+    outcomes = np.zeros((m, 2 * _OUTCOMES), dtype=np.int64)
     for i in range(n):
-        voting = 0
-        # What is no voter is written, too, and then overwritten: no branch is mispredicted.
-        for j in range(m):
-            voters[voting] = j
-            voting += votes[i, j] >= 0
-        unanimous = True
-        for at in range(voting):
-            vote = votes[i, voters[at]]
+        first, end = starts[i], starts[i + 1]
+        outcome = _TOGETHER if end > first + 1 else 0
+        for at in range(first + 1, end):
+            outcome = _DISPUTED if votes[at] != votes[first] else outcome
+        for at in range(first, end):
+            j, vote = columns[at], votes[at]
             if vote >= k:
-                position: int = i * m + voters[at]
-                return position
-            unanimous &= vote == votes[i, voters[0]]
-        overlap = 1 if voting > 1 else 0
-        conflict = 0 if unanimous else 1
-        for at in range(voting):
-            j = voters[at]
-            by_class[j, votes[i, j]] += 1
-            abstains[j] -= 1
-            overlaps[j] += overlap
-            conflicts[j] += conflict
+                wrong: int = at
+                return wrong
+            by_class[j, vote] += 1
+            outcomes[j, outcome + (_OUTCOMES if vote != best[i] else 0)] += 1
     for j in range(m):
-        abstains[j] += n
+        conflict = outcomes[j, _DISPUTED] + outcomes[j, _OUTCOMES + _DISPUTED]
+        overlap = conflict + outcomes[j, _TOGETHER] + outcomes[j, _OUTCOMES + _TOGETHER]
+        abstains[j] += n - overlap - outcomes[j, 0] - outcomes[j, _OUTCOMES]
+        overlaps[j] += overlap
+        conflicts[j] += conflict
+        disagreements[j] += outcomes[j, _OUTCOMES:].sum()
     return -1
 
 
@@ -96,46 +107,20 @@ def count_votes(votes: NDArray[np.int8], n_classes: int) -> VoteCounts:
         np.zeros(m, dtype=np.int64),
         np.zeros(m, dtype=np.int64),
     )
-    wrong = int(_count(np.ascontiguousarray(votes, dtype=np.int8), *counts))
+    cast = sparse_votes(votes)
+    unknown, unused = np.zeros(len(votes), dtype=np.int64), np.zeros(m, dtype=np.int64)
+    wrong = _count(*cast[1:], unknown, *counts, unused)
     if wrong >= 0:
-        _refuse(votes, wrong, n_classes)
+        _refuse(cast, wrong, n_classes)
     return counts
 
 
-def _refuse(votes: NDArray[np.int8], position: int, n_classes: int) -> NoReturn:
-    row, column = divmod(position, votes.shape[1])
+def _refuse(votes: SparseVotes, position: int, n_classes: int) -> NoReturn:
+    row = int(np.searchsorted(votes.starts, position, side="right")) - 1
     raise ValueError(
-        f"vote {votes[row, column]} at row {row}, column {column}: "
+        f"vote {votes.votes[position]} at row {row}, column {votes.columns[position]}: "
         f"allowed are -1 (abstain) to {n_classes - 1}"
     )
-
-
-@njit(cache=True, nogil=True)
-def _disagree(
-    votes: NDArray[np.int8], best: NDArray[np.int64], disagreements: NDArray[np.int64]
-) -> None:
-    for i in range(votes.shape[0]):
-        right = best[i]
-        for j in range(votes.shape[1]):
-            disagreements[j] += (votes[i, j] >= 0) & (votes[i, j] != right)
-
-
-def count_disagreements(
-    votes: NDArray[np.int8], probabilities: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Return how often each column votes for another class than the most probable one.
-
-    Parameters
-    ----------
-    votes
-        Shape (n, m).
-    probabilities
-        Posterior of the label model, shape (n, K); of equal ones the first class counts.
-    """
-    disagreements = np.zeros(votes.shape[1], dtype=np.int64)
-    best = np.argmax(probabilities, axis=1).astype(np.int64)
-    _disagree(np.ascontiguousarray(votes, dtype=np.int8), best, disagreements)
-    return disagreements
 
 
 _BOUNDS_BITS: Final = np.array(ENTROPY_BOUNDS_BITS)
@@ -146,13 +131,14 @@ _GRID: Final = 2.0**20
 def count_labels(
     counts: TaskCounts,
     class_mass: NDArray[np.float64],
-    votes: NDArray[np.int8],
+    votes: SparseVotes,
     probabilities: NDArray[np.float64],
     stage: NDArray[np.int8],
 ) -> None:
-    """Count a block of published labels: votes, disagreements, stages, entropies, in one pass.
+    """Count a block of published labels: votes, disagreements, stages, entropies.
 
-    Probabilities and entropies are added on a grid of 2⁻²⁰, where sums are exact and do not
+    A function disagrees where it votes for another class than the most probable one, of equals the
+    first. Probabilities and entropies are added on a grid of 2⁻²⁰, where sums are exact and do not
     depend on how the stream was cut.
 
     Parameters
@@ -162,7 +148,7 @@ def count_labels(
     class_mass
         Sum of the probabilities of each class, (K,); grows.
     votes, probabilities, stage
-        Shapes (n, m), (n, K), and (n,), positions in `monitoring.counts.STAGES`.
+        Votes of n rows, shape (n, K), and (n,), positions in `monitoring.counts.STAGES`.
 
     Raises
     ------
@@ -173,14 +159,17 @@ def count_labels(
     --------
     >>> counts = TaskCounts(("negative", "positive"), ("clicked",))
     >>> mass = np.zeros(2)
-    >>> votes, stage = np.array([[0], [1]], dtype=np.int8), np.array([1, 1], dtype=np.int8)
+    >>> votes = sparse_votes(np.array([[0], [1]], dtype=np.int8))
+    >>> stage = np.array([1, 1], dtype=np.int8)
     >>> count_labels(counts, mass, votes, np.array([[0.25, 0.75], [0.5, 0.5]]), stage)
     >>> counts.labels[1].tolist(), counts.disagreements.tolist(), mass.tolist()
     ([1, 1], [2], [0.75, 1.25])
     """
     entropy = counts.entropy_bits
     wrong, bits = _count_labels(
-        votes,
+        votes.starts,
+        votes.columns,
+        votes.votes,
         probabilities,
         stage,
         _BOUNDS_BITS,
@@ -200,6 +189,8 @@ def count_labels(
 
 @njit(cache=True, nogil=True)
 def _count_labels(
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
     votes: NDArray[np.int8],
     probabilities: NDArray[np.float64],
     stage: NDArray[np.int8],
@@ -214,25 +205,22 @@ def _count_labels(
     class_mass: NDArray[np.float64],
 ) -> tuple[int, float]:
     total_bits = 0.0
-    wrong = _count(votes, by_class, abstains, overlaps, conflicts)
+    best = best_of(probabilities)[0]
+    wrong = _count(
+        starts, columns, votes, best, by_class, abstains, overlaps, conflicts, disagreements
+    )
     if wrong >= 0:
         return wrong, total_bits
     n, n_classes = probabilities.shape
-    best = np.empty(n, dtype=np.int64)
     for i in range(n):
-        top = 0
         bits = 0.0
         for k in range(n_classes):
             p = probabilities[i, k]
             class_mass[k] += np.rint(p * _GRID) / _GRID
-            if p > probabilities[i, top]:
-                top = k
             p = max(p, _FLOOR)
             bits += p * np.log2(p)
-        best[i] = top
-        labels[stage[i], top] += 1
+        labels[stage[i], best[i]] += 1
         bits = np.rint(-bits * _GRID) / _GRID
         total_bits += bits
         entropies[np.searchsorted(bounds_bits, bits)] += 1
-    _disagree(votes, best, disagreements)
     return wrong, total_bits

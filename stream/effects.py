@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.counts import STAGES
+from monitoring.sparse_votes import SparseVotes, sparse_votes
 from stream.events import LABELS
 from stream.records import Outgoing
 from stream.rows import REASONS
@@ -62,6 +63,11 @@ class LabelBlock:
         Why the label was given, index into `stream.rows.REASONS`, (n,).
     partition
         Partition that the users belong to; None: their ids decide.
+
+    Attributes
+    ----------
+    cast
+        The votes, by who voted.
     """
 
     task: str
@@ -81,6 +87,10 @@ class LabelBlock:
     weights: NDArray[np.float64]
     reason: NDArray[np.int8]
     partition: int | None = None
+    cast: SparseVotes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cast", sparse_votes(self.votes))
 
     def __len__(self) -> int:
         return len(self.ts)

@@ -292,6 +292,6 @@ class Labelling:
     ) -> None:
         counted = counts.task(task.spec.name, task.spec.classes, task.names)
         task.quality.labels += len(block)
-        count_labels(counted, task.quality.class_mass, block.votes, block.proba, block.stage)
+        count_labels(counted, task.quality.class_mass, block.cast, block.proba, block.stage)
         if self._timer is not None:
             counted.seconds += seconds

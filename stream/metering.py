@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from math import log
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from river.drift import ADWIN
 
 from lfs.crowd import CROWD, is_annotator
 from monitoring.drift_feed import DriftFeed
 from monitoring.feed import CountsFeed
-from monitoring.metrics import Metrics
+from monitoring.metrics import Labels, Metrics
 from stream.effects import Effects
 from stream.labelling import Labelling
 from stream.pipeline import PartitionPipeline, Prepared
@@ -279,6 +281,12 @@ class MeteredPipeline:
         self._meters.end(self.pipeline.partition)
 
 
+@lru_cache(maxsize=64)
+def _series(functions: tuple[str, ...]) -> tuple[Labels, ...]:
+    # No series tells of a single person. Made once: the metrics recognise the same object.
+    return tuple((CROWD if is_annotator(name) else name,) for name in functions)
+
+
 def _feed_functions(
     metrics: Metrics,
     labelling: Labelling,
@@ -287,24 +295,22 @@ def _feed_functions(
     quality: LabelQuality,
 ) -> None:
     spec = labelling.tasks[task].spec
-    gold = quality.lf_gold.tolist()
-    for column, (lf, on) in enumerate(zip(spec.lfs, labelling.enabled(task), strict=True)):
-        # No series tells of a single person.
-        labels = (CROWD if is_annotator(lf.name) else lf.name,)
-        row = estimates[f"{lf.name}@{lf.version}"]
-        accuracy = row["estimated_accuracy"]
-        metrics.set("lf_enabled", labels, float(on))
-        metrics.set("lf_estimated_accuracy_ratio", labels, accuracy)
-        metrics.set("lf_weight", labels, _log_odds(accuracy, len(spec.classes)))
+    series = _series(tuple(lf.name for lf in spec.lfs))
+    rows = [estimates[f"{lf.name}@{lf.version}"] for lf in spec.lfs]
+    accuracy = np.array([row["estimated_accuracy"] for row in rows])
+    metrics.set_array("lf_enabled", series, np.array(labelling.enabled(task), dtype=np.float64))
+    metrics.set_array("lf_estimated_accuracy_ratio", series, accuracy)
+    metrics.set_array("lf_weight", series, _log_odds(accuracy, len(spec.classes)))
+    for labels, row, (answers, right) in zip(series, rows, quality.lf_gold.tolist(), strict=True):
         audited = row["gold_accuracy"]
-        answers, right = gold[column]
         if audited is not None:
             metrics.set("lf_gold_accuracy_ratio", labels, audited)
         elif answers:
             metrics.set("lf_gold_accuracy_ratio", labels, right / answers)
 
 
-def _log_odds(accuracy: float, classes: int) -> float:
-    """Return how much likelier a class is if a function of this accuracy votes for it, in nats."""
-    right = min(max(accuracy, _NEARLY), 1.0 - _NEARLY)
-    return log(right * (classes - 1) / (1.0 - right))
+def _log_odds(accuracy: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+    """Return how much likelier a class is if functions of these accuracies vote for it, in nats."""
+    right = np.clip(accuracy, _NEARLY, 1.0 - _NEARLY)
+    odds: NDArray[np.float64] = np.log(right * (classes - 1) / (1.0 - right))
+    return odds

@@ -101,7 +101,7 @@ class Watch:
         segments = self._segments(head.examples, head.example)
         drift.evidence(rows.evidence(), rows.published, head.ts)
         for block in blocks:
-            drift.labelled(block.task, block.votes, block.proba, block.ts, segments)
+            drift.labelled(block.task, block.cast, block.proba, block.ts, segments)
 
     def answered(
         self, task: str, proba: NDArray[np.float64], label: int, ts: float, example: Example

@@ -9,6 +9,7 @@ import pytest
 from bench.label_scores import label_stream
 from models import LabelModel
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask
+from monitoring.sparse_votes import sparse_votes
 from stream.merged_view import segment_rows
 
 ACCURACY = np.array([0.9, 0.85, 0.8, 0.75, 0.7, 0.65])
@@ -37,7 +38,7 @@ def rows(seed: int, *, wrong: bool = False, silent: bool = False) -> dict[str, d
     task = WatchedTask(("negative", "positive"), NAMES, (1,) * len(NAMES))
     drift = PipelineDrift({"relevance": task}, ["click"], ["dwell_s"], segments=SEGMENTS)
     codes = drift.segment_codes([SEGMENTS[at] for at in segment.tolist()])
-    drift.labelled("relevance", votes, proba, np.arange(n), codes)
+    drift.labelled("relevance", sparse_votes(votes), proba, np.arange(n), codes)
     shown = segment_rows(drift.recent)
     # As plain values: the status page is told so.
     assert orjson.loads(orjson.dumps(shown)) == shown

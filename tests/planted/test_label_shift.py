@@ -32,7 +32,9 @@ def detected(votes: NDArray[np.int8]) -> dict[str, list[int]]:
         ["click"], ["dwell_s"], RULES,
     )  # fmt: skip
     n = len(votes)
-    drift.labelled("relevance", votes, proba, np.arange(n), drift.segment_codes([None] * n))
+    drift.labelled(
+        "relevance", sparse_votes(votes), proba, np.arange(n), drift.segment_codes([None] * n)
+    )
     found: dict[str, list[int]] = {}
     for detection in drift.monitor.detections:
         found.setdefault(detection.signal, []).append(int(detection.ts))

@@ -11,7 +11,8 @@ from river.drift import ADWIN
 from monitoring.drift_feed import SEGMENT_SERIES, DriftFeed
 from monitoring.metrics import Metrics
 from monitoring.pipeline_drift import PipelineDrift, WatchedTask, drift_report
-from monitoring.signals import DriftRules
+from monitoring.signals import WIDE_BLOCK, DriftRules
+from monitoring.sparse_votes import sparse_votes
 
 RULES = DriftRules(first_reference=2048, reference_values=8192)
 RELEVANCE = {"relevance": WatchedTask(("no", "yes"), ("viewed", "bought"), (1, 1))}
@@ -22,7 +23,9 @@ def fed(drift: PipelineDrift, share: float, n: int, seed: int = 0) -> None:
     votes = (rng.random((n, 2)) < share).astype(np.int8)
     proba = np.full((n, 2), 0.3)
     proba[:, 1] = 0.7
-    drift.labelled("relevance", votes, proba, np.full(n, 5.0), drift.segment_codes([None] * n))
+    drift.labelled(
+        "relevance", sparse_votes(votes), proba, np.full(n, 5.0), drift.segment_codes([None] * n)
+    )
 
 
 def made(*, keep_blocks: bool = False) -> PipelineDrift:
@@ -84,7 +87,7 @@ def test_segments_of_every_task_are_shown_and_the_furthest_out_first() -> None:
             # The later the function and the task, the fewer vote elsewhere.
             votes[::2, column] = 0
             votes[1 :: 2 * (1 + 2 * column + gap), column] = 0
-        drift.labelled(task, votes, np.full((n, 2), 0.5), np.arange(float(n)), codes)
+        drift.labelled(task, sparse_votes(votes), np.full((n, 2), 0.5), np.arange(float(n)), codes)
     feed = DriftFeed(metrics)
     feed.put(0, drift)
     feed.export()
@@ -153,7 +156,9 @@ def test_many_classes_are_watched_as_far_as_there_are_categories() -> None:
     classes = tuple(f"class{at}" for at in range(100))
     drift = PipelineDrift({"kind": WatchedTask(classes, ("f",), (1,))}, ["click"], [])
     votes = np.arange(100, dtype=np.int8)[:, None]
-    drift.labelled("kind", votes, np.eye(100), np.zeros(100), drift.segment_codes([None] * 100))
+    drift.labelled(
+        "kind", sparse_votes(votes), np.eye(100), np.zeros(100), drift.segment_codes([None] * 100)
+    )
     group = drift.monitor.groups["labels:kind"]
     assert group.categories[-2:] == ("class62", "other classes")
 
@@ -161,7 +166,9 @@ def test_many_classes_are_watched_as_far_as_there_are_categories() -> None:
 def test_a_task_without_functions_is_watched_all_the_same() -> None:
     drift = PipelineDrift({"kind": WatchedTask(("a", "b"), (), ())}, ["click"], [])
     votes, proba = np.empty((40, 0), dtype=np.int8), np.tile([0.3, 0.7], (40, 1))
-    drift.labelled("kind", votes, proba, np.zeros(40), drift.segment_codes([None] * 40))
+    drift.labelled(
+        "kind", sparse_votes(votes), proba, np.zeros(40), drift.segment_codes([None] * 40)
+    )
     seen = dict(zip(drift.monitor.signals, drift.monitor.state.seen.tolist(), strict=True))
     assert seen["labels:kind/class"] == 1
 
@@ -176,7 +183,9 @@ def test_rows_that_wait_change_nothing() -> None:
         rows = slice(at, at + 7)
         n = len(votes[rows])
         segments = often.segment_codes([None] * n)
-        often.labelled("relevance", votes[rows], proba[rows], np.full(n, 5.0), segments)
+        often.labelled(
+            "relevance", sparse_votes(votes[rows]), proba[rows], np.full(n, 5.0), segments
+        )
         if at % 70 == 0:
             assert often.monitor.signals
     assert often.to_bytes() == once.to_bytes()
@@ -184,11 +193,11 @@ def test_rows_that_wait_change_nothing() -> None:
 
 def test_every_stage_fills_its_signals_and_bytes_carry_all_of_it() -> None:
     drift = PipelineDrift(RELEVANCE, ["click"], ["dwell_s", "last_ts"], RULES, ["mobile"])
-    n = 64
+    n = WIDE_BLOCK
     segments = drift.segment_codes(["mobile", None] * (n // 2))
     ts = np.arange(n, dtype=np.float64)
     proba = np.tile([0.4, 0.6], (n, 1))
-    drift.labelled("relevance", np.ones((n, 2), dtype=np.int8), proba, ts, segments)
+    drift.labelled("relevance", sparse_votes(np.ones((n, 2), dtype=np.int8)), proba, ts, segments)
     drift.evidence(np.full((n, 2), 3.0), np.arange(n), ts)
     drift.events(["click", "no such type"] * (n // 2), ts)
     drift.engaged(np.arange(n), np.full(n, 0.1), np.full(n, 0.8), ts, segments)

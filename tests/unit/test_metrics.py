@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.catalogue import CATALOGUE, LABEL_BOUNDS, OTHER, Kind, MetricSpec, by_name
-from monitoring.counts import STAGES, BucketCounts, PartitionGauges, StageCounts
+from monitoring.counts import STAGES, BucketCounts, PartitionGauges, StageCounts, TaskCounts
 from monitoring.feed import CountsFeed, feed, forget_partitions
 from monitoring.metrics import Metrics
-from monitoring.vote_counts import count_disagreements, count_votes
+from monitoring.sparse_votes import sparse_votes
+from monitoring.vote_counts import count_labels, count_votes
 
 FUNCTIONS = tuple(f"labeling_function_{i:02d}" for i in range(50))
 CLASSES = ("negative", "positive")
@@ -313,7 +314,13 @@ def test_a_vote_for_no_class_is_named() -> None:
 def test_disagreements_are_votes_against_the_most_probable_class() -> None:
     votes = np.array([[0, 1, -1], [1, 1, 0]], dtype=np.int8)
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
-    assert count_disagreements(votes, probabilities).tolist() == [0, 1, 1]
+    counts = TaskCounts(("negative", "positive"), ("a", "b", "c"))
+    stage = np.zeros(2, dtype=np.int8)
+    count_labels(counts, np.zeros(2), sparse_votes(votes), probabilities, stage)
+    assert counts.disagreements.tolist() == [0, 1, 1]
+    assert counts.votes.tolist() == [[1, 1], [0, 2], [1, 0]]
+    assert counts.abstains.tolist() == [0, 0, 1]
+    assert counts.overlaps.tolist() == counts.conflicts.tolist() == [2, 2, 1]
 
 
 def test_fifty_labeling_functions_fit_the_budget_of_a_scrape() -> None:
