@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,9 +138,10 @@ def read_logs(
             if event is None or event["type"] not in rewards and event["type"] != "impression":
                 continue
             user, item = str(event["user_id"]), str(event["item_id"])
-            if (user, str(event.get("event_id"))) in seen:
-                continue
-            seen.add((user, str(event.get("event_id"))))
+            if (name := event.get("event_id")) is not None:
+                if (user, str(name)) in seen:
+                    continue
+                seen.add((user, str(name)))
             request = event.get("request_id")
             if event["type"] == "impression":
                 one = _shown(event, user, item, where)
@@ -152,7 +154,7 @@ def read_logs(
             found = named.get((user, str(request), item)) if request is not None else None
             found = found or latest.get((user, item))
             if found is not None:
-                found.reward = found.reward + float(event.get("value") or 0.0) if values else 1.0
+                found.reward = found.reward + _value(event, where) if values else 1.0
     return logs
 
 
@@ -166,6 +168,13 @@ def _event(line: bytes, where: str) -> dict[str, Any] | None:
     if not isinstance(event, dict) or not {"type", "user_id", "item_id"} <= event.keys():
         raise Refused(f"{where}: not an event; needed: type, user_id, item_id, ts")
     return event
+
+
+def _value(event: dict[str, Any], where: str) -> float:
+    value = event.get("value") or 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise Refused(f"{where}: value: found {value!r}, allowed: a number")
+    return float(value)
 
 
 def _shown(event: dict[str, Any], user: str, item: str, where: str) -> Shown:

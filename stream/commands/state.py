@@ -92,6 +92,10 @@ def reset(
     On Kafka the group's committed offsets must be reset too, while no worker runs.
     """
     settings = load_settings(config)
+    number = settings.log.partitions
+    for one in partition or ():
+        if not 0 <= one < number:
+            raise Refused(f"--partition: found {one}, allowed: 0 to {number - 1} (log.partitions)")
     what = f"partitions {partition}" if partition else "all partitions"
     if not yes:
         typer.confirm(f"Delete the state of {what} of {settings.store.instance!r}?", abort=True)

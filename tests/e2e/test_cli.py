@@ -262,5 +262,8 @@ def test_up_takes_events_and_ends_on_sigterm(tmp_path: Path) -> None:
     exported = tmp_path / "state.ndjson"
     assert run("state", "export", str(exported), folder=tmp_path).returncode == 0
     assert exported.read_bytes().count(b"\n") >= 3
+    refused = run("state", "reset", "--partition", "9", "--yes", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "--partition: found 9, allowed: 0 to 0" in refused.stderr
     assert run("state", "reset", "--yes", folder=tmp_path).returncode == 0
     assert "nothing is stored yet" in run("state", "inspect", folder=tmp_path).stdout

@@ -201,12 +201,27 @@ def test_only_the_target_in_the_logs_is_not_enough(logs: tuple[Path, Path]) -> N
             '"propensity":2}',
             "line 1: propensity: found 2",
         ),
+        (
+            '{"type":"impression","event_id":"e","user_id":"u","item_id":"i","propensity":1}\n'
+            '{"type":"click","event_id":"f","user_id":"u","item_id":"i","value":"3 pounds"}',
+            "line 2: value: found '3 pounds', allowed: a number",
+        ),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "bad.ndjson"
     path.write_text(line + "\n", encoding="utf-8")
-    assert message in refusal(path, "--target", "uniform")
+    assert message in refusal(path, "--target", "uniform", "--values")
+
+
+def test_events_without_a_name_are_no_repeats_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "unnamed.ndjson"
+    shown = {"type": "impression", "user_id": "u", "propensity": 0.5, "policy": "p"}
+    click = {"type": "click", "user_id": "u", "item_id": "a"}
+    lines = [*({**shown, "item_id": item} for item in "abc"), click]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    found = run(path, "--target", "uniform")
+    assert (found["rows"], found["rewards"]) == (3, 1.0)
 
 
 def test_bad_tables_and_missing_files_are_named(logs: tuple[Path, Path], tmp_path: Path) -> None:
