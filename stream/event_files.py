@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
@@ -55,15 +56,14 @@ def read_merged(
     FileError
         If a file is missing, damaged, or of an unknown kind.
     """
+    if len(paths) == 1:
+        yield from _blocks(paths[0], block, progress)
+        return
     sources = [_numbered(index, path, progress) for index, path in enumerate(paths)]
-    if len(sources) == 1:
-        merged = sources[0]
-    else:
-        merged = _by_time(sources)
     lines: list[bytes] = []
     files: list[int] = []
     numbers: list[int] = []
-    for line, file, number in merged:
+    for line, file, number in _by_time(sources):
         lines.append(line)
         files.append(file)
         numbers.append(number)
@@ -72,6 +72,16 @@ def read_merged(
             lines, files, numbers = [], [], []
     if lines:
         yield Lines(lines, files, numbers)
+
+
+def _blocks(path: Path, block: int, progress: Callable[[int], None] | None) -> Iterator[Lines]:
+    """Yield the lines of one file: nothing is done line by line."""
+    source = _lines(path, progress)
+    number = 1
+    while lines := list(islice(source, block)):
+        n = len(lines)
+        yield Lines(lines, [0] * n, list(range(number, number + n)))
+        number += n
 
 
 _Numbered = tuple[bytes, int, int]

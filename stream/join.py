@@ -78,7 +78,11 @@ class Join:
         self.ignored: list[Interaction] = []
         self.gone: set[bytes] = set()
         self.dirty: dict[bytes, UserState] = {}
-        self._feedback = {name: feedback(name, rule) for name, rule in rules.types.items()}
+        window_s = rules.exposure_window_s
+        self._feedback = {
+            name: feedback(name, rule, window_s) for name, rule in rules.types.items()
+        }
+        self._unknown = feedback("", TypeRule(window_s=0.0), window_s)
         self._max_examples = rules.max_examples
         self._awaited = rules.awaited
         self._disorder_s = rules.disorder_s
@@ -159,7 +163,7 @@ class Join:
             elif kind == "search":
                 turn(user, None, ts)
             else:
-                self._answer(user, event, ts, name, _UNKNOWN, rows)
+                self._answer(user, event, ts, name, self._unknown, rows)
             if user.due == NEVER:
                 self._schedule(user, user.last_ts + self._forget_after_s)
 
@@ -221,7 +225,7 @@ class Join:
         does: Feedback,
         rows: Rows,
     ) -> None:
-        counted, summed, window_s, starts, positive, negative = does
+        counted, summed, window_s, opens_s, starts, positive, negative = does
         example = None
         if event.request_id:
             name = exposure_hash(event.request_id, event.item_id)
@@ -232,7 +236,7 @@ class Join:
                 example = None
         if example is None:
             self.counts.organic += 1
-            deadline = ts + max(self.rules.exposure_window_s, window_s)
+            deadline = ts + opens_s
             example = self._open(user, event, ts, name, deadline, rows)
             if deadline < user.due:
                 self._schedule(user, deadline)
@@ -356,8 +360,8 @@ class Join:
                         if early <= watermark:
                             example.stage = PROVISIONAL
                             rows.add(user, example, PROVISIONAL, _EARLY, NOTHING, early)
-                        else:
-                            open_due = min(open_due, early)
+                        elif early < open_due:
+                            open_due = early
                     continue
                 self._close(user, example, deadline, _CLOSED, rows)
                 deadline = example.deadline = deadline + lateness_s
@@ -376,7 +380,8 @@ class Join:
                 if due <= watermark:
                     self._drop(user)
                     return
-        self._schedule(user, due)
+        user.due = due
+        self.timers.set(user.key, due)
 
     def _close(self, user: UserState, example: Example, ts: float, reason: int, rows: Rows) -> None:
         evidence = example.evidence
@@ -399,6 +404,3 @@ class Join:
         blank = UserState(user.user_id, user.key)
         blank.touched = user.touched
         self.bring_in(blank)
-
-
-_UNKNOWN: Final = feedback("", TypeRule(window_s=0.0))

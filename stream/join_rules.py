@@ -86,22 +86,27 @@ class JoinRules:
 
 
 class Feedback(NamedTuple):
-    """What an event of one type does: its columns of the evidence, and its rule unpacked."""
+    """What an event of one type does: its columns of the evidence, and its rule unpacked.
+
+    ``opens_s`` is for how long it opens an example of its own.
+    """
 
     counted: int
     summed: int
     window_s: float
+    opens_s: float
     starts: bool
     positive: bool
     negative: bool
 
 
-def feedback(name: str, rule: TypeRule) -> Feedback:
+def feedback(name: str, rule: TypeRule, exposure_window_s: float) -> Feedback:
     """Return what events of a type do by a rule; without a column of its own, `OTHERS` counts."""
     return Feedback(
         int(COUNT_COLUMN.get(name, Column.OTHERS)),
         int(SUM_COLUMN.get(name, _NO_COLUMN)),
         rule.window_s,
+        max(exposure_window_s, rule.window_s),
         rule.starts,
         rule.positive,
         rule.negative,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+from struct import Struct
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,8 +44,12 @@ REASONS: Final = (
     "state bound",
 )
 
+_ROW: Final = Struct("=6qdq")
+"""Slots of example and user, stage, reason, kind, revision, time, and how much had happened."""
 _WIDTH: Final = 8
+_TS: Final = 6
 _UNPUBLISHED: Final = -1
+_pack: Final = _ROW.pack
 
 
 Happened = tuple[UserState, Example, bool, str, float, float | None, float]
@@ -106,12 +110,12 @@ class Rows:
         self.happened: list[Happened] = []
         self._first_stage = first_stage
         self._evidence = Evidence("d")
-        self._table: list[float] = []
+        self._table = bytearray()
         self._columns: RowColumns | None = None
         self._published: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
-        return len(self._table) // _WIDTH
+        return len(self._table) // _ROW.size
 
     def add(
         self, user: UserState, example: Example, stage: int, reason: int, kind: int, ts: float
@@ -130,14 +134,13 @@ class Rows:
             revision = example.revision
             example.revision = revision + 1
         self._evidence += example.evidence
-        self._table += (slot, who, stage, reason, kind, revision, ts, len(self.happened))
+        self._table += _pack(slot, who, stage, reason, kind, revision, ts, len(self.happened))
 
     @property
     def columns(self) -> RowColumns:
         """The rows as columns; no row may be added any more."""
         if self._columns is None:
-            # Every number is a small integer or a time: exact as a float.
-            table = np.frombuffer(array("d", self._table)).reshape(-1, _WIDTH)
+            table = np.frombuffer(self._table, dtype=np.int64).reshape(-1, _WIDTH)
             n = len(table)
             self._columns = RowColumns(
                 np.empty(n, dtype=np.int32),
@@ -149,7 +152,7 @@ class Rows:
                 np.empty(n),
                 np.empty(n, dtype=np.int64),
             )
-            _cut(table, *self._columns)
+            _cut(table, table.view(np.float64), *self._columns)
         return self._columns
 
     @property
@@ -173,7 +176,8 @@ class Rows:
 
 @njit(cache=True, nogil=True)
 def _cut(
-    table: NDArray[np.float64],
+    table: NDArray[np.int64],
+    as_floats: NDArray[np.float64],
     example: NDArray[np.int32],
     user: NDArray[np.int32],
     stage: NDArray[np.int8],
@@ -189,6 +193,6 @@ def _cut(
         stage[row] = np.int8(table[row, 2])
         reason[row] = np.int8(table[row, 3])
         kind[row] = np.int8(table[row, 4])
-        revision[row] = np.int64(table[row, 5])
-        ts[row] = table[row, 6]
-        after[row] = np.int64(table[row, 7])
+        revision[row] = table[row, 5]
+        ts[row] = as_floats[row, _TS]
+        after[row] = table[row, 7]
