@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
+from traceback import extract_tb
 from types import ModuleType
 
 from lfs.core import LabelingFunction, LabelingFunctionError
@@ -34,6 +35,16 @@ def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:
                 raise LabelingFunctionError(
                     f"lfs.modules: found {module!r}, which cannot be imported ({error}); "
                     "allowed: the dotted name of a module on the Python path"
+                ) from error
+            except LabelingFunctionError:
+                raise
+            except Exception as error:  # a team's module may raise anything
+                place = extract_tb(error.__traceback__)[-1]
+                # A syntax error says itself where it is.
+                where = f" ({place.filename}, line {place.lineno})"
+                raise LabelingFunctionError(
+                    f"lfs.modules: {module!r} fails when it is imported: {type(error).__name__}: "
+                    f"{error}{'' if isinstance(error, SyntaxError) else where}"
                 ) from error
         else:
             loaded = module

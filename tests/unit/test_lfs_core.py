@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,13 @@ def test_time_spent_is_one_fact_and_gets_one_vote() -> None:
     rows += [{"clicks": 1}, {"views": 1}, {"clicks": 1, "views": 1}]
     votes, _, _ = vote_matrix(lfs, ExampleBatch.of(rows), CLASSES)
     assert (votes >= 0).sum(axis=1).max() == 1
+
+
+@pytest.mark.parametrize(("code", "told"), [("1 / 0", "ZeroDivisionError"), ("x = = 1", "Syntax")])
+def test_a_module_that_fails_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+) -> None:
+    (tmp_path / f"broken_{told.lower()}.py").write_text(f"import math\n\n{code}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(LabelingFunctionError, match=f"lfs.modules: 'broken_.*{told}.*line 3"):
+        collect([f"broken_{told.lower()}"])
