@@ -55,9 +55,9 @@ def derive_columns(
             _derive_column(
                 columns[a], forms[columns[a]] == LF, own.counts, other.counts, own.before,
                 other.before, own.evidence, other.evidence, config.lf_accuracy,
-                config.lf_strength, config.crowd_accuracy, config.crowd_strength,
-                config.crowd_lasting, config.coin_strength, tables.column_prior, tables.start,
-                tables.population, tables.mixture, tables.bank, tables.log_like,
+                config.lf_strength, config.crowd_strength, config.crowd_lasting,
+                config.coin_strength, tables.column_prior, tables.start, tables.population,
+                tables.pooled, tables.mixture, tables.bank, tables.log_like,
                 tables.given_vote, tables.inverse,
             )  # fmt: skip
 
@@ -74,13 +74,13 @@ def _derive_column(
     others_evidence: FloatArray,
     lf_accuracy: float,
     lf_strength: float,
-    crowd_accuracy: float,
     crowd_strength: float,
     lasting: float,
     coin_strength: float,
     column_prior: FloatArray,
     start: FloatArray,
     population: FloatArray,
+    pooled: FloatArray,
     mixture: FloatArray,
     bank: FloatArray,
     log_like: FloatArray,
@@ -109,7 +109,7 @@ def _derive_column(
             accuracy, strength = column_prior[w, 0], column_prior[w, 1]
         _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote)
     else:
-        _conditional_form(w, crowd_accuracy, crowd_strength, coin_strength, population, bank)
+        _conditional_form(w, crowd_strength, coin_strength, population, pooled, bank)
         _store_column(w, mixture, bank, log_like, given_vote)
     _fill_inverse(w, log_like, inverse)
 
@@ -188,20 +188,21 @@ def _joint_form(
 @compiled
 def _conditional_form(
     w: int,
-    accuracy: float,
     strength: float,
     coin_strength: float,
     population: FloatArray,
+    pooled: FloatArray,
     bank: FloatArray,
 ) -> None:
     """θ(l|k) = normalise_l(C[l,k] + population + c·coin), C being in ``bank`` at first.
 
     The coin is the annotator's own overall accuracy, equal for all classes: with few votes of
-    a class, one number is known better than a row of the confusion matrix.
+    a class, one number is known better than a row of the confusion matrix. It starts from the
+    accuracy of all annotators.
     """
     k_n, h_n = bank.shape[1], bank.shape[2]
     for h in range(h_n):
-        right = strength * accuracy
+        right = strength * pooled[h]
         votes = strength
         for label in range(k_n):
             for k in range(k_n):

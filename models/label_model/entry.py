@@ -122,8 +122,8 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     @njit(cache=True)
     def rebuild(handle: Handle) -> int:
         a = handle.content
-        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
         sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
+        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
         start_pairs(a.tables, a.config)
         size = min(a.answers.total[0], a.answers.label.shape[0])
         fit_corrector(a.answers, size, a.own, a.other, a.tables, a.config, a.forms)

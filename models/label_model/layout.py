@@ -128,6 +128,7 @@ class Tables(NamedTuple):
     inverse: FloatArray  # (m, K, K) 1 / θ [w, l, k]
     start: FloatArray  # (H, K) mass of all examples at the block start
     population: FloatArray  # (K, H, K) pseudo-votes of an annotator
+    pooled: FloatArray  # (H,) accuracy of all annotators
     common: FloatArray  # (3,) annotators, excess that their pairs share, variance around it
     voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
     balance: FloatArray  # (2, K) room for class balances
@@ -219,6 +220,7 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         inverse=np.ones((m, k, k)),
         start=np.zeros((h, k)),
         population=np.zeros((k, h, k)),
+        pooled=np.zeros(h),
         common=np.zeros(3),
         voted_share=np.zeros(k),
         balance=np.zeros((2, k)),

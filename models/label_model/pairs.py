@@ -15,7 +15,15 @@ import numpy.typing as npt
 from models.label_model.compiling import compiled, inlined
 from models.label_model.layout import CROWD, Config, FloatArray, Sums, Tables
 
-__all__ = ["age_pairs", "learn_pairs", "pair_width", "start_pairs", "sum_pairs", "weigh"]
+__all__ = [
+    "age_pairs",
+    "learn_pairs",
+    "pair_width",
+    "shared_excess",
+    "start_pairs",
+    "sum_pairs",
+    "weigh",
+]
 
 IntArray = npt.NDArray[np.int64]
 VoteArray = npt.NDArray[np.int8]
@@ -68,6 +76,14 @@ def age_pairs(
 
 
 @compiled
+def shared_excess(tables: Tables) -> float:
+    """Return the excess agreement that annotators' pairs share."""
+    scale = 1.0 / tables.scalars[3]
+    share = tables.moments[0] * scale / (COMMON_ROOM + tables.moments[1] * scale)
+    return float(min(max(share, 0.0), 1.0))
+
+
+@compiled
 def start_pairs(tables: Tables, config: Config) -> None:
     """Have all pairs derived anew, and find out how annotators' pairs differ.
 
@@ -80,15 +96,13 @@ def start_pairs(tables: Tables, config: Config) -> None:
     tables.now[0] += 2
     tables.scalars[2] = 1.0 if config.use_pairs else 0.0
     scale = 1.0 / tables.scalars[3]
-    x, q, u, xx, xq, qq = (
-        tables.moments[0] * scale,
-        tables.moments[1] * scale,
+    u, xx, xq, qq = (
         tables.moments[2] * scale,
         tables.moments[3] * scale * scale,
         tables.moments[4] * scale * scale,
         tables.moments[5] * scale * scale,
     )
-    common = min(max(x / (COMMON_ROOM + q), 0.0), 1.0)
+    common = shared_excess(tables)
     over = xx - 2.0 * common * xq + common * common * qq - u
     tables.common[1] = common
     tables.common[2] = max(over / (COMMON_ROOM + qq), 0.0)

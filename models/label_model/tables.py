@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models.label_model.compiling import compiled
 from models.label_model.layout import CROWD, Config, FloatArray, Sums, Tables
+from models.label_model.pairs import shared_excess
 
 __all__ = ["start_tables"]
 
@@ -42,6 +43,8 @@ def _build_population(
 ) -> None:
     """Write (K, H, K) pseudo-votes of an annotator: half the average one, half a diagonal start.
 
+    And the accuracy of all annotators, (H,), from which each one's own is learned.
+
     How many there are is learned too, from how much annotators' accuracies differ beyond what
     their numbers of votes explain (the moments of a beta-binomial): where all are alike, one
     more of them is known before he votes; where some are experts and some guess, he is not.
@@ -68,7 +71,8 @@ def _build_population(
             tables.voted_share[label] += out[label, h_n - 1, k]
     off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
     for h in range(h_n):
-        tables.mixture[0, h] = _likeness(h, out, own, other, config, forms)
+        tables.pooled[h] = _accuracy(h, out, config)
+        tables.mixture[0, h] = _likeness(h, tables.pooled[h], out, own, other, config, forms)
     for h in range(h_n):
         for k in range(k_n):
             total = config.crowd_strength
@@ -81,22 +85,37 @@ def _build_population(
 
 
 @compiled
+def _accuracy(h: int, total: FloatArray, config: Config) -> float:
+    """Return the share of annotators' votes that are right."""
+    right = config.crowd_strength * config.crowd_accuracy
+    votes = config.crowd_strength
+    for k in range(total.shape[0]):
+        right += total[k, h, k]
+        for label in range(total.shape[0]):
+            votes += total[label, h, k]
+    return float(right / votes)
+
+
+@compiled
 def _likeness(
-    h: int, total: FloatArray, own: Sums, other: Sums, config: Config, forms: IntArray
+    h: int,
+    mean: float,
+    total: FloatArray,
+    own: Sums,
+    other: Sums,
+    config: Config,
+    forms: IntArray,
 ) -> float:
     """Return how many votes the average annotator stands for, in judging any one.
 
-    *Math* — accuracies q_w of n_w votes vary by Σ n_w (q_w − q)² = q (1 − q) Σ (1 − n_w / n)
-    (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
+    *Math* — accuracies q_w of n_w votes vary around q, ``mean``, by Σ n_w (q_w − q)² =
+    q (1 − q) Σ (1 − n_w / n) (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
     """
     k_n = total.shape[0]
-    right = config.crowd_strength * config.crowd_accuracy
     votes = config.crowd_strength
     for k in range(k_n):
-        right += total[k, h, k]
         for label in range(k_n):
             votes += total[label, h, k]
-    mean = right / votes
     spread = 0.0
     chance = 0.0
     room = 0.0
@@ -146,10 +165,6 @@ def _build_balance(
 
     Learned from posteriors alone, balance and confusion matrices talk each other into a
     collapse while examples are few: the plain share of votes stands in as pseudo-examples.
-
-    A class's share of the votes holds K − 1 kinds of error. Learning needs it, or else confusion
-    matrices explain a rare class away; published labels believe a (K − 1)th of it, in log-odds
-    against the configured balance, until answers tell.
     """
     k_n = prior.shape[0]
     last = config.half_lives.shape[0] - 1
@@ -187,10 +202,35 @@ def _build_balance(
         share_k = believed[k] / (strength + effective)
         tables.log_prior[k] = math.log(max(share_k, LEAST))
         tables.shown_prior[k] = tables.log_prior[k]
-    if config.learn_balance and k_n > BINARY:
-        held = (1.0 - 1.0 / (k_n - 1)) * strength / (strength + effective)
+    if config.learn_balance and k_n > BINARY and tables.common[0] > 0.0:
+        held = _not_believed(own, other, tables) * strength / (strength + effective)
         for k in range(k_n):
             tables.shown_prior[k] += held * (math.log(prior[k]) - tables.log_prior[k])
+
+
+@compiled
+def _not_believed(own: Sums, other: Sums, tables: Tables) -> float:
+    """Return the part of the balance's log-odds that published labels leave out.
+
+    A class's share of the votes holds K − 1 kinds of error. An annotator's own ones his confusion
+    matrix explains; those that an item calls forth in all, nothing does. Learning needs the
+    balance as it is, or else confusion matrices explain a rare class away; published labels
+    believe the less of it against the configured one, the more errors are shared.
+
+    *Math* — 1 − 1 / (1 + (K − 2) s); s = n c / (1 − c) is how many times the shared part of the
+    variance of an item's mean error exceeds its annotators' own, with n votes on an item whose
+    errors correlate by c: the excess agreement that annotators' pairs share.
+    """
+    k_n: int = tables.log_prior.shape[0]
+    last = own.mass.shape[0] - 1
+    examples = 1.0
+    votes = 0.0
+    for k in range(k_n):
+        examples += max(own.mass[last, k] + other.mass[last, k], 0.0)
+        votes += tables.voted_share[k]
+    common = shared_excess(tables)
+    shared: float = max(votes / examples, 1.0) * common / max(1.0 - common, LEAST)
+    return 1.0 - 1.0 / (1.0 + (k_n - BINARY) * shared)
 
 
 @compiled

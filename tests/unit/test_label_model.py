@@ -147,31 +147,63 @@ def test_silence_is_the_prior() -> None:
     assert np.allclose(model.predict_proba_many([[-1, -1, -1]]), [[0.9, 0.1]])
 
 
-def annotated(n: int, share: list[float], seed: int = 0) -> npt.NDArray[np.int8]:
-    """Return the votes of six annotators on classes of these shares."""
+def annotated(
+    n: int, share: list[float], seed: int = 0, misleading: float = 0.0, known: float = 0.8
+) -> npt.NDArray[np.int8]:
+    """Return the votes of six annotators on classes of these shares, who know some and guess.
+
+    Four in five votes on a misleading example go to the wrong class that it suggests.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.choice(len(share), n, p=share)
     wrong = rng.integers(0, len(share), (n, 6))
-    return np.where(rng.random((n, 6)) < 0.8, truth[:, None], wrong).astype(np.int8)
+    votes = np.where(rng.random((n, 6)) < known, truth[:, None], wrong)
+    suggests = (truth + rng.integers(1, len(share), n)) % len(share)
+    led = (rng.random(n) < misleading)[:, None] & (rng.random((n, 6)) < 0.8)
+    return np.where(led, suggests[:, None], votes).astype(np.int8)
 
 
-def test_published_labels_of_many_classes_lean_less_on_the_share_of_votes() -> None:
-    model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
-    model.learn_many(annotated(600, [0.8, 0.1, 0.1]))
-    learned = model.summary()["class_balance"]["a"]
-    shown = model.predict_proba_one({})["a"]
-    assert learned > 0.6
-    # Half of the log-odds between three classes.
-    odds = learned / (1.0 - learned) * 2.0
-    assert shown / (1.0 - shown) * 2.0 == pytest.approx(np.sqrt(odds), rel=0.02)
+def log_odds(chance: float, others: int) -> float:
+    """Return the log-odds against ``others`` classes that share the rest."""
+    return float(np.log(chance / (1.0 - chance) * others))
+
+
+def test_published_labels_of_many_classes_lean_less_on_a_balance_that_items_bias() -> None:
+    kept = []
+    for misleading in (0.0, 0.2, 0.4):
+        model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
+        model.learn_many(annotated(600, [0.8, 0.1, 0.1], misleading=misleading, known=0.6))
+        learned = model.summary()["class_balance"]["a"]
+        assert learned > 0.4
+        kept.append(log_odds(model.predict_proba_one({})["a"], 2) / log_odds(learned, 2))
+    assert kept[0] > 0.9
+    assert kept[0] > kept[1] + 0.05
+    assert kept[1] > kept[2] + 0.05
+
+
+def test_published_labels_of_two_classes_believe_the_balance() -> None:
     two = LabelModel(CLASSES, columns(6), form="crowd")
-    two.learn_many(annotated(600, [0.8, 0.2]))
+    two.learn_many(annotated(600, [0.8, 0.2], misleading=0.4))
     learned_of_two = two.summary()["class_balance"]["no"]
     assert two.predict_proba_one({})["no"] == pytest.approx(learned_of_two)
 
 
+def test_a_new_annotator_is_as_good_as_all_at_first() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 400)
+    believed = []
+    for accuracy in (0.95, 0.75):
+        right = rng.random((400, 7)) < accuracy
+        votes = np.where(right, truth[:, None], 1 - truth[:, None]).astype(np.int8)
+        votes[:, 6] = -1
+        model = LabelModel(CLASSES, columns(7), form="crowd")
+        model.learn_many(votes)
+        believed.append(model.summary()["lfs"]["lf6"]["estimated_accuracy"])
+    assert believed[0] > believed[1] + 0.08
+
+
 def test_published_labels_believe_the_balance_that_answers_show() -> None:
-    votes = annotated(600, [0.8, 0.1, 0.1])
+    votes = annotated(600, [0.8, 0.1, 0.1], misleading=0.6)
     model = LabelModel(["a", "b", "c"], columns(6), form="crowd")
     model.learn_many(votes)
     before = model.predict_proba_one({})["a"]
