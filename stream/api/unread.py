@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,9 +41,11 @@ class ReadToTheEnd:
             return message
 
         async def patient_send(message: Message) -> None:
-            waits = not asked and any(name == b"expect" for name, _ in scope["headers"])
-            if message["type"] == "http.response.start" and not complete and not waits:
-                await _throw_away(watched_receive)
+            if message["type"] == "http.response.start" and not complete:
+                waits = not asked and any(name == b"expect" for name, _ in scope["headers"])
+                # Who was waited for long enough is not waited for again.
+                if not waits and message["status"] != HTTPStatus.REQUEST_TIMEOUT:
+                    await _throw_away(watched_receive)
             await send(message)
 
         await self._app(scope, watched_receive, patient_send)

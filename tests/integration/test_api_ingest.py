@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import zstandard
@@ -239,5 +240,31 @@ def test_a_refusal_reaches_who_wants_the_connection_closed(log: EmbeddedLog, sta
                 await client.post("/v1/events", content=ndjson(event(1)), headers=NDJSON)
             code, body = await asyncio.to_thread(post, service.url)
             assert (code, json.loads(body)["status"]) == (status, status)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Content-Length: 100\r\n", b"408"),
+        # It asks first, and sends nothing before it is told to go on.
+        (b"Content-Length: 20000000\r\nExpect: 100-continue\r\n", b"413"),
+    ],
+)
+def test_who_sends_nothing_more_is_not_waited_for(
+    log: EmbeddedLog, headers: bytes, status: bytes
+) -> None:
+    async def main() -> None:
+        async with serving(EmbeddedSink(log), settings(api={"body_timeout_s": 0.2})) as served:
+            server = urlsplit(served[2].url)
+            reader, writer = await asyncio.open_connection(server.hostname, server.port)
+            head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            writer.write(head + headers + b"\r\n")
+            # Half of the time that an unread body would be waited for.
+            async with asyncio.timeout(15):
+                assert (await reader.readline()).split()[1] == status
+            writer.close()
+            await writer.wait_closed()
 
     asyncio.run(main())
