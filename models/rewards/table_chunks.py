@@ -1,8 +1,9 @@
 """A head's table as chunks of a checkpoint, so that a save costs what changed.
 
-Each save writes the rows that changed since the last one. Beside them a few blocks of the table are
-written whole, in turn, if a row of theirs has changed since: after `_KEPT` saves every block was
-written anew, and the changes of so long ago may be overwritten.
+Each save writes the rows that changed since the last one. Beside them the blocks of the table that
+were looked at longest ago are written whole, if a row of theirs has changed since: half as many
+rows as changed. So after a while every block was written anew, and the changes of before may be
+overwritten; those that count are twice the table at most.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["TableChunks"]
 _BLOCK: Final = 512
 _CHANGES: Final = "changes-"
 _KEPT: Final = 32
-_CHANGED_MOST: Final = 1 / 16
+"""Saves after which every block was looked at, if few rows change; sooner if many do."""
+_CHANGED_MOST: Final = 1 / 2
 """Share of the rows that is written as changes; of more, the blocks are written whole."""
 
 
@@ -35,14 +37,18 @@ class TableChunks:
     rows
         How many rows the table has.
 
-    *State* — two flags: one a row, one a block. What is stored is at most twice the table, and as
-    much again for changes.
+    *State* — a flag a row; a flag and a number a block. What is stored is at most twice the table,
+    and as much again for changes.
     """
 
     def __init__(self, rows: int) -> None:
         self._changed = np.zeros(rows, dtype=np.bool_)
         # Whether the newest version of some row of a block stands among the changes.
         self._stale = np.zeros(-(-rows // _BLOCK), dtype=np.bool_)
+        # The save that last looked at each block, and whose changes each place holds.
+        self._looked_at = np.zeros(len(self._stale), dtype=np.int64)
+        self._places: list[int] = []
+        self._owed = 0.0
         self._saves = 0
 
     def touch(self, rows: NDArray[np.int64]) -> None:
@@ -62,11 +68,12 @@ class TableChunks:
         self._saves += 1
         self._changed[:] = False
         self._stale[np.unique(changed // _BLOCK)] = True
-        due = np.arange(len(self._stale))
-        if len(changed) <= _CHANGED_MOST * len(table):
-            turn = self._saves % _KEPT
-            due = due[turn::_KEPT]
-            chunks[f"{_CHANGES}{turn}"] = msgspec.msgpack.encode(
+        share = len(changed) / len(table)
+        few = share <= _CHANGED_MOST
+        due = self._next(max(1.0 / _KEPT, share / 2.0) if few else 1.0)
+        self._looked_at[due] = self._saves
+        if few:
+            chunks[f"{_CHANGES}{self._place()}"] = msgspec.msgpack.encode(
                 (self._saves, changed.astype("<u4").tobytes(), table[changed].tobytes())
             )
         for block in due[self._stale[due]].tolist():
@@ -81,7 +88,14 @@ class TableChunks:
             if not name.startswith(_CHANGES) and int(name) < len(written):
                 written[int(name)] = _unpack(data, _rows_of(table, int(name)))
         self._saves = int(written.max())
-        changes = [_changes(data) for name, data in chunks.items() if name.startswith(_CHANGES)]
+        self._looked_at = written
+        changes = []
+        for name, data in chunks.items():
+            if name.startswith(_CHANGES):
+                changes.append(_changes(data))
+                place = int(name.removeprefix(_CHANGES))
+                self._places += [0] * (place + 1 - len(self._places))
+                self._places[place] = changes[-1][0]
         for save, where, rows in sorted(changes, key=itemgetter(0)):
             known = where < len(table)
             newer = known.copy()
@@ -89,6 +103,21 @@ class TableChunks:
             table[where[newer]] = rows[newer]
             self._stale[where[newer] // _BLOCK] = True
             self._saves = max(self._saves, save)
+
+    def _next(self, share: float) -> NDArray[np.intp]:
+        """Return this share of the blocks: those that were looked at longest ago."""
+        self._owed = min(self._owed + share * len(self._stale), float(len(self._stale)))
+        n = int(self._owed)
+        self._owed -= n
+        return np.argsort(self._looked_at, kind="stable")[:n]
+
+    def _place(self) -> int:
+        """Return where to keep this save's changes: over those that every block has by now."""
+        oldest = int(self._looked_at.min())
+        free = (at for at, save in enumerate(self._places) if save <= oldest)
+        place = next(free, len(self._places))
+        self._places[place : place + 1] = [self._saves]
+        return place
 
     def supersede(self, chunks: Mapping[str, bytes]) -> None:
         """Let nothing of these chunks count any more once the next save is stored."""
