@@ -34,6 +34,11 @@ _INPUTS: Final = (CONTROL, GOLD, DECISIONS, EVENTS)
 _MAX_RECORDS: Final = 2_000
 _WAIT_S: Final = 0.2
 _TRIM_EVERY_S: Final = 10.0
+_MANY: Final = 300
+"""People who changed: as many are saved before the interval is over. A save of thousands would keep
+the file's lock, for which events at the door wait, for tens of milliseconds."""
+_SOONEST: Final = 1 / 8
+"""Of the interval: saves come no faster."""
 
 
 class EmbeddedEngine:
@@ -99,6 +104,7 @@ class EmbeddedEngine:
         # Shown from the start: a rate is known before anything was let go.
         metrics.add("log_trimmed_records_total", (EVENTS,), 0.0)
         self._retention = Retention(log, settings.log.retention_s, settings.log.retention_bytes)
+        self._behind = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -142,18 +148,18 @@ class EmbeddedEngine:
 
     def _loop(self) -> None:
         interval_s = self._settings.checkpoint.interval_s
-        save_at = time.monotonic() + interval_s
-        trim_at = save_at
+        saved_at = time.monotonic()
+        trim_at = saved_at + interval_s
         while not self._stopping.is_set():
             self._items.read()
-            busy = False
+            busy = self._behind = False
             for partition in self._partitions:
                 busy |= self._advance(partition)
             self.on_step(busy)
             now = time.monotonic()
-            if now >= save_at:
+            if self._due(now - saved_at):
                 self._save()
-                save_at = time.monotonic() + interval_s
+                saved_at = time.monotonic()
                 if now >= trim_at:
                     self._trim()
                     trim_at = now + _TRIM_EVERY_S
@@ -161,8 +167,20 @@ class EmbeddedEngine:
                 for partition in self._partitions:
                     partition.metered.tell()
                 self._tick(now)
-                self.log.wait(min(_WAIT_S, max(0.0, save_at - now)), self._positions())
+                left_s = max(0.0, saved_at + interval_s - now)
+                self.log.wait(min(_WAIT_S, left_s), self._positions())
         self._save()
+
+    def _due(self, elapsed_s: float) -> bool:
+        """Return whether to save, so long after the last time."""
+        interval_s = self._settings.checkpoint.interval_s
+        if elapsed_s >= interval_s:
+            return True
+        # Whoever has a log to catch up with does not stop for it more often.
+        if self._behind or elapsed_s < interval_s * _SOONEST:
+            return False
+        dirty = (partition.metered.pipeline.join.dirty for partition in self._partitions)
+        return sum(map(len, dirty)) >= _MANY
 
     def _advance(self, partition: _Partition) -> bool:
         """Apply what is new in a partition's topics; tell whether there was anything."""
@@ -174,6 +192,7 @@ class EmbeddedEngine:
             if not len(batch):
                 continue
             busy = True
+            self._behind |= len(batch) == self.batch_records
             # 1. Apply.
             effects = partition.runner.run(batch)
             self._after_step("applied")

@@ -20,7 +20,7 @@ __all__ = ["SqliteFile", "explain", "sqlite_path"]
 
 _SQLITE = "sqlite:///"
 _RETRY_FIRST_S = 0.0005
-_RETRY_LAST_S = 0.005
+_RETRY_LAST_S = 0.002
 _CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 4_000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
