@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from lfs.reach import Reach
+
 __all__ = ["concerns", "lag_concern"]
 
 _NAMED: Final = 3
@@ -78,22 +80,11 @@ def _stopped(changes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         if change["action"] == "lf_disabled":
             off[subject] = None
         elif change["action"] == "lf_enabled":
-            off = {one: None for one in off if not _covers(subject, one)}
+            order = Reach.of(subject)
+            off = {one: None for one in off if not order.covers(Reach.of(one))}
     if off:
         verb = "is" if len(off) == 1 else "are"
         yield "changed", f"{_some(list(off), len(off))} {verb} switched off."
-
-
-def _covers(order: str, stopped: str) -> bool:
-    """Return whether an order about ``task/name@version`` takes back what was stopped.
-
-    An order without a version is about all of them, and one about the task ``*`` about all tasks.
-    """
-    task, _, function = order.partition("/")
-    stopped_task, _, stopped_function = stopped.partition("/")
-    name, _, version = function.partition("@")
-    stopped_name, _, stopped_version = stopped_function.partition("@")
-    return name == stopped_name and task in ("*", stopped_task) and version in ("", stopped_version)
 
 
 def _segments(segments: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,8 @@ __all__ = ["CATALOGUE", "LABEL_BOUNDS", "OTHER", "PREFIX", "Kind", "MetricSpec",
 PREFIX: Final = "headrace_"
 
 OTHER: Final = "other"
-"""The label value that takes what no longer fits; counted in ``metrics_overflow_total``."""
+"""The label value that takes what no longer fits, of what adds up: of a gauge it is left out. Both
+are counted in ``metrics_overflow_total``."""
 
 LABEL_BOUNDS: Final = {
     "action": 16,
@@ -146,7 +147,12 @@ _COUNTERS: Final = (
     ("checkpoints_total", "result", 16, "Checkpoints, by result"),
     ("log_trimmed_records_total", "topic", 32, "Records that the embedded log let go of"),
     ("config_reloads_total", "result", 16, "Configuration reloads, by result"),
-    ("metrics_overflow_total", "metric", 128, "Samples counted under other: too many label values"),
+    (
+        "metrics_overflow_total",
+        "metric",
+        128,
+        "Samples under other, or of a gauge left out: too many label values",
+    ),
 )
 
 _GAUGES: Final = (

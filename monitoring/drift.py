@@ -13,23 +13,23 @@ bit, since values are only looked at in whole blocks of their own signal, of 32 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monitoring.binning import bin_numbers
+from monitoring.block_means import BlockMeans
 from monitoring.detections import Detection
-from monitoring.drift_budget import threshold
-from monitoring.drift_kernels import BINARY, BLOCK, Crossings, Layout
+from monitoring.drift_kernels import BINARY, BLOCK, Crossings
 from monitoring.drift_state import (
     BY_CATEGORY,
     DECAYED,
     change_block,
     empty_state,
     forget_reference,
+    layout_of,
     pack_signals,
     pack_state,
     take_reference,
@@ -50,8 +50,6 @@ from monitoring.sparse_votes import SparseVotes
 
 __all__ = ["Detection", "DriftMonitor"]
 
-_KEPT: Final = 1024
-_TOGETHER: Final = 4
 _NO_SEGMENTS: Final = np.zeros(0, dtype=np.int64)
 
 
@@ -65,7 +63,7 @@ class DriftMonitor:
     segments
         Names of the configured segments; whatever else comes is ``other``.
     keep_blocks
-        Keep the means of closed blocks, the latest some thousands, for `drain_blocks`.
+        Keep the means of closed blocks, in ``block_means``.
 
     State
     -----
@@ -137,41 +135,14 @@ class DriftMonitor:
                 for name, tag, group in zip(self.signals, self._tags, self.owners, strict=True)
             ]
         )
-        self.layout = self._make_layout()
+        self.layout = layout_of(self.owners, self.rules)
         self.state = empty_state(self.layout.first, len(self.rules.half_lives))
         self._closed, self._found = room_for(
             max([len(group.columns) for group in self.groups.values()], default=1),
             max([len(group.categories) for group in self.groups.values()], default=BINARY),
         )
         self._detections: list[Detection] = []
-        self._blocks: deque[tuple[NDArray[np.int64], NDArray[np.float64]]] | None = (
-            deque(maxlen=_KEPT) if keep_blocks else None
-        )
-        self._rest: dict[int, NDArray[np.float64]] = {}
-
-    def _make_layout(self) -> Layout:
-        rules = self.rules
-        sizes = [len(group.categories) for group in self.owners]
-        limits = {
-            k: threshold(rules.budget, rules.half_lives, 1 if k == BINARY else k)
-            for k in set(sizes)
-        }
-        levels = [(group.block // BLOCK).bit_length() - 1 for group in self.owners]
-        return Layout(
-            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            np.array([limits[k] for k in sizes], dtype=np.float64),
-            np.array(levels, dtype=np.int64),
-            np.array(
-                [
-                    [2.0 ** (-(BLOCK << level) / half) for half in rules.half_lives]
-                    for level in range(max(levels, default=0) + 1)
-                ]
-            ),
-            -(-rules.settle_values // BLOCK),
-            rules.first_blocks,
-            rules.reference_blocks,
-            rules.min_effect,
-        )
+        self.block_means = BlockMeans() if keep_blocks else None
 
     # --- values in ------------------------------------------------------------------------
 
@@ -326,9 +297,8 @@ class DriftMonitor:
             blocks = int(closed.used[0])
             if blocks:
                 close_blocks(layout, state, closed, ts, found)
-                if looked_at and self._blocks is not None:
-                    self._blocks.append((closed.signals[:blocks].copy(),
-                                         found.means[:blocks].copy()))  # fmt: skip
+                if looked_at and self.block_means is not None:
+                    self.block_means.keep(closed.signals[:blocks], found.means[:blocks])
                 self._note(found, ts)
 
     def _note(self, found: Crossings, ts: NDArray[np.float64]) -> None:
@@ -360,27 +330,6 @@ class DriftMonitor:
     def firing(self) -> list[str]:
         """Signals that are away from their reference now."""
         return [self.signals[at] for at in np.flatnonzero(self.state.firing).tolist()]
-
-    def drain_blocks(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, list[float]]]:
-        """Yield the mean codes, on 0 to 1, of what was closed since the last call, by signal.
-
-        Each of four blocks in a row; those of wanted signals, that is: one flag each, in the order
-        of `signals`.
-        """
-        if not self._blocks:
-            return
-        signals, means = map(np.concatenate, zip(*self._blocks, strict=True))
-        self._blocks.clear()
-        means, signals = means[wanted[signals]], signals[wanted[signals]]
-        order = np.argsort(signals, kind="stable")
-        means, signals = means[order], signals[order]
-        starts = np.flatnonzero(np.diff(signals, prepend=-1))
-        for found in np.split(np.arange(len(signals)), starts[1:]) if len(signals) else ():
-            signal = int(signals[found[0]])
-            values = np.concatenate([self._rest.get(signal, means[:0]), means[found]])
-            whole = len(values) // _TOGETHER * _TOGETHER
-            self._rest[signal] = values[whole:]
-            yield self.signals[signal], values[:whole].reshape(-1, _TOGETHER).mean(axis=1).tolist()
 
     # --- references -----------------------------------------------------------------------
 

@@ -137,17 +137,17 @@ class DriftFeed:
             labels = (monitor.signals[at], "zscore")
             self._metrics.add("drift_detections_total", labels, float(detected[at] - fed[at]))
         self._fed[partition] = (id(monitor), detected.copy())
-        if self._new_adwin is None:
+        if self._new_adwin is None or monitor.block_means is None:
             return
         # Votes and labels only: what looks on must not cost more than what watches.
-        for signal, means in monitor.drain_blocks(monitor.detailed):
+        for at, mean in monitor.block_means.drain(monitor.detailed):
+            signal = monitor.signals[at]
             detector = self._adwin.get(signal)
             if detector is None:
                 detector = self._adwin[signal] = self._new_adwin()
-            for mean in means:
-                detector.update(mean)
-                if detector.drift_detected:
-                    self._metrics.add("drift_detections_total", (signal, "adwin"))
+            detector.update(mean)
+            if detector.drift_detected:
+                self._metrics.add("drift_detections_total", (signal, "adwin"))
 
     def _export(self, monitor: DriftMonitor, readings: Readings) -> None:
         metrics = self._metrics

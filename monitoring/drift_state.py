@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.detections import Detection
-from monitoring.drift_kernels import BLOCK, LEVELS, Layout, State
+from monitoring.drift_budget import threshold
+from monitoring.drift_kernels import BINARY, BLOCK, LEVELS, Layout, State
 from monitoring.packing import packed, unpacked
 from monitoring.references import Reference
+from monitoring.signals import DriftRules, SignalGroup
 
 __all__ = [
     "BY_CATEGORY",
@@ -23,6 +25,7 @@ __all__ = [
     "change_block",
     "empty_state",
     "forget_reference",
+    "layout_of",
     "pack_signals",
     "pack_state",
     "take_reference",
@@ -61,6 +64,30 @@ class Stored(NamedTuple):
     first: list[int]
     arrays: dict[str, NDArray[Any]]
     detections: list[Detection]
+
+
+def layout_of(owners: Sequence[SignalGroup], rules: DriftRules) -> Layout:
+    """Return the layout of signals, by the group of each."""
+    sizes = [len(group.categories) for group in owners]
+    limits = {
+        k: threshold(rules.budget, rules.half_lives, 1 if k == BINARY else k) for k in set(sizes)
+    }
+    levels = [(group.block // BLOCK).bit_length() - 1 for group in owners]
+    return Layout(
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.array([limits[k] for k in sizes], dtype=np.float64),
+        np.array(levels, dtype=np.int64),
+        np.array(
+            [
+                [2.0 ** (-(BLOCK << level) / half) for half in rules.half_lives]
+                for level in range(max(levels, default=0) + 1)
+            ]
+        ),
+        -(-rules.settle_values // BLOCK),
+        rules.first_blocks,
+        rules.reference_blocks,
+        rules.min_effect,
+    )
 
 
 def empty_state(first: NDArray[np.int64], scales: int) -> State:

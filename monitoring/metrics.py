@@ -73,6 +73,10 @@ class _Family:
             self._grow()
         return known[1]
 
+    def put(self, rows: NDArray[np.intp], values: NDArray[np.float64]) -> None:
+        fits = rows >= 0
+        self.values[rows[fits]] = values[fits]
+
     def forget(self, labels: Labels) -> None:
         row = self.rows.forget(labels)
         if row is None:
@@ -193,16 +197,16 @@ class Metrics(Collector):
         family = self._family(name, Kind.GAUGE)
         with self._lock:
             row = family.row(labels)
-            family.values[row] = value
-            family.since.pop(row, None)
+            if row >= 0:
+                family.values[row] = value
+                family.since.pop(row, None)
 
     def set_array(self, name: str, labels: Sequence[Labels], values: ArrayLike) -> None:
         """Set many series of a gauge, ``labels[i]`` to ``values[i]``; others stay."""
         family = self._family(name, Kind.GAUGE)
         array = _as_vector(name, labels, values)
         with self._lock:
-            rows = family.row_array(labels)
-            family.values[rows] = array
+            family.put(family.row_array(labels), array)
 
     def replace(self, name: str, labels: Sequence[Labels], values: ArrayLike) -> None:
         """Set a gauge to exactly these series and forget its others: a new top 20."""
@@ -212,8 +216,7 @@ class Metrics(Collector):
         with self._lock:
             for gone in [each for each, _ in family.rows if each not in wanted]:
                 family.forget(gone)
-            rows = family.row_array(labels)
-            family.values[rows] = array
+            family.put(family.row_array(labels), array)
 
     def set_since(self, name: str, labels: Labels, since: float) -> None:
         """Make a gauge an age: rendered as the clock's time minus ``since``, at least 0.
@@ -222,7 +225,9 @@ class Metrics(Collector):
         """
         family = self._family(name, Kind.GAUGE)
         with self._lock:
-            family.since[family.row(labels)] = since
+            row = family.row(labels)
+            if row >= 0:
+                family.since[row] = since
 
     def forget(self, name: str, labels: Labels) -> None:
         """Remove a series: a partition that moved away, a pair that left the top 20."""

@@ -22,8 +22,7 @@ references, and since nothing depends on how rows are cut into calls, nobody can
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +34,7 @@ from monitoring.binning import best_of, bin_numbers
 from monitoring.calibration import CONFIDENCE_EDGES, LabelCalibration
 from monitoring.detections import Detection
 from monitoring.drift import DriftMonitor
+from monitoring.held_rows import HeldRows, joined, placed, runs
 from monitoring.lf_pairs import LfPairs
 from monitoring.packing import packed, unpacked
 from monitoring.recent import HIT_AT, Recent
@@ -51,7 +51,6 @@ _SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 _SHARE_EDGES: Final = np.asarray(_SHARES)
 _CONFIDENCE_EDGES: Final = np.asarray(CONFIDENCE_EDGES)
 _MAX_TYPES: Final = 63
-_RUN: Final = 512
 _MAX_CATEGORIES: Final = 64
 _HELD: Final = 16_384
 
@@ -62,24 +61,6 @@ class WatchedTask(NamedTuple):
     classes: tuple[str, ...]
     lfs: tuple[str, ...]
     versions: tuple[int, ...]
-
-
-_Labels = tuple[SparseVotes, NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-_Evidence = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
-_Engaged = tuple[
-    NDArray[Any], NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]
-]
-
-
-@dataclass(slots=True)
-class _Held:
-    """Rows that wait, in their order: each kind on its own."""
-
-    labels: dict[str, list[_Labels]]
-    evidence: list[_Evidence] = field(default_factory=list)
-    engaged: list[_Engaged] = field(default_factory=list)
-    events: list[tuple[NDArray[np.int8], NDArray[np.float64]]] = field(default_factory=list)
-    rows: int = 0
 
 
 class PipelineDrift:
@@ -160,7 +141,7 @@ class PipelineDrift:
         self._recent = Recent(
             {name: (task.classes, task.lfs) for name, task in tasks.items()}, self.segments.names
         )
-        self._held = _Held({name: [] for name in tasks})
+        self._held = HeldRows({name: [] for name in tasks})
 
     @property
     def recent(self) -> Recent:
@@ -254,20 +235,20 @@ class PipelineDrift:
         held = self._held
         if not held.rows:
             return
-        self._held = _Held({name: [] for name in held.labels})
+        self._held = HeldRows({name: [] for name in held.labels})
         monitor = self._monitor
         for task, parts in held.labels.items():
             if parts:
                 votes, *rest = zip(*parts, strict=True)
-                self._take_labels(task, joined_votes(votes), *map(_joined, rest))
-        for run in _runs(held.evidence):
-            values, rows, times = map(_joined, zip(*_placed(run), strict=True))
+                self._take_labels(task, joined_votes(votes), *map(joined, rest))
+        for run in runs(held.evidence):
+            values, rows, times = map(joined, zip(*placed(run), strict=True))
             monitor.update_numbers("features", values, rows, self._columns, times)
         if held.events:
-            codes, times = map(_joined, zip(*held.events, strict=True))
+            codes, times = map(joined, zip(*held.events, strict=True))
             monitor.update_columns("features:events", codes[None, :], times)
         if held.engaged:
-            rank, predicted, weight, ts, segments = map(_joined, zip(*held.engaged, strict=True))
+            rank, predicted, weight, ts, segments = map(joined, zip(*held.engaged, strict=True))
             hit = (rank >= 0) & (rank < HIT_AT)
             self._take("predictions", hit, ts, segments)
             shares = bin_numbers(np.ascontiguousarray(weight), _SHARE_EDGES)
@@ -372,33 +353,6 @@ class PipelineDrift:
             self._calibration[name] = LabelCalibration.from_bytes(calibration[name])
         for recent in more:
             self._recent.load(recent)
-
-
-def _runs(parts: Sequence[_Evidence]) -> Iterator[list[_Evidence]]:
-    """Yield consecutive parts together that are small: a large one alone is not copied."""
-    run: list[_Evidence] = []
-    rows = 0
-    for part in parts:
-        run.append(part)
-        rows += len(part[1])
-        if rows >= _RUN:
-            yield run
-            run, rows = [], 0
-    if run:
-        yield run
-
-
-def _placed(parts: Sequence[_Evidence]) -> list[_Evidence]:
-    """Return the parts with their rows counted from the first value of all."""
-    before, found = 0, []
-    for values, rows, ts in parts:
-        found.append((values, rows + before if before else rows, ts))
-        before += len(values)
-    return found
-
-
-def _joined(parts: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _watched_classes(classes: tuple[str, ...]) -> tuple[str, ...]:

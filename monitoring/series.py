@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from monitoring.catalogue import LABEL_BOUNDS, OTHER, MetricSpec
+from monitoring.catalogue import LABEL_BOUNDS, OTHER, Kind, MetricSpec
 
 __all__ = ["Labels", "SeriesRows"]
 
@@ -27,7 +27,7 @@ class SeriesRows:
     size
         Rows given out so far; rows of forgotten series are given out again.
     overflowed
-        How many look-ups ended in `OTHER`, since somebody last set it to 0.
+        How many look-ups found no room, since somebody last set it to 0.
     """
 
     def __init__(self, spec: MetricSpec) -> None:
@@ -49,16 +49,25 @@ class SeriesRows:
         return self._rows.get(labels)
 
     def row(self, labels: Labels) -> int:
-        """Return the row of a series, a new one if there is room, else that of `OTHER`."""
+        """Return the row of a series, a new one if there is room, else that of `OTHER`.
+
+        A gauge has none of those, -1: what does not add up would show whatever came last.
+        """
         row = self._rows.get(labels)
         if row is not None:
             return row
-        fitted = self._fit(labels)
+        fitted, fits = self._fit(labels)
+        if not fits:
+            self.overflowed += 1
+            if self._spec.kind is Kind.GAUGE:
+                return -1
         row = self._rows.get(fitted)
         if row is None:
             row = self._free.pop() if self._free else self.size
             self.size = max(self.size, row + 1)
             self._rows[fitted] = row
+            for seen, value in zip(self._values, fitted, strict=True):
+                seen.add(value)
         return row
 
     def forget(self, labels: Labels) -> int | None:
@@ -71,7 +80,8 @@ class SeriesRows:
             ]
         return row
 
-    def _fit(self, labels: Labels) -> Labels:
+    def _fit(self, labels: Labels) -> tuple[Labels, bool]:
+        """Return the labels of a series that there is room for, and whether they are these."""
         if len(labels) != len(self._spec.labels):
             raise ValueError(f"{self._spec.name}: labels are {self._spec.labels}, found {labels}")
         fitted: list[str] = []
@@ -86,8 +96,4 @@ class SeriesRows:
         rest = (OTHER,) * len(labels)
         if result not in self._rows and len(self._rows) - (rest in self._rows) >= self._spec.bound:
             result = rest
-        if OTHER in result and result != labels:
-            self.overflowed += 1
-        for seen, value in zip(self._values, result, strict=True):
-            seen.add(value)
-        return result
+        return result, result == labels or OTHER not in result

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 from pydantic import BaseModel
 
+from lfs.reach import Reach
 from stream.decoding.records import RecordDecoder
 from stream.decoding.rejection import Rejected, split_lines
 from stream.events import CONTROL, TOPICS, LfSwitch, ReferenceReset, ReferenceSet
@@ -81,19 +82,14 @@ class Switches:
     def apply(self, order: LfSwitch) -> None:
         """Obey an order; it replaces every earlier one that it covers."""
         task, version = order.task or _ANY_TASK, order.version or _ANY_VERSION
+        reach = _reach(task, order.name, version)
         self._orders = {
-            key: on
-            for key, on in self._orders.items()
-            if not (
-                key[1] == order.name
-                and task in (_ANY_TASK, key[0])
-                and version in (_ANY_VERSION, key[2])
-            )
+            key: on for key, on in self._orders.items() if not reach.covers(_reach(*key))
         }
         self._orders[task, order.name, version] = order.enabled
         self._told = {key: told for key, told in self._told.items() if key in self._orders}
         self._told[task, order.name, version] = Told(order.ts, order.who, order.why)
-        self.failing.forgive(order.name, order.task, order.version)
+        self.failing.forgive(reach)
 
     def enabled(self, task: str, names: Sequence[str], versions: Sequence[int]) -> list[bool]:
         """Return which functions of a task are on; the narrowest order about each decides."""
@@ -135,6 +131,11 @@ class Switches:
             self.failing.load(stored["failing"])
             for task, name, version, ts, who, why in stored.get("told", ()):
                 self._told[task, name, version] = Told(ts, who, why)
+
+
+def _reach(task: str, name: str, version: int) -> Reach:
+    """Return what an order that is kept like this is about."""
+    return Reach(task or None, name, version or None)
 
 
 def _covering(task: str, name: str, version: int) -> tuple[tuple[str, str, int], ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfs.core import ABSTAIN
+from lfs.reach import Reach
 from stream.decoding.fields import MAX_ID_LENGTH
 from stream.events import (
     GOVERNANCE,
@@ -131,10 +132,10 @@ class Failing:
             self._failures[key] = (window, count)
         return found
 
-    def forgive(self, name: str, task: str | None, version: int | None) -> None:
+    def forgive(self, order: Reach) -> None:
         """Begin anew with a function about which somebody gave an order."""
         for key in [*self._failures]:
-            if key[1] == name and task in (None, key[0]) and version in (None, key[2]):
+            if order.covers(Reach(*key)):
                 del self._failures[key]
                 self.stopped.discard(key)
 
@@ -158,7 +159,7 @@ class Failing:
 
 def stop_record(stopped: Stopped, partition: int) -> Outgoing:
     """Return the governance record of a function that was switched off; same cause, same id."""
-    subject = f"{stopped.task}/{stopped.name}@{stopped.version}"
+    subject = str(Reach(stopped.task, stopped.name, stopped.version))
     rule = stopped.rule
     return _record(
         GovernanceRecord(
@@ -204,8 +205,7 @@ def order_record(order: LfSwitch | ReferenceReset | ReferenceSet) -> Outgoing:
 
 def switch_record(order: LfSwitch) -> Outgoing:
     """Return the governance record of an order about a function."""
-    version = f"@{order.version}" if order.version is not None else ""
-    subject = f"{order.task or '*'}/{order.name}{version}"
+    subject = str(Reach(order.task or None, order.name, order.version))
     action = "lf_enabled" if order.enabled else "lf_disabled"
     return _record(
         GovernanceRecord(

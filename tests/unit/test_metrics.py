@@ -140,6 +140,26 @@ def test_the_bound_of_a_metric_holds_whatever_its_labels_allow() -> None:
     assert len(samples(metrics)) == 21
 
 
+def test_a_gauge_without_room_is_left_out_and_counted() -> None:
+    spec = MetricSpec("weight", Kind.GAUGE, "Weight", ("lf",), 2)
+    overflow = MetricSpec("metrics_overflow_total", Kind.COUNTER, "Left out", ("metric",), 8)
+    metrics = Metrics([spec, overflow], process=False, clock=lambda: 10.0)
+    metrics.set_array("weight", [("a",), ("b",), ("c",)], [1.0, 2.0, 3.0])
+    metrics.set("weight", ("d",), 4.0)
+    metrics.set_since("weight", ("e",), 5.0)
+    shown = {
+        labels: value for (name, labels), value in samples(metrics).items() if "weight" in name
+    }
+    assert shown == {(("lf", "a"),): 1.0, (("lf", "b"),): 2.0}
+    assert metrics.value("metrics_overflow_total", ("weight",)) == 3
+    metrics.replace("weight", [("b",), ("c",), ("d",)], [5.0, 6.0, 7.0])
+    assert metrics.value("weight", ("c",)) == 6.0
+    assert metrics.value("weight", (OTHER,)) == 0.0
+    # Whoever is called so is no rest.
+    metrics.replace("weight", [(OTHER,)], [8.0])
+    assert metrics.value("weight", (OTHER,)) == 8.0
+
+
 def test_hostile_label_values_do_not_spoil_the_page() -> None:
     metrics = Metrics(process=False)
     for value in ('quo"te', "back\\slash", "new\nline", "\ud800half", "é", "x" * 1_000):
