@@ -39,7 +39,7 @@ __all__ = ["Checkpoints", "Meta"]
 
 _SEGMENT_ROWS = 4096
 _LAGS = ("lag_hits", "lag_seen", "lag_expected")
-_LATER = ("borrowed",)
+_LATER = ("again", "borrowed")
 """Arrays that what was written by earlier programs lacks."""
 
 

@@ -54,6 +54,9 @@ class Config:
     target_power, source_power
         Exponents of the counts that a score is divided by: of the candidate, and of the item in
         the history that brings it up.
+    indirect_window, indirect_below, indirect_through, indirect_part
+        The latest items that bring up what goes with their neighbours, too, if these are fewer
+        than ``indirect_below``: through so many of the strongest, at this part of the strength.
     mixture_prior
         Events after which evidence weighs as much as the prior mixture of experts.
     refusal
@@ -79,6 +82,10 @@ class Config:
     far_decay: float = 0.85
     target_power: float = 0.3
     source_power: float = 0.7
+    indirect_window: int = 2
+    indirect_below: int = 16
+    indirect_through: int = 4
+    indirect_part: float = 0.3
     mixture_prior: float = 50.0
     refusal: float = 0.05
     half_life_s: float = 365 * 86_400.0
@@ -94,7 +101,8 @@ class Config:
             # Compiled code takes sizes as they are, and reads beyond what is too small.
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}")
-        for name in ("max_items", "neighbours", "min_neighbours", "slots", "long_from"):
+        indirect = ("indirect_window", "indirect_below", "indirect_through", "indirect_part")
+        for name in ("max_items", "neighbours", "min_neighbours", "slots", "long_from", *indirect):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0; found {getattr(self, name)}")
         if not self.near_window <= self.window <= HISTORY:
@@ -136,6 +144,10 @@ class Config:
             long_from=int(self.long_from),
             target_power=float(self.target_power),
             source_power=float(self.source_power),
+            indirect_window=int(self.indirect_window),
+            indirect_below=int(self.indirect_below),
+            indirect_through=int(self.indirect_through),
+            indirect_part=float(self.indirect_part),
             mixture_prior=float(self.mixture_prior),
             refusal=float(self.refusal),
             half_life_s=float(self.half_life_s),
@@ -159,6 +171,10 @@ class Parameters(NamedTuple):
     long_from: int
     target_power: float
     source_power: float
+    indirect_window: int
+    indirect_below: int
+    indirect_through: int
+    indirect_part: float
     mixture_prior: float
     refusal: float
     half_life_s: float

@@ -12,11 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import LAGS, POWER_STEPS, Parameters
-from models.recommender.guard import context_of
+from models.recommender.config import POWER_STEPS, Parameters
 from models.recommender.kernel import kernel
 from models.recommender.listing import list_popular, relist
-from models.recommender.tables import CONTEXTS, Cell, Flag, Row, Tables, Total, Trait
+from models.recommender.tables import Cell, Flag, Row, Tables, Total, Trait
 
 __all__ = [
     "decayed",
@@ -24,7 +23,6 @@ __all__ = [
     "inflation",
     "learn_item",
     "learn_pair",
-    "learn_repeats",
     "rescale",
     "scale_row",
     "units",
@@ -153,6 +151,7 @@ def rescale(t: Tables, p: Parameters, ts: float) -> None:
         _scale(t.lag_hits.reshape(-1), factor)
         _scale(t.lag_seen.reshape(-1), factor)
         _scale(t.lag_expected, factor)
+        _scale(t.again.reshape(-1), factor)
         _scale(t.evidence.reshape(-1), factor)
         _scale(t.gains.reshape(-1), factor)
         for i in range(t.flags.size):
@@ -236,32 +235,3 @@ def learn_pair(t: Tables, a: int, b: int, amount: float) -> None:
         at += 2
     value[at + 1] = new
     row[at] = b
-
-
-@kernel
-def learn_repeats(
-    t: Tables,
-    weights: NDArray[np.float32],
-    length: int,
-    own: int,
-    unit: float,
-    usual: float,
-) -> None:
-    """Count at which lag of the history the new item stands: ``own``, -1 for none.
-
-    ``unit`` is what one such event weighs, ``lag_near`` what the last scoring gave to each lag.
-    """
-    here = context_of(length)
-    seen, seen_here = t.lag_seen[CONTEXTS], t.lag_seen[here]
-    expected, near = t.lag_expected, t.lag_near
-    for k in range(length):
-        # What stands there by mistake has no chance to be repeated.
-        tried = unit * min(1.0, weights[k] / usual)
-        lag = min(k, LAGS - 1)
-        seen[lag] += tried
-        seen_here[lag] += tried
-        expected[lag] += tried * near[k]
-    if own >= 0:
-        lag = min(own, LAGS - 1)
-        t.lag_hits[CONTEXTS, lag] += unit
-        t.lag_hits[here, lag] += unit

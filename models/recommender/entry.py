@@ -21,9 +21,11 @@ from models.recommender import (
     listing,
     merging,
     newcomers,
+    repeats,
     scoring,
     segments,
     step,
+    walk,
 )
 from models.recommender.config import Parameters
 from models.recommender.counting import units
@@ -127,6 +129,17 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
 
 step_through, score_history, add, derive_items, copy = _compiled(
     fingerprint(
-        counting, guard, judging, lending, listing, merging, newcomers, scoring, segments, step
+        counting,
+        guard,
+        judging,
+        lending,
+        listing,
+        merging,
+        newcomers,
+        repeats,
+        scoring,
+        segments,
+        step,
+        walk,
     )
 )

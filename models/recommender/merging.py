@@ -150,7 +150,7 @@ def merge_tables(
     totals[Total.FRESH] = own.cells[:items, _FRESH].sum()
     totals[Total.SEEN] = np.count_nonzero(own.flags[:items] & Flag.SEEN)
     totals[Total.COVERED] = np.count_nonzero(own.flags[:items] & Flag.IN_TOP)
-    for name in ("lag_hits", "lag_seen", "lag_expected", "evidence", "gains"):
+    for name in ("lag_hits", "lag_seen", "lag_expected", "again", "evidence", "gains"):
         values = getattr(own, name)
         values *= ours
         values += getattr(other, name) * theirs

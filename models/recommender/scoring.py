@@ -7,8 +7,7 @@ decayed pair strengths and n the decayed counts, co-visitation gives
 p(i) ∝ Σ_k γ^k·w_k·C[j_k→i] / ((n_{j_k}^β + 1)·n_i^α), once for the last few items and once for
 many; popularity gives p(i) ∝ n_i, lately and over long. The mixture's weights are those of
 online EM, learned by length of history. An item of the history is scored by the learned chance
-r_k that the next one is the one k steps back, times the square root of how much more
-co-visitation expects it than it does on average; so where nobody repeats, nothing is repeated.
+that it comes next again (`models.recommender.repeats`), and by no expert.
 
 Candidates stand side by side in arrays of their own, so that everything after the walk over the
 neighbours reads memory in order, several candidates at a time.
@@ -21,98 +20,24 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import LAGS, Parameters
-from models.recommender.counting import decayed, usual_weight
+from models.recommender.config import Parameters
+from models.recommender.counting import usual_weight
 from models.recommender.guard import blend, context_of
 from models.recommender.kernel import kernel
 from models.recommender.lending import clear_lending, lend
-from models.recommender.tables import CONTEXTS, FIXED, Flag, Row, Tables, Total, Trait
+from models.recommender.repeats import chances
+from models.recommender.tables import FIXED, Flag, Tables, Total, Trait
+from models.recommender.walk import walk
 
-__all__ = ["FAR_POWERS", "clear", "gather", "learn_mixture", "rank_of", "top"]
+__all__ = ["clear", "gather", "learn_mixture", "rank_of", "top"]
 
 _COUNT = Total.COUNT
 _FRESH_TOTAL = Total.FRESH
 _COVERED = Total.COVERED
+_LATEST_UNIT = Total.LATEST_UNIT
 _IN_TOP = Flag.IN_TOP
 _SEEN = Flag.SEEN
-_FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
 _INVERSE, _N, _FRESH, _PLACE = Trait.INVERSE, Trait.COUNT, Trait.FRESH, Trait.PLACE
-NEAR_POWERS, FAR_POWERS = 0, 1
-
-_LAG_PRIOR = 0.01
-"""A repeat at a lag never tried is expected this often, with the weight of one trial."""
-_LAG_POOLING = 20.0
-"""Trials after which a context's own chance of a repeat weighs as much as all contexts'."""
-_LAG_SMOOTHING = 0.05
-_MOST_REPEATS = 0.95
-_MIN_SLOTS = 8
-
-
-@kernel
-def _walk(
-    t: Tables,
-    p: Parameters,
-    items: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    length: int,
-    unit: float,
-    usual: float,
-    first: int,
-    segment: int,
-) -> int:
-    """Let both co-visitation experts score the neighbours of the latest items.
-
-    Of who has none, the far one scores what others of the ``segment`` (-1: none) choose.
-
-    Returns the first free place.
-    """
-    rows, values, places, touched = t.rows, t.values, t.places, t.touched
-    near, far, powers = t.near, t.far, t.powers
-    n = first
-    back = 0.0
-    counted = (unit * usual) ** -p.source_power
-    for k in range(min(length, p.scored_window)):
-        j = items[k]
-        if j < 0:
-            continue
-        source = weights[k] / (values[j, _SOURCE] * counted + 1.0)
-        if source > 0.0:
-            far_step = decayed(powers, FAR_POWERS, back)
-            near_step = decayed(powers, NEAR_POWERS, back) if k < p.near_window else 0.0
-            near_source = np.float32(source * near_step)
-            far_source = np.float32(source * far_step)
-            row, value = rows[j], values[j]
-            # What lies further back weighs less, and its weakest neighbours nothing.
-            used = min(row[_FILLED], max(_MIN_SLOTS, int(t.room * far_step)))
-            for x in range(_FIRST, _FIRST + 2 * used, 2):
-                c = row[x]
-                strength = value[x + 1]
-                # Without a branch, which nobody could predict: a new candidate takes place n,
-                # where there are zeros.
-                at = places[c, _PLACE]
-                new = at == 0
-                at = n if new else at
-                places[c, _PLACE] = at
-                touched[n] = c
-                near[at] += near_source * strength
-                far[at] += far_source * strength
-                n += new
-        back += min(1.0, weights[k] / usual)
-    if length == 0 and segment >= 0:
-        row, value = rows[segment], values[segment]
-        for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
-            c = row[x]
-            inverse = t.traits[c, _INVERSE]
-            if inverse > 0.0:
-                at = places[c, _PLACE]
-                if at == 0:
-                    at = n
-                    n += 1
-                    places[c, _PLACE] = at
-                    touched[at] = c
-                # By how often they choose it: what it is divided by later is taken back.
-                far[at] += value[x + 1] / inverse
-    return n
 
 
 @kernel
@@ -169,10 +94,12 @@ def gather(
     """
     places, traits, totals = t.places, t.traits, t.totals
     near, far, fresh, steady, score = t.near, t.far, t.fresh, t.steady, t.score
-    mixture, single, chances = t.mixture, t.single, t.chance
+    mixture, single = t.mixture, t.single
     usual = usual_weight(t)
+    # A late event, or a question about now, meets what was learned until then.
+    unit = max(unit, totals[_LATEST_UNIT])
     first = FIXED + t.listed.size if p.lists else FIXED
-    n = _walk(t, p, items, weights, length, unit, usual, first, segment)
+    n = walk(t, p, items, weights, length, unit, usual, first, segment)
     near_mass, far_mass = _fill(t, first, n)
     if t.lending.item.size > 0:
         n, near_added, far_added = lend(t, p, n, near_mass, far_mass, unit, fresh_unit, now)
@@ -214,26 +141,7 @@ def gather(
     # Popularity keeps a little for what nobody has seen yet.
     single[2] = 1.0 / max(fresh_mass, fresh_unit)
     single[3] = 1.0 / max(steady_mass, unit)
-    # Chances of repeats.
-    repeats = 0.0
-    pooled = _LAG_POOLING * unit
-    hits, seen = t.lag_hits[CONTEXTS], t.lag_seen[CONTEXTS]
-    hits_here, seen_here = t.lag_hits[here], t.lag_seen[here]
-    for k in range(length):
-        lag = min(k, LAGS - 1)
-        trials = 1.0 / (seen[lag] + unit)
-        chance = (hits[lag] + _LAG_PRIOR * unit) * trials
-        chance = (hits_here[lag] + pooled * chance) / (seen_here[lag] + pooled)
-        if mass > 0.0:
-            expected = (t.lag_expected[lag] + _LAG_PRIOR * unit) * trials
-            chance *= math.sqrt(t.lag_near[k] / expected + _LAG_SMOOTHING)
-        chance *= min(1.0, weights[k] / usual)
-        chances[k] = chance
-        repeats += chance
-    if repeats > _MOST_REPEATS:
-        for k in range(length):
-            chances[k] *= np.float32(_MOST_REPEATS / repeats)
-        repeats = _MOST_REPEATS
+    repeats = chances(t, weights, length, here, mass, usual, unit)
     for x in range(mixture.size):
         single[x] *= (1.0 - repeats) * (t.prior[x] > 0.0)
         mixture[x] *= whole * single[x]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.recommender.config import POWER_STEPS
 from models.recommender.core import RecommenderCore
 from models.recommender.entry import Part
-from models.recommender.scoring import FAR_POWERS
 from models.recommender.tables import Row
+from models.recommender.walk import FAR_POWERS
 
 __all__ = ["AGAIN", "REASONS", "Candidates", "candidates"]
 

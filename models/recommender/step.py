@@ -14,16 +14,16 @@ from models.recommender.counting import (
     decayed,
     learn_item,
     learn_pair,
-    learn_repeats,
     rescale,
     units,
     usual_weight,
 )
-from models.recommender.guard import learn_guard
+from models.recommender.guard import context_of, learn_guard
 from models.recommender.judging import popularity_rank, spread
 from models.recommender.kernel import kernel
 from models.recommender.lending import learn_lending
 from models.recommender.newcomers import contender, hold_place, learn_place, rank_behind
+from models.recommender.repeats import learn_repeats
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
 from models.recommender.tables import Row, Tables, Total
 
@@ -373,7 +373,7 @@ def step_rows(
                     learn_guard(t, n, length, i, own, min(1.0, w / usual), unit)
             clear(t, items, length, n, p.lists)
             if learn:
-                learn_repeats(t, weights, length, own, w * unit, usual)
+                learn_repeats(t, weights, length, context_of(length), own, w * unit, usual)
         if learn and (kind[r] != CORRECT or amount != 0.0):
             long = length >= p.long_from
             learn_row(

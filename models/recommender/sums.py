@@ -7,12 +7,14 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender.config import Config
-from models.recommender.tables import Tables, Total
+from models.recommender.config import EXPERTS, LAGS, Config
+from models.recommender.tables import CONTEXTS, RATIOS, Tables, Total
 
-__all__ = ["NO_SUMS", "Epochs", "Sums"]
+__all__ = ["NO_SUMS", "Epochs", "Sums", "completed"]
 
-_SLOW = ("lag_hits", "lag_seen", "lag_expected", "evidence", "gains")
+_SLOW = ("lag_hits", "lag_seen", "lag_expected", "evidence", "gains", "again")
+_AGAIN = 2 * RATIOS
+_WITHOUT_AGAIN = (2 * CONTEXTS + 3) * LAGS + CONTEXTS * (2 * len(EXPERTS) + 1)
 
 
 class Epochs(NamedTuple):
@@ -71,6 +73,11 @@ class Sums(NamedTuple):
 
 NO_SUMS = Sums(Epochs(float("nan"), float("nan")), np.zeros(0), np.zeros(0))
 """Sums of whoever has learned nothing."""
+
+
+def completed(slow: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return slow sums of an earlier program with nothing in what it did not count."""
+    return np.append(slow, np.zeros(_AGAIN)) if len(slow) == _WITHOUT_AGAIN else slow
 
 
 def epochs_of(tables: Tables) -> Epochs:

@@ -19,6 +19,7 @@ __all__ = [
     "GLOBAL_ARRAYS",
     "NEVER_CHOSEN",
     "NOT_LENT",
+    "RATIOS",
     "SHARES",
     "Cell",
     "Flag",
@@ -33,6 +34,9 @@ __all__ = [
 
 CONTEXTS = 5
 """Lengths of history whose mixtures are learned apart: 0, 1-2, 3-7, 8-19, 20 and more."""
+
+RATIOS = 24
+"""Half octaves of how much more co-visitation expects an item of the history than on average."""
 
 FIXED = 1
 """First place of a candidate. Place 0 means that an item is none."""
@@ -136,6 +140,8 @@ class Tables(NamedTuple):
     counts as float32, and ``places`` is the same memory as int32. ``listed`` (2, popular): items
     popular lately, and over long. ``lag_hits``, ``lag_seen`` (contexts + all, `LAGS`): how often
     the next item was the one ``lag`` steps back; ``lag_expected``: what co-visitation gave it.
+    ``again`` (2, `RATIOS`): what of the history came again, and what these lags let expect, by how
+    much more co-visitation expects it than on average.
     ``evidence`` (contexts, experts): events for which each expert was responsible. ``gains``
     (contexts, mixture + experts): what the guard goes by.
 
@@ -162,6 +168,7 @@ class Tables(NamedTuple):
     lag_hits: NDArray[np.float64]
     lag_seen: NDArray[np.float64]
     lag_expected: NDArray[np.float64]
+    again: NDArray[np.float64]
     evidence: NDArray[np.float64]
     gains: NDArray[np.float64]
     totals: NDArray[np.float64]
@@ -171,6 +178,8 @@ class Tables(NamedTuple):
     single: NDArray[np.float64]
     blend: NDArray[np.float64]
     lag_near: NDArray[np.float64]
+    lag_chance: NDArray[np.float64]
+    lag_ratio: NDArray[np.int32]
     chance: NDArray[np.float32]
     touched: NDArray[np.int32]
     near: NDArray[np.float32]
@@ -211,8 +220,10 @@ def allocate(config: Config, capacity: int) -> Tables:
     traits = _aligned((capacity, Trait.SIZE), np.float32)
     totals = np.zeros(Total.SIZE)
     totals[Total.COUNT_EPOCH] = totals[Total.FRESH_EPOCH] = np.nan
-    # Rows of a whole window, the lists, place 0, and one that is written before it is counted.
-    places = min(capacity, config.window * room) + 2 * config.popular + FIXED + 1
+    # Rows of a whole window, those behind its latest items, the lists, place 0, and one that is
+    # written before it is counted.
+    visited = config.window + config.indirect_window * config.indirect_through
+    places = min(capacity, visited * room) + 2 * config.popular + FIXED + 1
     return Tables(
         rows=rows,
         values=rows.view(np.float32),
@@ -226,6 +237,7 @@ def allocate(config: Config, capacity: int) -> Tables:
         lag_hits=np.zeros((CONTEXTS + 1, LAGS)),
         lag_seen=np.zeros((CONTEXTS + 1, LAGS)),
         lag_expected=np.zeros(LAGS),
+        again=np.zeros((2, RATIOS)),
         evidence=np.zeros((CONTEXTS, len(EXPERTS))),
         gains=np.zeros((CONTEXTS, 1 + len(EXPERTS))),
         totals=totals,
@@ -235,6 +247,8 @@ def allocate(config: Config, capacity: int) -> Tables:
         single=np.zeros(len(EXPERTS)),
         blend=np.zeros(len(EXPERTS)),
         lag_near=np.zeros(HISTORY),
+        lag_chance=np.zeros(HISTORY),
+        lag_ratio=np.zeros(HISTORY, np.int32),
         chance=np.zeros(HISTORY, np.float32),
         touched=np.full(places, -1, np.int32),
         near=np.zeros(places, np.float32),
@@ -258,6 +272,7 @@ GLOBAL_ARRAYS = (
     "lag_hits",
     "lag_seen",
     "lag_expected",
+    "again",
     "evidence",
     "gains",
     "totals",

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.snapshot import NewerSnapshotError, pack, unpack
-from models.recommender.sums import Epochs, Sums
+from models.recommender.sums import Epochs, Sums, completed
 from models.recommender.tables import BORROWED
 
 __all__ = ["NO_ROWS", "LearnedRows", "Updates"]
 
 _FORMAT = 3
 """1: without what tells long histories, and with other sums of what was borrowed; not told then.
-2: without segments."""
+2: without segments, and without what tells repeats by what co-visitation expects."""
 _ROWS = ("item", "kind", "amount", "ts", "size", "long", "near_items", "near_weights", "segment")
 
 
@@ -143,7 +143,9 @@ class Updates:
                 for first, stop in zip([0, *ends], ends, strict=False)
             ],
             LearnedRows(*(arrays[name] for name in _ROWS)),
-            Sums(Epochs(*map(float, head["epochs"])), arrays["sums"], arrays["borrowed"]),
+            Sums(
+                Epochs(*map(float, head["epochs"])), completed(arrays["sums"]), arrays["borrowed"]
+            ),
         )
 
 
