@@ -102,7 +102,8 @@ def test_inputs_stay_as_they_are(model: Recommender) -> None:
     given = rows()
     arrays = [np.array(column) for column in given[2:]]
     copies = [array.copy() for array in arrays]
-    model.learn_many(given[0], given[1], *arrays)
+    weights, ts, kinds = arrays
+    model.learn_many(given[0], given[1], weights, ts, kinds)
     assert all(np.array_equal(a, b) for a, b in zip(arrays, copies, strict=True))
 
 
