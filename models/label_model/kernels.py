@@ -86,6 +86,16 @@ def keep_row(row: Any, table: Any, i: int) -> None:
 
 
 @compiled
+def _any_above(table: FloatArray) -> bool:
+    """Return whether anything is above 0; `max` of a table cannot be compiled without counting."""
+    for h in range(table.shape[0]):
+        for k in range(table.shape[1]):
+            if table[h, k] > 0.0:
+                return True
+    return False
+
+
+@compiled
 def start_block(
     own: Sums,
     other: Sums,
@@ -102,7 +112,7 @@ def start_block(
         keep[h] = 1.0 / tables.weight[h]
         tables.weight[h] = 1.0
     scale_sums(own, config, age, keep)
-    if other.mass.max() > 0.0 or other.gold_size[2] > 0.0:
+    if _any_above(other.mass) or other.gold_size[2] > 0.0:
         scale_sums(other, config, age, keep)
     start_tables(own, other, tables, config, prior, forms)
     if config.use_pairs:
