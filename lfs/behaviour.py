@@ -10,7 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from lfs.core import ExampleBatch, Votes, labeling_function
-from lfs.readings import has_statement, is_measured, is_robotic, spent_s, visits, votes
+from lfs.readings import (
+    QUICK_RETURN_S,
+    has_statement,
+    is_bare,
+    is_measured,
+    is_robotic,
+    is_visited,
+    spent_s,
+    visits,
+    votes,
+)
 
 __all__ = [
     "added_to_cart",
@@ -29,7 +39,6 @@ __all__ = [
 
 LONG_DWELL_S = 30.0
 SHORT_DWELL_S = 10.0
-QUICK_RETURN_S = 8.0
 ACCIDENT_S = 2.0
 GOOD_RATING, BAD_RATING = 4.0, 2.0
 SEEN_POSITIONS = 3.0
@@ -45,8 +54,7 @@ def clicked(batch: ExampleBatch) -> Votes:
     a person causes.
     Known errors: titles that promise too much; accidental clicks whose end nobody reported.
     """
-    unknown = ~is_measured(batch) & ~(spent_s(batch) < QUICK_RETURN_S)
-    return votes(batch, positive=(batch.column("clicks") > 0) & unknown & ~is_robotic(batch))
+    return votes(batch, positive=(batch.column("clicks") > 0) & is_bare(batch))
 
 
 @labeling_function(task="relevance", version=2, needs=("views", "plays"))
@@ -57,9 +65,8 @@ def viewed(batch: ExampleBatch) -> Votes:
     Sources: `view` and `play` events; withheld as `clicked` is, and where there was a click.
     Known errors: autoplay, and pages that are opened to be left at once.
     """
-    seen = (visits(batch) > 0) & (batch.column("clicks") == 0)
-    unknown = ~is_measured(batch) & ~(spent_s(batch) < QUICK_RETURN_S)
-    return votes(batch, positive=seen & unknown & ~is_robotic(batch))
+    unclicked = batch.column("clicks") == 0
+    return votes(batch, positive=is_visited(batch) & unclicked & is_bare(batch))
 
 
 @labeling_function(task="relevance", version=2, needs=("dwells", "play_s"))

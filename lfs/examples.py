@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,12 +141,13 @@ class ExampleBatch:
         position = _POSITION.get(name)
         if position is None:
             raise KeyError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
-        column: NDArray[np.float64] = self.by_column()[position]
+        table: NDArray[np.float64] | None = self._made.get("table")
+        column: NDArray[np.float64] = (self.by_column() if table is None else table)[position]
         return column
 
     def by_column(self) -> NDArray[np.float64]:
         """Return the evidence laid out by column, (columns, n), not to be written to."""
-        return self.once("columns", _columns).table
+        return self.once("table", _table)
 
     def observed(self) -> frozenset[str]:
         """Return what is known of any row: columns, `context.KEY` for each key, and `item`."""
@@ -154,10 +155,10 @@ class ExampleBatch:
 
     def once(self, name: str, compute: Callable[[ExampleBatch], T]) -> T:
         """Return what ``compute`` makes of this batch; computed once a batch, under its name."""
-        found = self._made.get(name)
+        found: T | None = self._made.get(name)
         if found is None:
             found = self._made[name] = compute(self)
-        return cast(T, found)
+        return found
 
     def reading(self, name: str, compute: Callable[[ExampleBatch], NDArray[Any]]) -> NDArray[Any]:
         """Return what ``compute`` makes of this batch, shape (n,); computed once a batch.
@@ -188,6 +189,10 @@ _POSITION: Final = {name: position for position, name in enumerate(COLUMNS)}
 
 def _columns(batch: ExampleBatch) -> Columns:
     return spread(batch.evidence)
+
+
+def _table(batch: ExampleBatch) -> NDArray[np.float64]:
+    return batch.once("columns", _columns).table
 
 
 def _observed(batch: ExampleBatch) -> frozenset[str]:

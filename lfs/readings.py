@@ -20,10 +20,13 @@ from stream.evidence import Column
 __all__ = [
     "NEGATIVE",
     "POSITIVE",
+    "QUICK_RETURN_S",
     "ROBOT_EVENTS_PER_MINUTE",
     "has_statement",
+    "is_bare",
     "is_measured",
     "is_robotic",
+    "is_visited",
     "spent_s",
     "visits",
     "votes",
@@ -34,6 +37,9 @@ POSITIVE: Final = 1
 
 ROBOT_EVENTS_PER_MINUTE: Final = 100.0
 """Decayed events a minute, impressions included, that no person causes by hand."""
+
+QUICK_RETURN_S: Final = 8.0
+"""Who turns to something else within so many seconds came straight back."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -62,7 +68,9 @@ _STATEMENTS: Final = (
 class _Readings(NamedTuple):
     visits: Floats
     spent_s: Floats
+    is_visited: Flags
     is_measured: Flags
+    is_bare: Flags
     has_statement: Flags
     is_robotic: Flags
 
@@ -70,6 +78,16 @@ class _Readings(NamedTuple):
 def visits(batch: ExampleBatch) -> Floats:
     """Return how often the thing was opened: clicks, views and plays, shape (n,)."""
     return batch.once("readings", _readings).visits
+
+
+def is_visited(batch: ExampleBatch) -> Flags:
+    """Return where the thing was opened at all."""
+    return batch.once("readings", _readings).is_visited
+
+
+def is_bare(batch: ExampleBatch) -> Flags:
+    """Return where nothing more is known of a visit: no time, no quick return, no robot."""
+    return batch.once("readings", _readings).is_bare
 
 
 def is_measured(batch: ExampleBatch) -> Flags:
@@ -116,9 +134,7 @@ def _readings(batch: ExampleBatch) -> _Readings:
     readings = _Readings(
         np.empty(n),
         np.empty(n),
-        np.empty(n, dtype=np.bool_),
-        np.empty(n, dtype=np.bool_),
-        np.empty(n, dtype=np.bool_),
+        *(np.empty(n, dtype=np.bool_) for _ in range(5)),
     )
     _read(batch.by_column(), *readings)
     for reading in readings:
@@ -131,12 +147,15 @@ def _read(
     columns: Floats,
     visits: Floats,
     spent_s: Floats,
+    is_visited: Flags,
     is_measured: Flags,
+    is_bare: Flags,
     has_statement: Flags,
     is_robotic: Flags,
 ) -> None:
     for row in range(columns.shape[1]):
         visits[row] = columns[_CLICKS, row] + columns[_VIEWS, row] + columns[_PLAYS, row]
+        is_visited[row] = visits[row] > 0
         is_measured[row] = columns[_DWELLS, row] > 0 or columns[_PLAY_S, row] > 0
         said = False
         for column in _STATEMENTS:
@@ -149,3 +168,5 @@ def _read(
             spent_s[row] = columns[_AWAY_S, row]
         else:
             spent_s[row] = np.nan
+        quick = spent_s[row] < QUICK_RETURN_S
+        is_bare[row] = not (is_measured[row] or quick or is_robotic[row])

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from lfs.behaviour import ACCIDENT_S
 from lfs.core import ExampleBatch, Votes, labeling_function
-from lfs.readings import has_statement, is_measured, is_robotic, spent_s, visits, votes
+from lfs.readings import (
+    has_statement,
+    is_measured,
+    is_robotic,
+    is_visited,
+    spent_s,
+    votes,
+)
 
 __all__ = ["accidental_click", "click_burst", "position_explained", "robotic_rate"]
 
@@ -24,7 +31,7 @@ def robotic_rate(batch: ExampleBatch) -> Votes:
     Sources: the user's decayed rate of events (half-life a minute), impressions included.
     Known errors: several people behind one id; products that send hundreds of impressions a page.
     """
-    return votes(batch, negative=(visits(batch) > 0) & is_robotic(batch))
+    return votes(batch, negative=is_visited(batch) & is_robotic(batch))
 
 
 @labeling_function(task="relevance", version=1, needs=("clicks",))
@@ -50,7 +57,7 @@ def accidental_click(batch: ExampleBatch) -> Votes:
     statement.
     Known errors: dwell reported in another unit; people who open things in tabs.
     """
-    left = (visits(batch) > 0) & (spent_s(batch) < ACCIDENT_S)
+    left = is_visited(batch) & (spent_s(batch) < ACCIDENT_S)
     return votes(batch, negative=left & ~has_statement(batch))
 
 

@@ -67,7 +67,7 @@ class TableChunks:
         chunks: dict[str, bytes] = {}
         self._saves += 1
         self._changed[:] = False
-        self._stale[np.unique(changed // _BLOCK)] = True
+        self._stale[changed // _BLOCK] = True
         share = len(changed) / len(table)
         few = share <= _CHANGED_MOST
         due = self._next(max(1.0 / _KEPT, share / 2.0) if few else 1.0)
