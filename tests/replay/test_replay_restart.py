@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from models.rewards import HeadConfig
+from models.rewards.kernels import WIDTH
+from models.rewards.table_chunks import TableChunks
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.replay import EXCHANGE_EVENTS, Replay
@@ -31,10 +35,19 @@ def figures(run: Replay) -> dict[str, Any]:
 
 
 def states(store: MemoryStore, partitions: int) -> list[dict[str, bytes]]:
-    """Return every partition's chunks."""
+    """Return every partition's chunks; heads' tables as they are, however saves cut them."""
     found: list[dict[str, bytes]] = [{} for _ in range(partitions)]
+    tables: dict[tuple[int, str], dict[str, bytes]] = {}
     for chunk in store.shared("", {}):
-        found[chunk.partition][chunk.name] = chunk.data
+        head, _, part = chunk.name.rpartition("/")
+        if head.startswith("own/rewards/") and (part.isdigit() or part.startswith("changes-")):
+            tables.setdefault((chunk.partition, head), {})[part] = chunk.data
+        else:
+            found[chunk.partition][chunk.name] = chunk.data
+    for (partition, head), parts in tables.items():
+        table = np.zeros((1 << HeadConfig(window_s=1.0).bits, WIDTH))
+        TableChunks(len(table)).read(table, parts)
+        found[partition][head] = table.tobytes()
     return found
 
 
