@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from models import LabelModel
 from stream.assembly import pipeline_spec
 from stream.config import load_settings
 from stream.readiness import get_ready
@@ -26,10 +27,15 @@ def compile_apart() -> None:
 
 
 def main() -> None:
-    """Compile for a partition, for what several exchange, and for serving."""
+    """Compile for a partition, for what several exchange, for serving, and for many classes."""
     settings = load_settings(env={})
     get_ready(pipeline_spec(settings, partitions=2))
     get_ready_to_serve()
+    # Two classes have loops of their own; all other numbers share theirs.
+    model = LabelModel(["a", "b", "c"], ["x", "y"], form="crowd")
+    model.learn_many([[0, 1]] * 3)
+    model.learn_gold([[0, 1]], ["a"])
+    LabelModel.from_bytes(model.to_bytes()).predict_proba_many([[0, 1]])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled, inlined
-from models.label_model.layout import CROWD, LF, Config, FloatArray, Room, Sums, Tables
+from models.label_model.layout import CROWD, LF, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import pair_width, weigh
 from models.label_model.rows import find_votes
 
@@ -22,19 +22,18 @@ VoteArray = npt.NDArray[np.int8]
 def look(
     row: VoteArray,
     limit: int,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
     config: Config,
     forms: IntArray,
-    columns: IntArray,
-    labels: IntArray,
-    shares: FloatArray,
+    sizes: Sizes,
 ) -> int:
     """List who voted what and each one's share; return how many did. All they need is derived."""
-    n = find_votes(row, tables.log_prior.shape[0], columns, labels)
-    derive_columns(n, columns, own, other, tables, config, forms)
-    weigh(n, columns, limit, own, other, tables, config, forms, shares)
+    n = find_votes(row, len(sizes.classes), room.columns, room.labels)
+    derive_columns(n, room.columns, own, other, tables, config, forms, sizes)
+    weigh(n, limit, room, own, other, tables, config, forms, sizes)
     return n
 
 
@@ -47,6 +46,7 @@ def derive_columns(
     tables: Tables,
     config: Config,
     forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Derive the rows of columns that were not, since the block began."""
     for a in range(n):
@@ -58,7 +58,7 @@ def derive_columns(
                 config.lf_strength, config.crowd_strength, config.crowd_lasting,
                 config.coin_strength, tables.column_prior, tables.start, tables.population,
                 tables.pooled, tables.mixture, tables.bank, tables.log_like,
-                tables.given_vote, tables.inverse,
+                tables.given_vote, tables.inverse, sizes,
             )  # fmt: skip
 
 
@@ -86,9 +86,10 @@ def _derive_column(
     log_like: FloatArray,
     given_vote: FloatArray,
     inverse: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Derive θ of one column, by half-life and their mixture."""
-    h_n, k_n = start.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for label in range(k_n):
         for h in range(h_n):
             for k in range(k_n):
@@ -98,7 +99,7 @@ def _derive_column(
         mixture[0, h] = evidence[w, h] + others_evidence[w, h]
     if not joint:
         mixture[0, h_n - 1] += lasting
-    _softmax_row(mixture)
+    _softmax_row(mixture, sizes)
     if joint:
         for h in range(h_n):
             for k in range(k_n):
@@ -107,26 +108,26 @@ def _derive_column(
         accuracy, strength = lf_accuracy, lf_strength
         if column_prior[w, 1] > 0.0:
             accuracy, strength = column_prior[w, 0], column_prior[w, 1]
-        _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote)
+        _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote, sizes)
     else:
-        _conditional_form(w, crowd_strength, coin_strength, population, pooled, bank)
-        _store_column(w, mixture, bank, log_like, given_vote)
-    _fill_inverse(w, log_like, inverse)
+        _conditional_form(w, crowd_strength, coin_strength, population, pooled, bank, sizes)
+        _store_column(w, mixture, bank, log_like, given_vote, sizes)
+    _fill_inverse(w, log_like, inverse, sizes)
 
 
 @compiled
-def _fill_inverse(w: int, log_like: FloatArray, inverse: FloatArray) -> None:
+def _fill_inverse(w: int, log_like: FloatArray, inverse: FloatArray, sizes: Sizes) -> None:
     """Write 1 / θ_w."""
-    k_n = log_like.shape[2]
+    k_n = len(sizes.classes)
     for label in range(k_n):
         for k in range(k_n):
             inverse[w, label, k] = math.exp(-log_like[w, label, k])
 
 
 @compiled
-def _softmax_row(mixture: FloatArray) -> None:
+def _softmax_row(mixture: FloatArray, sizes: Sizes) -> None:
     """Turn evidence into weights, in place: how well each half-life predicted recent votes."""
-    h_n = mixture.shape[1]
+    h_n = len(sizes.lives)
     top = mixture[0, 0]
     for h in range(1, h_n):
         top = max(top, mixture[0, h])
@@ -147,12 +148,13 @@ def _joint_form(
     bank: FloatArray,
     log_like: FloatArray,
     given_vote: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest).
 
     C is in ``bank`` at first, N[k] in row 1 + k of ``mixture``, below the half-lives' weights.
     """
-    k_n, h_n = bank.shape[1], bank.shape[2]
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     off = (1.0 - prior_accuracy) / max(k_n - 1, 1)
     for label in range(k_n):
         for k in range(k_n):
@@ -193,6 +195,7 @@ def _conditional_form(
     population: FloatArray,
     pooled: FloatArray,
     bank: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """θ(l|k) = normalise_l(C[l,k] + population + c·coin), C being in ``bank`` at first.
 
@@ -200,7 +203,7 @@ def _conditional_form(
     a class, one number is known better than a row of the confusion matrix. It starts from the
     accuracy of all annotators.
     """
-    k_n, h_n = bank.shape[1], bank.shape[2]
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for h in range(h_n):
         right = strength * pooled[h]
         votes = strength
@@ -228,9 +231,10 @@ def _store_column(
     bank: FloatArray,
     log_like: FloatArray,
     given_vote: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Mix θ that sums to 1 over the votes."""
-    k_n, h_n = bank.shape[1], bank.shape[2]
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for label in range(k_n):
         for k in range(k_n):
             joint = 0.0
@@ -242,21 +246,27 @@ def _store_column(
 
 @compiled
 def derive_all(
-    room: Room, own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray
+    room: Room,
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Derive what no row has needed in this block, for who looks at the tables."""
     m = forms.shape[0]
     for w in range(m):
         room.columns[w] = w
-    derive_columns(m, room.columns, own, other, tables, config, forms)
-    weigh(m, room.columns, pair_width(own), own, other, tables, config, forms, room.shares)
+    derive_columns(m, room.columns, own, other, tables, config, forms, sizes)
+    weigh(m, pair_width(own), room, own, other, tables, config, forms, sizes)
 
 
 @compiled
-def restore_tables(tables: Tables, config: Config, forms: IntArray) -> None:
+def restore_tables(tables: Tables, config: Config, forms: IntArray, sizes: Sizes) -> None:
     """Fill in what a snapshot, whose tables were all derived, leaves out."""
     for w in range(tables.log_like.shape[0]):
-        _fill_inverse(w, tables.log_like, tables.inverse)
+        _fill_inverse(w, tables.log_like, tables.inverse, sizes)
     tables.derived[:] = 1
     tables.turn[:] = tables.now[0]
     tables.scalars[2] = 1.0 if config.use_pairs else 0.0

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_model.columns import look
-from models.label_model.layout import Answers, Config, FloatArray, Sums, Tables
+from models.label_model.layout import Answers, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import pair_width
 from models.label_model.rows import judge
 
@@ -113,11 +113,13 @@ def _curvature(
 def fit_corrector(
     answers: Answers,
     size: int,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
     config: Config,
     forms: npt.NDArray[np.int64],
+    sizes: Sizes,
 ) -> None:
     """Fit the corrector to the answers at hand by Newton steps solved by conjugate gradients."""
     k_n = tables.log_prior.shape[0]
@@ -126,15 +128,14 @@ def fit_corrector(
     corrector[:, :] = 0.0
     used = np.arange(size)
     offsets = np.empty((size, k_n))
-    columns, labels = np.empty(m, np.int64), np.empty(m, np.int64)
-    shares = np.empty(m)
+    columns, labels, shares = room.columns, room.labels, room.shares
     score, posterior = np.empty(k_n), np.empty(k_n)
     limit = min(m, pair_width(own))
     for i in range(size):
-        n = look(
-            answers.votes[i], limit, own, other, tables, config, forms, columns, labels, shares
+        n = look(answers.votes[i], limit, room, own, other, tables, config, forms, sizes)
+        judge(
+            n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior, sizes
         )
-        judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
         for k in range(k_n):
             from_votes = score[k] - tables.log_prior[k]
             offsets[i, k] = tables.shown_prior[k] + from_votes / tables.scalars[0]

@@ -22,7 +22,7 @@ from models.label_model.columns import derive_all, restore_tables
 from models.label_model.corrector import fit_corrector
 from models.label_model.gold import learn_gold_row
 from models.label_model.kernels import fold_evidence, scale_sums, step_rows
-from models.label_model.layout import Answers, Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.layout import Answers, Config, FloatArray, Recent, Room, Sizes, Sums, Tables
 from models.label_model.pairs import pair_width, start_pairs, sum_pairs
 from models.label_model.tables import start_tables
 
@@ -49,6 +49,7 @@ class Arrays(NamedTuple):
     counters: IntArray
     recent: Recent
     room: Room
+    sizes: Sizes
     own: Sums
     other: Sums
     tables: Tables
@@ -99,7 +100,7 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
         return mark * 0 + step_rows(
             first, votes, example, emit, ex_votes, ex_proba, ex_clock, learn, a.counters,
             a.recent, a.room, a.own, a.other, a.tables, a.config, a.prior, a.forms, proba,
-            weights, clock,
+            weights, clock, a.sizes,
         )  # fmt: skip
 
     @njit(cache=True)
@@ -114,8 +115,8 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     ) -> int:
         a = handle.content
         learn_gold_row(
-            row, label, believed, known, age, inclusion, a.counters[1], a.answers, a.own,
-            a.other, a.tables, a.config, a.prior, a.forms,
+            row, label, believed, known, age, inclusion, a.counters[1], a.answers, a.room, a.own,
+            a.other, a.tables, a.config, a.prior, a.forms, a.sizes,
         )  # fmt: skip
         return mark
 
@@ -123,34 +124,34 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     def rebuild(handle: Handle) -> int:
         a = handle.content
         sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
-        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms)
+        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms, a.sizes)
         start_pairs(a.tables, a.config)
         size = min(a.answers.total[0], a.answers.label.shape[0])
-        fit_corrector(a.answers, size, a.own, a.other, a.tables, a.config, a.forms)
+        fit_corrector(a.answers, size, a.room, a.own, a.other, a.tables, a.config, a.forms, a.sizes)
         return mark
 
     @njit(cache=True)
     def derive(handle: Handle) -> int:
         a = handle.content
-        derive_all(a.room, a.own, a.other, a.tables, a.config, a.forms)
+        derive_all(a.room, a.own, a.other, a.tables, a.config, a.forms, a.sizes)
         return mark
 
     @njit(cache=True)
     def restore(handle: Handle, older: bool) -> int:
         a = handle.content
-        restore_tables(a.tables, a.config, a.forms)
+        restore_tables(a.tables, a.config, a.forms, a.sizes)
         if older:
             sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
         return mark
 
     @njit(cache=True)
     def fold(sums: Sums, other: Sums, tables: Tables, config: Config) -> int:
-        fold_evidence(sums, other, tables, config)
+        fold_evidence(sums, other, tables, config, Sizes(sums.gold_share, config.half_lives))
         return mark
 
     @njit(cache=True)
     def scale(sums: Sums, config: Config, age: float, weight: FloatArray) -> int:
-        scale_sums(sums, config, age, 1.0 / weight)
+        scale_sums(sums, config, age, 1.0 / weight, Sizes(sums.gold_share, weight))
         sums.pairs[:, :] *= 2.0 ** (-age / config.pair_half_life)
         return mark
 

@@ -10,7 +10,7 @@ from numba import njit
 
 from models.label_model.columns import look
 from models.label_model.corrector import correct, fit_corrector
-from models.label_model.layout import Answers, Config, FloatArray, Sums, Tables
+from models.label_model.layout import Answers, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import pair_width, start_pairs
 from models.label_model.rows import add_counts, at_prior, judge
 from models.label_model.tables import start_tables
@@ -36,12 +36,14 @@ def learn_gold_row(
     inclusion: float,
     now: int,
     answers: Answers,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
     config: Config,
     prior: FloatArray,
     forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Replace an example's posterior by its answer.
 
@@ -51,13 +53,12 @@ def learn_gold_row(
     but the corrector, which is a regression on those votes.
     """
     m = row.shape[0]
-    h_n, k_n = own.mass.shape
-    columns, labels = np.empty(m, np.int64), np.empty(m, np.int64)
-    shares = np.empty(m)
-    score, posterior = np.empty(k_n), np.empty(k_n)
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
+    columns, labels, shares = room.columns, room.labels, room.shares
+    score, posterior = room.score, room.posterior
     limit = min(m, pair_width(own))
-    n = look(row, limit, own, other, tables, config, forms, columns, labels, shares)
-    judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
+    n = look(row, limit, room, own, other, tables, config, forms, sizes)
+    judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior, sizes)
     if not known:
         believed[:] = posterior
     change = -believed
@@ -72,7 +73,7 @@ def learn_gold_row(
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
     gain = np.empty((h_n, k_n))
-    add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass)
+    add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass, sizes)
     believed[:] = 0.0
     believed[label] = 1.0
     place = answers.total[0] % answers.label.shape[0]
@@ -80,11 +81,11 @@ def learn_gold_row(
     answers.label[place] = label
     answers.clock[place] = now
     answers.total[0] += 1
-    start_tables(own, other, tables, config, prior, forms)
+    start_tables(own, other, tables, config, prior, forms, sizes)
     start_pairs(tables, config)
     if answers.total[0] <= FEW_ANSWERS or answers.total[0] % REFIT_EVERY == 0:
         size = min(answers.total[0], answers.label.shape[0])
-        fit_corrector(answers, size, own, other, tables, config, forms)
+        fit_corrector(answers, size, room, own, other, tables, config, forms, sizes)
 
 
 @njit(error_model="numpy")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.label_model.columns import derive_columns, look
 from models.label_model.compiling import compiled
-from models.label_model.layout import Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.layout import Config, FloatArray, Recent, Room, Sizes, Sums, Tables
 from models.label_model.pairs import age_pairs, learn_pairs, pair_width, start_pairs
 from models.label_model.replay import find_recent, replay_start
 from models.label_model.rows import (
@@ -37,12 +37,12 @@ REVISED_BLOCKS = 8
 
 
 @compiled
-def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> None:
+def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config, sizes: Sizes) -> None:
     """Move the block's predictive likelihoods into the sums, decayed by votes cast."""
     for w in range(tables.voted.shape[0]):
         if tables.voted[w] > 0.0:
             keep = 2.0 ** (-tables.voted[w] / config.evidence_half_life)
-            for h in range(tables.product.shape[1]):
+            for h in range(len(sizes.lives)):
                 sums.evidence[w, h] = keep * sums.evidence[w, h] + math.log(tables.product[w, h])
                 other.evidence[w, h] *= keep
                 tables.product[w, h] = 1.0
@@ -50,12 +50,12 @@ def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config) -> No
 
 
 @compiled
-def scale_sums(sums: Sums, config: Config, age: float, keep: FloatArray) -> None:
+def scale_sums(sums: Sums, config: Config, age: float, keep: FloatArray, sizes: Sizes) -> None:
     """Express sums at a time ``age`` examples later; of the bank's, ``keep`` (H,) is left.
 
     Pairs are left alone: see `age_pairs`.
     """
-    h_n, k_n = sums.mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for h in range(h_n):
         for k in range(k_n):
             sums.mass[h, k] *= keep[h]
@@ -104,17 +104,18 @@ def start_block(
     prior: FloatArray,
     forms: IntArray,
     age: float,
+    sizes: Sizes,
 ) -> None:
     """Bring the sums to the present and derive the tables of the next block."""
-    fold_evidence(own, other, tables, config)
+    fold_evidence(own, other, tables, config, sizes)
     keep = tables.mixture[0]
-    for h in range(keep.shape[0]):
+    for h in range(len(sizes.lives)):
         keep[h] = 1.0 / tables.weight[h]
         tables.weight[h] = 1.0
-    scale_sums(own, config, age, keep)
+    scale_sums(own, config, age, keep, sizes)
     if _any_above(other.mass) or other.gold_size[2] > 0.0:
-        scale_sums(other, config, age, keep)
-    start_tables(own, other, tables, config, prior, forms)
+        scale_sums(other, config, age, keep, sizes)
+    start_tables(own, other, tables, config, prior, forms, sizes)
     if config.use_pairs:
         age_pairs(own, other, tables, config, forms, age)
         start_pairs(tables, config)
@@ -140,9 +141,10 @@ def _next_block(
     config: Config,
     prior: FloatArray,
     forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """End the block under way and start the next."""
-    start_block(own, other, tables, config, prior, forms, float(counters[2]))
+    start_block(own, other, tables, config, prior, forms, float(counters[2]), sizes)
     counters[2] = 0
     counters[5] = block_length(counters[0], counters[1], counters[3])
     counters[7] = 0
@@ -170,6 +172,7 @@ def step_rows(
     proba: FloatArray,
     weights: FloatArray,
     clock: IntArray,
+    sizes: Sizes,
 ) -> int:
     """Judge rows in order, learn those that are emitted; return the first row not processed.
 
@@ -179,7 +182,7 @@ def step_rows(
     """
     n = len(votes)
     m = votes.shape[1]
-    h_n, k_n = own.mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     # Without a table of examples each row is one that was not there before.
     listed = ex_clock.shape[0] > 0
     columns, labels, shares = room.columns, room.labels, room.shares
@@ -191,13 +194,16 @@ def step_rows(
     limit = min(m, pair_width(own))
     for i in range(first, n):
         row = votes[i]
-        n_votes = look(row, limit, own, other, tables, config, forms, columns, labels, shares)
-        judge(n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
+        n_votes = look(row, limit, room, own, other, tables, config, forms, sizes)
+        judge(
+            n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior,
+            sizes,
+        )  # fmt: skip
         if proba.shape[0] > 0:
             publish(
                 i, n_votes, columns, labels, shares, tables.log_prior, tables.shown_prior,
                 tables.log_like, tables.corrector, tables.scalars, score, room.published, proba,
-                weights,
+                weights, sizes,
             )  # fmt: skip
         if listed:
             e = example[i]
@@ -227,23 +233,25 @@ def step_rows(
                 for h in range(h_n):
                     factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
                 n_before = find_votes(ex_votes[e], k_n, before, labels_before)
-                derive_columns(n_before, before, own, other, tables, config, forms)
+                derive_columns(n_before, before, own, other, tables, config, forms, sizes)
                 add_counts(
                     n_before, before, labels_before, ex_proba[e], factor, gain, own.counts,
-                    own.mass,
+                    own.mass, sizes,
                 )  # fmt: skip
-                add_belief(ex_proba[e], factor, own.belief, fair)
+                add_belief(ex_proba[e], factor, own.belief, fair, sizes)
                 for h in range(h_n):
                     factor[h] = -factor[h]
-                add_counts(n_votes, columns, labels, posterior, factor, gain, own.counts, own.mass)
-                add_belief(posterior, factor, own.belief, fair)
+                add_counts(
+                    n_votes, columns, labels, posterior, factor, gain, own.counts, own.mass, sizes
+                )
+                add_belief(posterior, factor, own.belief, fair, sizes)
                 leave_out(
                     n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-                    inverse, without,
+                    inverse, without, sizes,
                 )  # fmt: skip
                 learn_evidence(
                     n_votes, columns, labels, without, True, ex_votes[e], own.cast, own.evidence,
-                    tables.bank, tables.product, tables.voted,
+                    tables.bank, tables.product, tables.voted, sizes,
                 )  # fmt: skip
                 keep_row(row, ex_votes, e)
                 keep_row(posterior, ex_proba, e)
@@ -252,7 +260,7 @@ def step_rows(
                     keep_row(posterior, recent.posterior, place)
                 counters[7] += 1
                 if counters[7] >= REVISED_BLOCKS * counters[3]:
-                    _next_block(counters, own, other, tables, config, prior, forms)
+                    _next_block(counters, own, other, tables, config, prior, forms, sizes)
                     fill_fair(tables, prior, fair)
                     if counters[4] > 0:
                         return i + 1
@@ -261,21 +269,23 @@ def step_rows(
             continue
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
-        add_counts(n_votes, columns, labels, posterior, tables.weight, gain, own.counts, own.mass)
-        add_belief(posterior, tables.weight, own.belief, fair)
+        add_counts(
+            n_votes, columns, labels, posterior, tables.weight, gain, own.counts, own.mass, sizes
+        )
+        add_belief(posterior, tables.weight, own.belief, fair, sizes)
         leave_out(
             n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-            inverse, without,
+            inverse, without, sizes,
         )  # fmt: skip
         learn_evidence(
             n_votes, columns, labels, without, False, row, own.cast, own.evidence,
-            tables.bank, tables.product, tables.voted,
+            tables.bank, tables.product, tables.voted, sizes,
         )  # fmt: skip
         if config.use_pairs:
             learn_pairs(
                 n_votes, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
                 tables.scalars[3], 0, own.pairs, other.pairs, tables.agree, tables.turn,
-                tables.moments,
+                tables.moments, sizes,
             )  # fmt: skip
         counters[0] += 1
         counters[1] += 1
@@ -296,11 +306,12 @@ def step_rows(
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
         if counters[2] >= counters[5]:
-            _next_block(counters, own, other, tables, config, prior, forms)
+            _next_block(counters, own, other, tables, config, prior, forms, sizes)
             if at_hand:
                 replay_start(
-                    counters[6], counters[1], recent, room, own, other, tables, config, prior, forms
-                )
+                    counters[6], counters[1], recent, room, own, other, tables, config, prior,
+                    forms, sizes,
+                )  # fmt: skip
             fill_fair(tables, prior, fair)
             if counters[4] > 0:
                 return i + 1

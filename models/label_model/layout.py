@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +19,14 @@ __all__ = [
     "Config",
     "Recent",
     "Room",
+    "Sizes",
     "FloatArray",
     "Sums",
     "Tables",
     "new_answers",
     "new_recent",
     "new_room",
+    "new_sizes",
     "new_sums",
     "new_tables",
     "pair_count",
@@ -42,6 +45,9 @@ PAIR_LIMIT = 512
 
 ANSWER_SIZE = 512
 """Latest gold answers that the corrector is fitted to."""
+
+USUAL = (2, 4)
+"""Classes and half-lives of the models whose loops are compiled for these numbers."""
 
 REPLAY_SIZE = 512
 """First examples that get a second look."""
@@ -138,6 +144,17 @@ class Tables(NamedTuple):
     now: npt.NDArray[np.int64]  # (1,) the present turn, an even number
 
 
+class Sizes(NamedTuple):
+    """What has as many members as there are classes, and half-lives.
+
+    Tuples' lengths are part of their type: two classes and four half-lives, which nearly all
+    models have, get loops of their own, in which both numbers are constants.
+    """
+
+    classes: Sized
+    lives: Sized
+
+
 class Room(NamedTuple):
     """Room for one row: compiled loops allocate nothing, and count no references."""
 
@@ -146,6 +163,7 @@ class Room(NamedTuple):
     before: npt.NDArray[np.int64]  # (m,) who had voted at an earlier stage
     labels_before: npt.NDArray[np.int64]  # (m,) what
     shares: FloatArray  # (m,) of each vote, 1 / (1 + Σ rho)
+    weighed: npt.NDArray[np.int64]  # (m + 2,) who the shares are for, how many, and the turn
     inverse: FloatArray  # (m, K) what takes a vote out
     without: FloatArray  # (m, K) the posterior without a vote
     score: FloatArray  # (K,)
@@ -231,6 +249,13 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
     )
 
 
+def new_sizes(prior: FloatArray, half_lives: FloatArray) -> Sizes:
+    """Return as many classes as there are in a balance, and as many half-lives."""
+    if (len(prior), len(half_lives)) == USUAL:
+        return Sizes((0,) * len(prior), (0,) * len(half_lives))
+    return Sizes(prior, half_lives)
+
+
 def new_room(m: int, n_classes: int, n_bank: int) -> Room:
     """Return room for rows of ``m`` votes."""
     k, h = n_classes, n_bank
@@ -240,6 +265,7 @@ def new_room(m: int, n_classes: int, n_bank: int) -> Room:
         before=np.empty(m, dtype=np.int64),
         labels_before=np.empty(m, dtype=np.int64),
         shares=np.empty(m),
+        weighed=np.full(m + 2, -1, dtype=np.int64),
         inverse=np.empty((m, k)),
         without=np.empty((m, k)),
         score=np.empty(k),

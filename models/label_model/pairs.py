@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled, inlined
-from models.label_model.layout import CROWD, Config, FloatArray, Sums, Tables
+from models.label_model.layout import CROWD, Config, FloatArray, Room, Sizes, Sums, Tables
 
 __all__ = [
     "age_pairs",
@@ -124,6 +124,7 @@ def derive_pair(
     given_vote: FloatArray,
     agree: FloatArray,
     rho: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Derive the agreement expected of a pair, and how far the observed one exceeds it.
 
@@ -132,10 +133,10 @@ def derive_pair(
     differ (empirical Bayes).
     """
     p = v * (v - 1) // 2 + w
-    n_labels, k_n = given_vote.shape[1], given_vote.shape[2]
+    k_n = len(sizes.classes)
     for k in range(k_n):
         total = 0.0
-        for label in range(n_labels):
+        for label in range(k_n):
             total += given_vote[w, label, k] * given_vote[v, label, k]
         agree[p, k] = total
     scale = 1.0 / weight
@@ -157,41 +158,59 @@ def derive_pair(
 @inlined
 def weigh(
     n: int,
-    columns: IntArray,
     limit: int,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
     config: Config,
     forms: IntArray,
-    shares: FloatArray,
+    sizes: Sizes,
 ) -> None:
-    """Write each vote's share, 1 / (1 + Σ rho), into ``shares``; derive the pairs of the row."""
-    for a in range(n):
-        shares[a] = 1.0
+    """Write the share of each of a row's votes, 1 / (1 + Σ rho); derive the pairs of the row.
+
+    Where the same voted as on the row before, which is usual where people answer page by page,
+    their shares are at hand.
+    """
+    columns, shares, weighed = room.columns, room.shares, room.weighed
     if tables.scalars[2] > 0.0:
         now = tables.now[0]
-        for b in range(1, n):
-            v = columns[b]
-            if v >= limit:
-                break
-            first = v * (v - 1) // 2
-            total = 1.0
-            for a in range(b):
-                w = columns[a]
-                if tables.turn[first + w] < now:
-                    tables.turn[first + w] = now
-                    derive_pair(
-                        w, v, forms[w] == CROWD and forms[v] == CROWD, own.pairs, other.pairs,
-                        tables.scalars[3], tables.common, config.crowd_shrinkage,
-                        config.pair_shrinkage, config.pair_z, config.pair_floor,
-                        tables.given_vote, tables.agree, tables.rho,
-                    )  # fmt: skip
-                shares[a] += tables.rho[v, w]
-                total += tables.rho[v, w]
-            shares[b] = total
+        m = columns.shape[0]
+        same = weighed[m] == n and weighed[m + 1] == now
+        a = 0
+        while same and a < n:
+            same = weighed[a] == columns[a]
+            a += 1
+        if not same:
+            for a in range(n):
+                shares[a] = 1.0
+                weighed[a] = columns[a]
+            weighed[m] = n
+            weighed[m + 1] = now
+            for b in range(1, n):
+                v = columns[b]
+                if v >= limit:
+                    break
+                first = v * (v - 1) // 2
+                total = 1.0
+                for a in range(b):
+                    w = columns[a]
+                    if tables.turn[first + w] < now:
+                        tables.turn[first + w] = now
+                        derive_pair(
+                            w, v, forms[w] == CROWD and forms[v] == CROWD, own.pairs,
+                            other.pairs, tables.scalars[3], tables.common,
+                            config.crowd_shrinkage, config.pair_shrinkage, config.pair_z,
+                            config.pair_floor, tables.given_vote, tables.agree, tables.rho, sizes,
+                        )  # fmt: skip
+                    shares[a] += tables.rho[v, w]
+                    total += tables.rho[v, w]
+                shares[b] = total
+            for a in range(n):
+                shares[a] = 1.0 / shares[a]
+    else:
         for a in range(n):
-            shares[a] = 1.0 / shares[a]
+            shares[a] = 1.0
 
 
 @compiled
@@ -211,13 +230,14 @@ def learn_pairs(
     agree: FloatArray,
     turn: IntArray,
     moments: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Compare each pair's agreement with what its accuracies explain, leaving both out.
 
     What a pair held before is forgotten at its first agreement of the turn ``afresh``, if that
     is not 0. ``annotators`` says whether there are pairs of annotators, whose moments to keep.
     """
-    k_n = without.shape[1]
+    k_n = len(sizes.classes)
     x1, q1, u1, xx, xq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for b in range(1, n):
         v = columns[b]

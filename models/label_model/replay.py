@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from models.label_model.columns import look
 from models.label_model.compiling import compiled
-from models.label_model.layout import Config, FloatArray, Recent, Room, Sums, Tables
+from models.label_model.layout import Config, FloatArray, Recent, Room, Sizes, Sums, Tables
 from models.label_model.pairs import learn_pairs, pair_width, start_pairs
 from models.label_model.rows import (
     add_belief,
@@ -52,6 +52,7 @@ def replay_start(
     config: Config,
     prior: FloatArray,
     forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Run EM over the examples learned so far, all of which are at hand.
 
@@ -62,7 +63,7 @@ def replay_start(
     hold of them, so that the sums stay what one would get by learning them afresh.
     """
     m = forms.shape[0]
-    h_n, k_n = own.mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     columns, labels, shares = room.columns, room.labels, room.shares
     score, posterior, change, fair = room.score, room.posterior, room.change, room.fair
     inverse, without = room.inverse, room.without
@@ -75,10 +76,11 @@ def replay_start(
         own.belief[:, :] = 0.0
         fill_fair(tables, prior, fair)
         for i in range(size):
-            n = look(
-                recent.votes[i], limit, own, other, tables, config, forms, columns, labels, shares
-            )
-            judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior)
+            n = look(recent.votes[i], limit, room, own, other, tables, config, forms, sizes)
+            judge(
+                n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior,
+                sizes,
+            )  # fmt: skip
             follows = i > 0 and recent.clock[i] == recent.clock[i - 1] + 1
             for h in range(h_n):
                 if follows:
@@ -96,18 +98,18 @@ def replay_start(
                 for k in range(k_n):
                     change[k] = posterior[k] - recent.posterior[i, k]
                     recent.posterior[i, k] = posterior[k]
-                add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass)
-            add_belief(posterior, factor, own.belief, fair)
+                add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass, sizes)
+            add_belief(posterior, factor, own.belief, fair, sizes)
             if pairs:
                 leave_out(
                     n, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-                    inverse, without,
+                    inverse, without, sizes,
                 )  # fmt: skip
                 learn_pairs(
                     n, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
                     tables.scalars[3], tables.now[0] + 1, own.pairs, other.pairs, tables.agree,
-                    tables.turn, tables.moments,
+                    tables.turn, tables.moments, sizes,
                 )  # fmt: skip
-        start_tables(own, other, tables, config, prior, forms)
+        start_tables(own, other, tables, config, prior, forms, sizes)
         if pairs:
             start_pairs(tables, config)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled
-from models.label_model.layout import FloatArray, Tables
+from models.label_model.layout import FloatArray, Sizes, Tables
 
 __all__ = [
     "add_belief",
@@ -34,9 +34,9 @@ STRETCH = 32
 
 
 @compiled
-def _softmax(score: FloatArray, out: FloatArray) -> None:
+def _softmax(score: FloatArray, out: FloatArray, sizes: Sizes) -> None:
     """Write the softmax of ``score`` into ``out``, no value below TINY."""
-    k_n = score.shape[0]
+    k_n = len(sizes.classes)
     top = score[0]
     for k in range(1, k_n):
         top = max(top, score[k])
@@ -86,15 +86,16 @@ def judge(
     log_like: FloatArray,
     score: FloatArray,
     posterior: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``."""
-    k_n = score.shape[0]
+    k_n = len(sizes.classes)
     for k in range(k_n):
         score[k] = log_prior[k]
     for a in range(n):
         for k in range(k_n):
             score[k] += shares[a] * log_like[columns[a], labels[a], k]
-    _softmax(score, posterior)
+    _softmax(score, posterior, sizes)
 
 
 @compiled
@@ -113,6 +114,7 @@ def publish(
     scratch: FloatArray,
     proba: FloatArray,
     weights: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Write row ``i`` of calibrated probabilities, and of each vote's weight in log-odds.
 
@@ -120,7 +122,7 @@ def publish(
     log-odds sum to the posterior's. With more than two classes the gain in log-odds is split
     along the straight path from the prior (Aumann-Shapley). ``scratch`` is (4, K).
     """
-    k_n = score.shape[0]
+    k_n = len(sizes.classes)
     temper = 1.0 / scalars[0]
     corrected = scalars[1] > 0.0
     final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -130,7 +132,7 @@ def publish(
             final[k] += corrector[0, k]
             for a in range(n):
                 final[k] += corrector[1 + columns[a] * k_n + labels[a], k]
-    _softmax(final, other)
+    _softmax(final, other, sizes)
     best = 0
     for k in range(k_n):
         proba[i, k] = other[k]
@@ -205,13 +207,14 @@ def leave_out(
     table: FloatArray,
     inverse: FloatArray,
     without: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K).
 
     ``without`` (n, K) are the posteriors without each vote, not normalised; ``table`` holds the
     inverses of whole votes.
     """
-    k_n = posterior.shape[0]
+    k_n = len(sizes.classes)
     for a in range(n):
         w, label, share = columns[a], labels[a], shares[a]
         for k in range(k_n):
@@ -235,12 +238,13 @@ def learn_evidence(
     bank: FloatArray,
     product: FloatArray,
     voted: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Score each half-life's prediction of a vote by the posterior without that vote.
 
     ``learned`` holds the votes that are known ``again``: those are not scored twice.
     """
-    k_n, h_n = without.shape[1], product.shape[1]
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for a in range(n):
         w = columns[a]
         label = labels[a]
@@ -275,12 +279,13 @@ def add_counts(
     gain: FloatArray,
     counts: FloatArray,
     mass: FloatArray,
+    sizes: Sizes,
 ) -> None:
     """Add one example's posterior to its votes' cells and to the mass, ``factor`` (H,) times.
 
     ``gain`` (H, K) is room for what is added to each.
     """
-    h_n, k_n = mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     for h in range(h_n):
         for k in range(k_n):
             gain[h, k] = factor[h] * posterior[k]
@@ -311,16 +316,16 @@ def fill_fair(tables: Tables, prior: FloatArray, fair: FloatArray) -> None:
 
 @compiled
 def add_belief(
-    posterior: FloatArray, factor: FloatArray, belief: FloatArray, fair: FloatArray
+    posterior: FloatArray, factor: FloatArray, belief: FloatArray, fair: FloatArray, sizes: Sizes
 ) -> None:
     """Add what the votes of one example say under the configured balance, ``factor`` times.
 
     Gold corrects the mean of it; both must mean the same whatever balance gold has led to.
     """
     total = 0.0
-    for k in range(posterior.shape[0]):
+    for k in range(len(sizes.classes)):
         total += posterior[k] * fair[k]
     scale = 1.0 / total
-    for h in range(factor.shape[0]):
-        for k in range(posterior.shape[0]):
+    for h in range(len(sizes.lives)):
+        for k in range(len(sizes.classes)):
             belief[h, k] += factor[h] * (posterior[k] * fair[k] * scale)

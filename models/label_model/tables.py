@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled
-from models.label_model.layout import CROWD, Config, FloatArray, Sums, Tables
+from models.label_model.layout import CROWD, Config, FloatArray, Sizes, Sums, Tables
 from models.label_model.pairs import shared_excess
 
 __all__ = ["start_tables"]
@@ -24,22 +24,28 @@ LEAST_STRENGTH = 0.5
 
 @compiled
 def start_tables(
-    own: Sums, other: Sums, tables: Tables, config: Config, prior: FloatArray, forms: IntArray
+    own: Sums,
+    other: Sums,
+    tables: Tables,
+    config: Config,
+    prior: FloatArray,
+    forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Derive class balance and temperature; have the rows of columns derived when needed."""
-    h_n, k_n = own.mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     tables.derived[:] = 0
     for h in range(h_n):
         for k in range(k_n):
             tables.start[h, k] = own.mass[h, k] + other.mass[h, k]
-    _build_population(own, other, tables, config, forms)
+    _build_population(own, other, tables, config, forms, sizes)
     _build_balance(own, other, tables, config, prior, forms)
     _build_temperature(own, other, tables, config)
 
 
 @compiled
 def _build_population(
-    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray
+    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, sizes: Sizes
 ) -> None:
     """Write (K, H, K) pseudo-votes of an annotator: half the average one, half a diagonal start.
 
@@ -49,7 +55,7 @@ def _build_population(
     their numbers of votes explain (the moments of a beta-binomial): where all are alike, one
     more of them is known before he votes; where some are experts and some guess, he is not.
     """
-    h_n, k_n = own.mass.shape
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
     out = tables.population
     tables.common[0] = 0.0
     for w in range(forms.shape[0]):
@@ -72,7 +78,7 @@ def _build_population(
     off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
     for h in range(h_n):
         tables.pooled[h] = _accuracy(h, out, config)
-        tables.mixture[0, h] = _likeness(h, tables.pooled[h], out, own, other, config, forms)
+        tables.mixture[0, h] = _likeness(h, tables.pooled[h], out, own, other, config, forms, sizes)
     for h in range(h_n):
         for k in range(k_n):
             total = config.crowd_strength
@@ -105,13 +111,14 @@ def _likeness(
     other: Sums,
     config: Config,
     forms: IntArray,
+    sizes: Sizes,
 ) -> float:
     """Return how many votes the average annotator stands for, in judging any one.
 
     *Math* — accuracies q_w of n_w votes vary around q, ``mean``, by Σ n_w (q_w − q)² =
     q (1 − q) Σ (1 − n_w / n) (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
     """
-    k_n = total.shape[0]
+    k_n = len(sizes.classes)
     votes = config.crowd_strength
     for k in range(k_n):
         for label in range(k_n):
