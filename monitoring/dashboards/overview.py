@@ -28,9 +28,11 @@ def _now() -> Row:
         [
             figure(
                 "Processes down",
-                "Scraped processes that do not answer.",
+                "Scraped processes that do not answer, and learning ones that the process that "
+                "answers for them did not hear from.",
                 "none",
-                f"count(up{{{S}}} == 0) or vector(0)",
+                f"(count(up{{{S}}} == 0) or vector(0))"
+                f" + (count(headrace_learner_up{{{S}}} == 0) or vector(0))",
                 limits=Limits(1, 2),
                 runbook="ServiceDown",
             ),
