@@ -86,7 +86,7 @@ class DriftFeed:
         monitor = drift.monitor
         with self._lock:
             self._fed[partition] = (id(monitor), monitor.state.detected.copy())
-            for at in np.flatnonzero(monitor.detailed).tolist():
+            for at in _foremost(monitor, monitor.detailed).tolist():
                 # A counter that begins at 0 has a rate from its first detection on.
                 self._metrics.add("drift_detections_total", (monitor.signals[at], "zscore"), 0.0)
 
@@ -154,17 +154,14 @@ class DriftFeed:
         overall = np.array(monitor.overall)
         of_segments = np.flatnonzero(~overall)
         order = np.lexsort((of_segments, -np.abs(readings.z[of_segments])))
-        shown = np.flatnonzero(overall)
-        worst = of_segments[order[:SEGMENT_SERIES]]
-        names = [monitor.signals[at] for at in (*shown.tolist(), *worst.tolist())]
-        metrics.replace("drift_zscore", self._series(names),
-                        readings.z[np.concatenate([shown, worst])])  # fmt: skip
-        detailed = np.flatnonzero(monitor.detailed)
+        shown = overall.copy()
+        shown[of_segments[order[:SEGMENT_SERIES]]] = True
+        signals = _foremost(monitor, shown)
+        names = [monitor.signals[at] for at in signals.tolist()]
+        metrics.replace("drift_zscore", self._series(names), readings.z[signals])
+        detailed = _foremost(monitor, monitor.detailed)
         # Of votes one measure is enough: with few classes both say the same.
-        few = np.array(
-            [at for at in detailed.tolist() if not monitor.owners[at].name.startswith("lf_")],
-            dtype=np.intp,
-        )
+        few = np.flatnonzero(monitor.detailed & ~_of_functions(monitor))
         for measure, score, floor, signals in (
             ("psi", readings.psi, readings.psi_floor, detailed),
             ("js", readings.js, readings.js_floor, few),
@@ -219,3 +216,13 @@ class DriftFeed:
                 self._labels.clear()
             found = self._labels[key] = tuple((name, *more) for name in names)
         return found
+
+
+def _of_functions(monitor: DriftMonitor) -> NDArray[np.bool_]:
+    return np.array([owner.name.startswith("lf_") for owner in monitor.owners], dtype=np.bool_)
+
+
+def _foremost(monitor: DriftMonitor, wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return wanted signals, those of functions last: where there is no room for all, they miss."""
+    signals = np.flatnonzero(wanted)
+    return signals[np.argsort(_of_functions(monitor)[signals], kind="stable")]

@@ -81,19 +81,22 @@ class SeriesRows:
         return row
 
     def _fit(self, labels: Labels) -> tuple[Labels, bool]:
-        """Return the labels of a series that there is room for, and whether they are these."""
+        """Return the labels of a series that there is room for, and whether it is this one."""
         if len(labels) != len(self._spec.labels):
             raise ValueError(f"{self._spec.name}: labels are {self._spec.labels}, found {labels}")
         fitted: list[str] = []
+        fits = True
         for name, seen, raw in zip(self._spec.labels, self._values, labels, strict=True):
             # Half a surrogate pair cannot be written as UTF-8 and would spoil the whole page.
             value = raw[:_VALUE_LENGTH].encode("utf-8", "replace").decode("utf-8")
             if value not in seen and len(seen) - (OTHER in seen) >= LABEL_BOUNDS[name]:
                 value = OTHER
+                fits &= raw == OTHER
             fitted.append(value)
         # A series already there fits; a new one must leave the bound as it is.
         result = tuple(fitted)
         rest = (OTHER,) * len(labels)
         if result not in self._rows and len(self._rows) - (rest in self._rows) >= self._spec.bound:
+            fits &= result == rest
             result = rest
-        return result, result == labels or OTHER not in result
+        return result, fits

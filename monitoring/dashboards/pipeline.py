@@ -270,7 +270,7 @@ def _processes() -> Row:
             ),
             graph(
                 "Samples without a series",
-                "Samples counted under `other` because a label had too many values, by metric.",
+                "Samples under `other`, or of gauges left out: too many label values, by metric.",
                 "none",
                 Query(
                     "sum by (metric) "

@@ -98,6 +98,21 @@ def test_segments_of_every_task_are_shown_and_the_furthest_out_first() -> None:
     assert min(int(number) for _, number in shown) >= 8
 
 
+def test_where_there_is_no_room_for_all_it_is_functions_that_are_left_out() -> None:
+    functions = tuple(f"f{at}" for at in range(300))
+    drift = PipelineDrift(
+        {"relevance": WatchedTask(("no", "yes"), functions, (1,) * 300)}, ["click"], ["dwell_s"]
+    )
+    metrics = Metrics(process=False)
+    feed = DriftFeed(metrics)
+    feed.put(0, drift)
+    feed.export()
+    shown = re.findall(r'headrace_drift_zscore\{signal="([^"]+)"\}', metrics.render().decode())
+    assert len(shown) == 512
+    assert {"labels:relevance/class", "features/dwell_s", "rewards/weight"} <= set(shown)
+    assert metrics.value("metrics_overflow_total", ("drift_zscore",)) > 0
+
+
 def test_detections_of_before_a_restart_are_not_counted_again() -> None:
     metrics = Metrics(process=False)
     feed, drift = DriftFeed(metrics), made()

@@ -160,6 +160,13 @@ def test_a_gauge_without_room_is_left_out_and_counted() -> None:
     assert metrics.value("weight", (OTHER,)) == 8.0
 
 
+def test_a_gauge_of_what_is_called_other_is_shown_however_long_its_labels_are() -> None:
+    spec = MetricSpec("share", Kind.GAUGE, "Share", ("segment", "label"), 4)
+    metrics = Metrics([spec], process=False)
+    metrics.set("share", (OTHER, "x" * 200), 0.5)
+    assert metrics.value("share", (OTHER, "x" * 128)) == 0.5
+
+
 def test_hostile_label_values_do_not_spoil_the_page() -> None:
     metrics = Metrics(process=False)
     for value in ('quo"te', "back\\slash", "new\nline", "\ud800half", "é", "x" * 1_000):
