@@ -165,7 +165,8 @@ class ExampleBatch:
 
         Functions that look at the same fact share it so; the result must not be written to.
         """
-        found = self.once(name, compute)
+        # Not under a name that the batch itself uses, whatever a team's function calls it.
+        found = self.once(f"reading {name}", compute)
         found.flags.writeable = False
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from traceback import extract_tb
 from types import ModuleType
 
@@ -39,17 +40,26 @@ def collect(modules: Iterable[str | ModuleType]) -> list[LabelingFunction]:
             except LabelingFunctionError:
                 raise
             except Exception as error:  # a team's module may raise anything
-                place = extract_tb(error.__traceback__)[-1]
-                # A syntax error says itself where it is.
-                where = f" ({place.filename}, line {place.lineno})"
                 raise LabelingFunctionError(
                     f"lfs.modules: {module!r} fails when it is imported: {type(error).__name__}: "
-                    f"{error}{'' if isinstance(error, SyntaxError) else where}"
+                    f"{error}{_where(error)}"
                 ) from error
         else:
             loaded = module
         found += [value for value in vars(loaded).values() if isinstance(value, LabelingFunction)]
     return unique(found)
+
+
+def _where(error: Exception) -> str:
+    """Return the line of a team's own that failed, not that of a library which it called."""
+    places = [
+        place for place in extract_tb(error.__traceback__)[1:] if "importlib" not in place.filename
+    ]
+    if isinstance(error, SyntaxError) or not places:
+        return ""  # A syntax error says itself where it is.
+    home = PurePath(places[0].filename).parent
+    place = [one for one in places if PurePath(one.filename).parent == home][-1]
+    return f" ({place.filename}, line {place.lineno})"
 
 
 def unique(lfs: Iterable[LabelingFunction]) -> list[LabelingFunction]:

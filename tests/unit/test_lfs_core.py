@@ -11,6 +11,7 @@ import pytest
 
 from lfs import ABSTAIN, Example, ExampleBatch, labeling_function
 from lfs.core import LabelingFunctionError, Votes, vote_matrix
+from lfs.readings import visits
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
 
 CLASSES = ("negative", "positive")
@@ -90,6 +91,16 @@ def test_a_function_cannot_spoil_what_others_read() -> None:
     assert (votes == ABSTAIN).all()
 
 
+@pytest.mark.parametrize("name", ["table", "columns", "observed", "readings"])
+def test_what_a_team_calls_its_reading_is_nobody_elses(name: str) -> None:
+    batch = ExampleBatch.of([{"clicks": 1}, {}])
+    for _ in range(2):
+        assert batch.reading(name, lambda b: np.full(len(b), 7.0)).tolist() == [7.0, 7.0]
+        assert batch.column("clicks").tolist() == [1.0, 0.0]
+        assert "clicks" in batch.observed()
+        assert visits(batch).tolist() == [1.0, 0.0]
+
+
 def test_a_function_is_not_shown_batches_without_what_it_needs() -> None:
     asked: list[int] = []
 
@@ -165,11 +176,20 @@ def test_time_spent_is_one_fact_and_gets_one_vote() -> None:
     assert (votes >= 0).sum(axis=1).max() == 1
 
 
-@pytest.mark.parametrize(("code", "told"), [("1 / 0", "ZeroDivisionError"), ("x = = 1", "Syntax")])
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("x = = 1", "Syntax"),
+        # Fails within the library that is called.
+        ("__import__('json').loads('{')", "JSONDecodeError"),
+    ],
+)
 def test_a_module_that_fails_is_named_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
 ) -> None:
     (tmp_path / f"broken_{told.lower()}.py").write_text(f"import math\n\n{code}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(LabelingFunctionError, match=f"lfs.modules: 'broken_.*{told}.*line 3"):
+    match = rf"lfs.modules: 'broken_.*{told}.*broken_{told.lower()}\.py, line 3\)"
+    with pytest.raises(LabelingFunctionError, match=match):
         collect([f"broken_{told.lower()}"])
