@@ -154,7 +154,7 @@ class ApiSettings(Section):
         True,
         "true or false",
         "`headrace up` learns in a process beside the one that answers; false: one process, which "
-        "takes half the memory and answers late while it learns.",
+        "answers late while it learns.",
     )
     events_per_s: float = key(
         0.0, "events per second", "Rate above which clients get 429; 0: no limit.", ge=0
