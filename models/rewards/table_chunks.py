@@ -103,6 +103,10 @@ class TableChunks:
             table[where[newer]] = rows[newer]
             self._stale[where[newer] // _BLOCK] = True
             self._saves = max(self._saves, save)
+        # All that was stored of the other blocks stands in them, and no change is kept for them.
+        self._looked_at[~self._stale] = self._saves
+        # What was owed is not known: a process that never saves twice must get through, too.
+        self._owed = 1.0
 
     def _next(self, share: float) -> NDArray[np.intp]:
         """Return this share of the blocks: those that were looked at longest ago."""

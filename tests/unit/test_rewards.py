@@ -233,6 +233,23 @@ def test_a_save_writes_little_more_than_changed_and_little_more_is_kept(changed:
     assert (again == table).all()
 
 
+@pytest.mark.parametrize("saves", [1, 3])
+@pytest.mark.parametrize("size", [4_096, 32_768])
+def test_processes_that_save_seldom_leave_no_more_behind(saves: int, size: int) -> None:
+    table, stored = np.zeros((size, WIDTH)), dict[str, bytes]()
+    for life in range(150):
+        again, chunks = np.zeros_like(table), TableChunks(size)
+        chunks.read(again, stored)
+        assert (again == table).all()
+        for save in range(saves):
+            row = np.array([(3 * life + save) * 37 % size])
+            table[row] += 1.0
+            chunks.touch(row)
+            stored |= chunks.written(table)
+    # Each save looks at a block at least, so that changes of so many saves ago count no more.
+    assert sum(name.startswith("changes-") for name in stored) <= size // 512 + 1
+
+
 def test_a_table_that_an_older_program_stored_is_read() -> None:
     head = RewardHead(CONFIG)
     LOG.learn(head)
