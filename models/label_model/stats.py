@@ -36,6 +36,8 @@ KIND = "headrace label statistics"
 
 _DECODED: Final = 128
 """Contributions that are kept as they were read: each partition of a process takes the same in."""
+_DECODED_BYTES: Final = 1 << 18
+"""Of a contribution that is kept, at most: those of hundreds of annotators take megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,12 @@ def encode(contribution: Contribution) -> bytes:
     )
 
 
-@lru_cache(maxsize=_DECODED)
 def decode(data: bytes) -> Contribution:
     """Return the contribution that `encode` wrote: for all who ask the same one, never changed."""
+    return _kept(data) if len(data) <= _DECODED_BYTES else _read(data)
+
+
+def _read(data: bytes) -> Contribution:
     content = unpack(KIND, data)
     arrays: dict[str, npt.NDArray[Any]] = unpack_arrays(content["arrays"])
     for array in arrays.values():
@@ -119,6 +124,9 @@ def decode(data: bytes) -> Contribution:
         votes_seen=arrays.pop("votes_seen"),
         sums=Sums(**arrays),
     )
+
+
+_kept = lru_cache(maxsize=_DECODED)(_read)
 
 
 def age_evidence(sums: Sums, votes: FloatArray, half_life: float) -> None:

@@ -11,6 +11,7 @@ from models import LabelModel
 from models.checks import planted_votes
 from models.label_model.snapshot import SnapshotError
 from models.label_model.state import IN_BLOCK
+from models.label_model.stats import decode, encode
 
 CLASSES = ["no", "yes"]
 
@@ -479,6 +480,14 @@ def test_more_columns_than_pairs_are_watched_of_are_exchanged_all_the_same() -> 
     two.merge(one)
     assert two.summary()["examples"] == 40
     assert np.isfinite(two.predict_proba_many(np.c_[votes, votes[:, 0]])).all()
+
+
+def test_wide_contributions_are_not_kept_in_memory() -> None:
+    small, wide = (LabelModel(CLASSES, columns(m)).own_stats() for m in (3, 200))
+    assert decode(small) is decode(small)
+    first, second = decode(wide), decode(wide)
+    assert first is not second
+    assert encode(first) == encode(second) == wide
 
 
 def test_columns_of_different_forms_are_not_merged() -> None:
