@@ -23,7 +23,7 @@ from models.label_model.corrector import fit_corrector
 from models.label_model.gold import learn_gold_row
 from models.label_model.kernels import fold_evidence, scale_sums, step_rows
 from models.label_model.layout import Answers, Config, FloatArray, Recent, Room, Sizes, Sums, Tables
-from models.label_model.pairs import pair_width, start_pairs, sum_pairs
+from models.label_model.pairs import complete_pairs, pair_width, start_pairs, sum_pairs
 from models.label_model.tables import start_tables
 
 __all__ = [
@@ -141,6 +141,7 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
         a = handle.content
         restore_tables(a.tables, a.config, a.forms, a.sizes)
         if older:
+            complete_pairs(pair_width(a.own), a.tables.given_vote, a.tables.agree)
             sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
         return mark
 

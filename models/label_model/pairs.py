@@ -17,6 +17,7 @@ from models.label_model.layout import CROWD, Config, FloatArray, Room, Sizes, Su
 
 __all__ = [
     "age_pairs",
+    "complete_pairs",
     "learn_pairs",
     "pair_width",
     "shared_excess",
@@ -109,6 +110,26 @@ def start_pairs(tables: Tables, config: Config) -> None:
 
 
 @compiled
+def _expect(w: int, v: int, p: int, given_vote: FloatArray, agree: FloatArray, k_n: int) -> None:
+    """Write the chance that independent votes of a pair agree, given the class."""
+    for k in range(k_n):
+        total = 0.0
+        for label in range(k_n):
+            total += given_vote[w, label, k] * given_vote[v, label, k]
+        agree[p, k] = total
+
+
+@compiled
+def complete_pairs(limit: int, given_vote: FloatArray, agree: FloatArray) -> None:
+    """Fill in what earlier programs left out of pairs that never voted together, -1 in a table."""
+    for v in range(1, limit):
+        for w in range(v):
+            p = v * (v - 1) // 2 + w
+            if agree[p, 0] < 0.0:
+                _expect(w, v, p, given_vote, agree, agree.shape[1])
+
+
+@compiled
 def derive_pair(
     w: int,
     v: int,
@@ -133,12 +154,7 @@ def derive_pair(
     differ (empirical Bayes).
     """
     p = v * (v - 1) // 2 + w
-    k_n = len(sizes.classes)
-    for k in range(k_n):
-        total = 0.0
-        for label in range(k_n):
-            total += given_vote[w, label, k] * given_vote[v, label, k]
-        agree[p, k] = total
+    _expect(w, v, p, given_vote, agree, len(sizes.classes))
     scale = 1.0 / weight
     excess = (pairs[p, 0] + others[p, 0] - pairs[p, 1] - others[p, 1]) * scale
     room = (pairs[p, 2] + others[p, 2]) * scale

@@ -119,3 +119,18 @@ def test_a_snapshot_without_moments_is_read() -> None:
     model.state.tables.moments[:] = 0.0
     restore(model.state.handle(), True)
     assert np.allclose(model.state.tables.moments, kept, rtol=1e-9, atol=1e-9)
+
+
+def test_a_snapshot_without_pairs_that_never_voted_together_is_read() -> None:
+    votes = sparse_votes(300, 70)
+    model = new_model("crowd")
+    model.learn_many(votes)
+    model.summary()
+    agree = model.state.tables.agree
+    kept = agree.copy()
+    never = model.state.own.pairs[:, 2] == 0.0
+    assert 100 < never.sum() < len(never)
+    # So programs wrote it that derived pairs when they were first seen.
+    agree[never] = [-1.0, 0.0, 0.0]
+    restore(model.state.handle(), True)
+    assert np.allclose(agree, kept, rtol=1e-12)
