@@ -15,12 +15,27 @@ from numpy.typing import NDArray
 
 from models.recommender.vocabulary import SEGMENT_MARK, UNKNOWN, Vocabulary
 
-__all__ = ["interleaved", "segment_in", "segment_places"]
+__all__ = ["interleaved", "refuse_marked", "segment_in", "segment_places"]
 
 
 def segment_in(vocabulary: Vocabulary, segment: str | None) -> int:
     """Return the index of a segment's row, or `UNKNOWN`; admits nothing."""
     return vocabulary.find(SEGMENT_MARK + segment) if segment else UNKNOWN
+
+
+def refuse_marked(item_ids: Sequence[str]) -> None:
+    """Refuse items that are called like the row of a segment.
+
+    Raises
+    ------
+    ValueError
+        For the first of them.
+    """
+    for item_id in item_ids:
+        if item_id.startswith(SEGMENT_MARK):
+            raise ValueError(
+                f"an item's id must not begin with {SEGMENT_MARK!r}; found {item_id!r}"
+            )
 
 
 def interleaved(item_ids: Sequence[str], segments: Sequence[str | None]) -> list[str]:

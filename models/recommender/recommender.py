@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommender.audiences import refuse_marked
 from models.recommender.config import Config
 from models.recommender.core import RecommenderCore
 from models.recommender.entry import Part
@@ -123,6 +124,7 @@ class Recommender(RecommenderCore):
         if len(items) != n:
             message = f"{len(items)} items beside {n} users"
             raise ValueError(message)
+        refuse_marked(items)
         weight = np.ones(n) if weights is None else read_column("weights", weights, np.float64, n)
         when = np.full(n, self._last_ts) if ts is None else read_times(ts, n)
         kind = np.zeros(n, np.int8) if kinds is None else read_kinds(kinds, n)

@@ -95,6 +95,13 @@ def test_a_segment_is_no_item() -> None:
         assert not [item for item, _ in found if item.startswith(SEGMENT_MARK)]
 
 
+def test_an_item_called_like_a_segments_row_is_refused() -> None:
+    model = Recommender()
+    with pytest.raises(ValueError, match="must not begin with"):
+        model.learn_many(["a", "a"], ["shoe", f"{SEGMENT_MARK}young"])
+    assert len(model.vocabulary) == 0
+
+
 def test_it_comes_back_from_a_snapshot_and_adds_up() -> None:
     town = Town(600)
     model = town.taught()
