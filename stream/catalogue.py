@@ -124,19 +124,16 @@ class CatalogueReading:
         """Go on where a checkpoint stands: what lies before was told."""
         self._told = next_offset
 
-    def lost(self) -> int:
-        """Return how many refused lines went before anybody told of them; told of them now."""
-        gone = self._gone()
-        if gone:
-            self._told = gone[-1] + 1
-        return len(gone)
+    def untold(self) -> tuple[list[Rejected], int]:
+        """Return the lines that were refused since the last call, and how many more have gone.
 
-    def untold(self) -> list[Rejected]:
-        """Return the lines that were refused since the last call; they count as told now."""
-        found = self._waiting()
+        All of them count as told now.
+        """
+        found, gone = self._waiting(), self._gone()
         if found:
+            # What has gone is older, or of the same record: the newest line is always kept.
             self._told = found[-1].offset + 1
-        return found
+        return found, len(gone)
 
     @property
     def waits(self) -> bool:

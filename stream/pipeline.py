@@ -249,10 +249,11 @@ class PartitionPipeline:
         for refused in prepared.refused:
             self._bury(refused, prepared.topic, effects)
         if self.reading is not None:
-            if lost := self.reading.lost():
+            untold, lost = self.reading.untold()
+            if lost:
                 self._counts.rejected[ITEMS, "other"] += lost
                 self.join.counts.dropped["dead_letters"] += lost
-            for refused in self.reading.untold():
+            for refused in untold:
                 self._bury(refused, ITEMS, effects)
         self._decide_due(self.max_ts)
         if len(self.gold):

@@ -154,6 +154,17 @@ def test_refused_items_that_went_untold_are_counted_once() -> None:
     assert after.pipelines[0].join.counts.dropped["dead_letters"] == 50
 
 
+def test_one_record_of_more_refused_items_than_are_kept_is_told_as_far_as_it_is_kept() -> None:
+    worker = Worker(MemoryStore())
+    pipeline = worker.pipelines[0]
+    worker.catalogue.take_in(batch(ITEMS, b"\n".join([NO_ITEM] * 10_050), first=5))
+    assert [one["line"] for one in worker.letters(EVENTS, b"")] == list(range(51, 10_051))
+    assert pipeline.counts.rejected[ITEMS, "other"] == 50
+    assert pipeline.counts.rejected[ITEMS, "item_id"] == 10_000
+    assert worker.letters(EVENTS, b"", first=1) == []
+    assert pipeline.join.counts.dropped["dead_letters"] == 50
+
+
 def test_a_line_that_is_no_item_is_told_though_no_event_comes() -> None:
     worker = Worker(MemoryStore())
     idle, other = worker.pipelines
