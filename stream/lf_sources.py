@@ -260,7 +260,16 @@ def _lines(path: Path, text: str) -> list[tuple[int, list[str]]]:
                 ) from error
         return rows
     reader = csv.reader(text.splitlines())
-    return [(reader.line_num, cells) for cells in reader if cells and cells[0].strip()]
+    begins = 1
+    try:
+        for cells in reader:
+            if cells and cells[0].strip():
+                rows.append((reader.line_num, cells))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        # As where a quotation mark begins a cell that nothing ends.
+        raise SettingsError(f"{path}:{begins}: is not CSV ({error})") from error
+    return rows
 
 
 def _classifier(name: str, settings: ClassifierSettings) -> LinearText:

@@ -112,7 +112,7 @@ def analyse_command(
     run.answer_rest()
     if run.problems:
         note.print(
-            f"{len(run.problems)} lines were rejected, the first: {run.problems[0]}",
+            f"{run.refused} lines were rejected, the first: {run.problems[0]}",
             markup=False,
             soft_wrap=True,
         )

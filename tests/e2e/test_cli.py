@@ -85,6 +85,16 @@ def test_replay_reports_labels_and_every_rejected_line(world: Path, tmp_path: Pa
     assert f"events.ndjson:{first['line']}: {first['field']}" in done.stderr
 
 
+def test_analyse_counts_every_rejected_line(tmp_path: Path) -> None:
+    events = tmp_path / "events.ndjson"
+    click = b'{"event_id":"e%d","type":"click","ts":%d,"user_id":"u%d","item_id":"i"}\n'
+    good = b"".join(click % (number, 1_700_000_000 + number, number) for number in range(50))
+    events.write_bytes(good + b"{\n" * 1_001)
+    done = invoke("lfs", "analyse", str(events))
+    assert done.exit_code == 0, done.output
+    assert "1001 lines were rejected, the first: " in done.output
+
+
 @pytest.mark.parametrize("kind", ["gz", "zst", "parquet"])
 def test_replay_reads_compressed_files_and_parquet(world: Path, tmp_path: Path, kind: str) -> None:
     config = WorldConfig(seed=4, events=1_000, users=50, items=40)

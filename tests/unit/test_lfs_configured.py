@@ -220,6 +220,9 @@ def test_a_bad_line_of_a_file_is_named(tmp_path: Path) -> None:
     file.write_text("wok,positive\nnovel,perhaps\n")
     with pytest.raises(SettingsError, match=r"votes\.csv:2: vote: found 'perhaps', allowed: neg"):
         read_votes(file, CLASSES)
+    file.write_text('novel,negative\n"wok,positive\n' + "key,positive\n" * 20_000)
+    with pytest.raises(SettingsError, match=r"votes\.csv:2: is not CSV"):
+        read_votes(file, CLASSES)
     file = tmp_path / "votes.ndjson"
     file.write_text('{"vote": "positive"}\n')
     with pytest.raises(SettingsError, match=r"votes\.ndjson:1: should be"):
