@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -10,8 +9,8 @@ import msgspec
 from pydantic import BaseModel
 
 from lfs.reach import Reach
-from stream.decoding.records import RecordDecoder
-from stream.decoding.rejection import Rejected, split_lines
+from stream.decoding.records import RecordDecoder, line_of
+from stream.decoding.rejection import Rejected
 from stream.events import CONTROL, TOPICS, LfSwitch, ReferenceReset, ReferenceSet
 from stream.failing import Failing, FailureRule
 from stream.records import RecordBatch
@@ -74,9 +73,7 @@ class Switches:
             if isinstance(order, Order):
                 orders.append(order)
             else:
-                value = batch.values[bisect_left(batch.offsets, origin.offset)]
-                raw = split_lines(value)[origin.line - 1]
-                refused.append(Rejected(*origin, "kind", _NOT_OBEYED, raw))
+                refused.append(Rejected(*origin, "kind", _NOT_OBEYED, line_of(batch, origin)))
         return orders, refused
 
     def apply(self, order: LfSwitch) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from pydantic import TypeAdapter
 
-from stream.decoding.records import RecordDecoder
-from stream.decoding.rejection import Invalid, Origin, Rejected, split_lines
+from stream.decoding.records import RecordDecoder, line_of
+from stream.decoding.rejection import Invalid, Origin, Rejected
 from stream.events import Gold
 from stream.ids import KEY_BYTES
 from stream.records import RecordBatch
@@ -62,8 +61,7 @@ class GoldQueue(Waiting[GoldAnswer]):
             try:
                 answers.append(_answer(gold, origin, self._classes))
             except Invalid as fault:
-                value = batch.values[bisect_left(batch.offsets, origin.offset)]
-                raw = split_lines(value)[origin.line - 1]
+                raw = line_of(batch, origin)
                 decoded.rejected.append(Rejected(*origin, fault.field, fault.reason, raw))
         return answers, decoded.rejected
 

@@ -5,6 +5,7 @@ Not hot: each line goes straight to the public schema, and is refused in the sam
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -26,6 +27,7 @@ from stream.records import RecordBatch
 __all__ = [
     "DecodedRecords",
     "RecordDecoder",
+    "line_of",
 ]
 
 T = TypeVar("T", bound=BaseModel)
@@ -114,3 +116,9 @@ class RecordDecoder(Generic[T]):
             return record.model_copy(update={"ts": log_ts})
         refuse_future("ts", ts, log_ts + self._max_future_skew_s)
         return record
+
+
+def line_of(batch: RecordBatch, origin: Origin) -> bytes:
+    """Return the line that lies there, as it was sent."""
+    value = batch.values[bisect_left(batch.offsets, origin.offset)]
+    return split_lines(value)[origin.line - 1]
