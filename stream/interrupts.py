@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Terminated", "interruptible", "terminable"]
 
@@ -31,17 +31,8 @@ def interruptible() -> Iterator[None]:
 
     Does nothing where somebody else handles the signal, or outside the main thread.
     """
-    usual = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not usual:
+    with _handled(signal.SIGINT, signal.default_int_handler, _interrupt):
         yield
-        return
-    signal.signal(signal.SIGINT, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -51,17 +42,28 @@ def terminable() -> Iterator[None]:
     An event loop that takes the signal over meanwhile has it. Does nothing where somebody else
     handles the signal, or outside the main thread.
     """
-    usual = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not usual:
+    with _handled(signal.SIGTERM, signal.SIG_DFL, _terminate):
+        yield
+
+
+@contextmanager
+def _handled(
+    number: signal.Signals,
+    usual: Callable[[int, FrameType | None], Any] | signal.Handlers,
+    handler: Callable[[int, FrameType | None], Any],
+) -> Iterator[None]:
+    """Handle a signal in the main thread, where its usual handler would."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(number) is not usual
+    ):
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, usual)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
