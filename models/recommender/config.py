@@ -125,6 +125,10 @@ class Config:
         """Return the neighbours kept per item when there is room for ``capacity`` items."""
         return max(self.min_neighbours, min(self.neighbours, self.slots // max(1, capacity)))
 
+    def widest_rows(self) -> int:
+        """Return for how many items there may be room before rows must become narrower."""
+        return self.slots // max(1, self.neighbours)
+
     def powers(self) -> NDArray[np.float64]:
         """Return the decays of the near and the far expert, of pairs and of long ones, by step."""
         steps = np.arange(self.window * POWER_STEPS + 2) / POWER_STEPS

@@ -270,8 +270,18 @@ def test_growing_past_the_first_capacity_keeps_everything() -> None:
     model = Recommender()
     model.learn_many(["u", "u"], ["a", "b"])
     before = model.recommend("u", 2)
-    model.item_indexes([f"x{n}" for n in range(5000)])
+    model.item_indexes([f"x{n}" for n in range(20_000)])
     assert model.recommend("u", 2) == before
+
+
+def test_rows_move_only_where_they_must_become_narrower() -> None:
+    model = Recommender()
+    model.learn_many(["u", "u"], ["a", "b"])
+    rows = model.tables.rows
+    model.item_indexes([f"x{n}" for n in range(model.config.widest_rows() - 2)])
+    assert model.tables.rows is rows
+    model.item_indexes(["one more"])
+    assert model.tables.rows.shape[1] < rows.shape[1]
 
 
 def test_what_went_together_lately_beats_what_once_did() -> None:
