@@ -184,6 +184,13 @@ class Fleet:
             "every worker joins",
         )
 
+    def check(self) -> None:
+        """Raise, with the last that it wrote, if a worker has ended by itself."""
+        for worker in self.workers:
+            if not worker.running:
+                written = worker.output.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"a worker ended; its last lines:\n{written[-2_000:]}")
+
     def replace(self, worker: OwnedProcess) -> None:
         """Forget a worker that has ended, and start another."""
         self.workers.remove(worker)

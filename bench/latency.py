@@ -245,7 +245,7 @@ def measure(
         first, lines = lines[:n_first], lines[n_first:]
         asyncio.run(produce(broker.bootstrap, rate, first))
         # A worker whose kernels changed compiles them first: minutes on a busy machine.
-        wait_for(lambda: covered(store) >= len(first), 600, "the worker works")
+        wait_for(lambda: works(fleet, store, len(first)), 600, "the worker works")
         spawn = multiprocessing.get_context("spawn")
         ready, stop = spawn.Event(), spawn.Event()
         answer, told = spawn.Pipe(duplex=False)
@@ -270,7 +270,8 @@ def measure(
         with shares_of(pids) as shares:
             handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
         gc.enable()
-        wait_for(lambda: covered(store) >= len(first) + count, 60, "every event is covered")
+        whole = len(first) + count
+        wait_for(lambda: works(fleet, store, whole), 60, "every event is covered")
         time.sleep(0.5)
         coverage.running = False
         stop.set()
@@ -359,6 +360,12 @@ def report_stages(
 def covered(store: StateStore) -> int:
     """Return how many events lie below a checkpoint."""
     return sum(offsets.get(EVENTS, 0) for offsets in store.partitions().values())
+
+
+def works(fleet: Fleet, store: StateStore, events: int) -> bool:
+    """Return whether so many events are covered; raises if the worker has ended."""
+    fleet.check()
+    return covered(store) >= events
 
 
 def show(what: str, waits_ms: list[float], target: float) -> None:
