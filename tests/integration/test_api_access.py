@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -25,13 +23,6 @@ from tests.integration.api_harness import (
     settings,
     stored,
 )
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Any:
-    embedded = EmbeddedLog(tmp_path / "log.db", PARTITIONS)
-    yield embedded
-    embedded.close()
 
 
 def test_over_the_rate_one_is_told_when_to_come_back(log: EmbeddedLog) -> None:

@@ -8,7 +8,6 @@ import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,13 +30,6 @@ from tests.integration.api_harness import (
     settings,
     stored,
 )
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Any:
-    embedded = EmbeddedLog(tmp_path / "log.db", PARTITIONS)
-    yield embedded
-    embedded.close()
 
 
 def test_accepted_events_lie_in_their_users_partitions_byte_for_byte(log: EmbeddedLog) -> None:

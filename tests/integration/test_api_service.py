@@ -22,13 +22,6 @@ from stream.sinks import AppendFailed, EmbeddedSink
 from tests.integration.api_harness import PARTITIONS, event, every_line, ndjson, serving, settings
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Any:
-    embedded = EmbeddedLog(tmp_path / "log.db", PARTITIONS)
-    yield embedded
-    embedded.close()
-
-
 def test_health_readiness_and_metrics_answer(log: EmbeddedLog) -> None:
     failing = [False]
 
