@@ -9,8 +9,9 @@ import msgspec
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
-__all__ = ["packed", "rendered", "text", "unpacked"]
+__all__ = ["decoded", "encoded", "rendered", "text", "without_parts"]
 
 _ADDED_TYPES: Final = frozenset({"counter", "histogram"})
 _ADDED: Final = frozenset(
@@ -18,6 +19,7 @@ _ADDED: Final = frozenset(
 )
 _LEAST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 
+_Place = tuple[str, tuple[tuple[str, str], ...]]
 _Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
 
@@ -31,7 +33,7 @@ class _Family(msgspec.Struct, array_like=True):
 _DECODER: Final = msgspec.msgpack.Decoder(list[_Family])
 
 
-def packed(families: Iterable[Metric]) -> bytes:
+def encoded(families: Iterable[Metric]) -> bytes:
     """Return families of one process as bytes, for the process that shows them."""
     return msgspec.msgpack.encode(
         [
@@ -49,8 +51,8 @@ def packed(families: Iterable[Metric]) -> bytes:
     )
 
 
-def unpacked(data: bytes) -> list[Metric]:
-    """Return what `packed` was given."""
+def decoded(data: bytes) -> list[Metric]:
+    """Return what `encoded` was given."""
     families = []
     for each in _DECODER.decode(data):
         family = Metric(each.name, each.documentation, each.type)
@@ -74,21 +76,49 @@ def rendered(*processes: Iterable[Metric]) -> bytes:
     return text(_Joined(processes))
 
 
+def without_parts(families: Iterable[Metric], other: Iterable[Metric] | None) -> Iterator[Metric]:
+    """Yield a process' families without the sums of which another process has a part.
+
+    ``other``: what that one exports, as far as is known; None leaves out all that is added up.
+    """
+    parts: set[_Place] | None = None
+    if other is not None:
+        parts = {
+            _place(sample) for family in other if _is_added(family) for sample in family.samples
+        }
+    for family in families:
+        if not _is_added(family):
+            yield family
+        elif parts is not None:
+            rest = Metric(family.name, family.documentation, family.type)
+            rest.samples = [each for each in family.samples if _place(each) not in parts]
+            if rest.samples:
+                yield rest
+
+
+def _is_added(family: Metric) -> bool:
+    return family.type in _ADDED_TYPES or family.name in _ADDED
+
+
+def _place(sample: Sample) -> _Place:
+    return sample.name, tuple(sample.labels.items())
+
+
 class _Joined(Collector):
     def __init__(self, processes: Sequence[Iterable[Metric]]) -> None:
         self._processes = processes
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        values: dict[_Sample, float] = {}
-        order: dict[str, list[_Sample]] = {}
+        values: dict[_Place, float] = {}
+        order: dict[str, list[_Place]] = {}
         for process in self._processes:
             for family in process:
                 families.setdefault(family.name, family)
                 places = order.setdefault(family.name, [])
-                added = family.type in _ADDED_TYPES or family.name in _ADDED
+                added = _is_added(family)
                 for sample in family.samples:
-                    place = (sample.name, tuple(sample.labels.items()), 0.0)
+                    place = _place(sample)
                     before = values.get(place)
                     if before is None:
                         places.append(place)

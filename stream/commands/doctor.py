@@ -12,14 +12,11 @@ from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import REFUSED, ConfigOption, out
 from stream.config import Settings, SettingsError, load_settings
 from stream.distributed.clients import KafkaConnection
-from stream.distributed.topics import BrokerUnreachable, TopicsUnfit, require_topics, topic_plan
+from stream.distributed.topics import require_topics, topic_plan
 from stream.embedded_files import open_log
-from stream.embedded_log import LogError
-from stream.state import StoreError
+from stream.refusal import Refusal
 
 __all__ = ["doctor"]
-
-_EXPECTED = (SettingsError, StoreError, LogError, BrokerUnreachable, TopicsUnfit, OSError)
 
 
 def doctor(config: ConfigOption = None) -> None:
@@ -43,7 +40,7 @@ def doctor(config: ConfigOption = None) -> None:
     for name, check in checks:
         try:
             _say(name, check(settings))
-        except _EXPECTED as error:
+        except (Refusal, OSError) as error:
             failed = True
             _say(name, str(error), bad=True)
     if failed:

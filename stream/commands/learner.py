@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from monitoring.exposition import packed
+from monitoring.exposition import encoded
 from monitoring.metrics import Metrics
 from stream.assembly import pipeline_spec
-from stream.commands.console import BUG, REFUSED, Refused, log_to_stderr
+from stream.commands.console import BUG, REFUSED, log_to_stderr
 from stream.commands.learner_messages import (
     FAILED,
     METRICS,
@@ -26,14 +26,13 @@ from stream.commands.learner_messages import (
     STOP,
     Message,
 )
-from stream.config import Settings, SettingsError
+from stream.config import Settings
 from stream.embedded import EmbeddedEngine
 from stream.embedded_files import open_embedded
-from stream.embedded_log import LogError
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
+from stream.refusal import Refusal
 from stream.serving.fresh_people import PeopleTeller
-from stream.state import StoreError
 from stream.supervision import Supervision, supervised
 
 __all__ = ["learn"]
@@ -41,7 +40,6 @@ __all__ = ["learn"]
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
-_EXPECTED: Final = (Refused, SettingsError, LogError, StoreError)
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 
@@ -62,7 +60,7 @@ def learn(settings: Settings, connection: Connection, people: Connection) -> Non
         with supervised() as threads:
             _learn(settings, connection, people, threads)
         failure = threads.failure
-    except _EXPECTED as error:
+    except Refusal as error:
         _send(connection, 0, REFUSED_BECAUSE, str(error).encode())
         sys.exit(REFUSED)
     except Exception as error:
@@ -142,7 +140,7 @@ def _answer(
         if question == STOP:
             return
         if question == METRICS:
-            _send(connection, number, METRICS, packed(metrics.families()))
+            _send(connection, number, METRICS, encoded(metrics.families()))
 
 
 def _send(connection: Connection, number: int, what: str, data: bytes = b"") -> None:

@@ -126,7 +126,7 @@ class LearnerProcess:
         return self._process.pid
 
     def metrics(self) -> bytes | None:
-        """Return its `monitoring.exposition.packed` families; None if it does not answer."""
+        """Return its `monitoring.exposition.encoded` families; None if it does not answer."""
         with self._heard:
             if self._answered == self._asked:
                 if not self._send(self._asked + 1, METRICS):

@@ -1,8 +1,10 @@
 """Metrics of two processes on one page."""
 
-from monitoring.exposition import packed, rendered, unpacked
+from monitoring.exposition import decoded, encoded, rendered
 from monitoring.metrics import Metrics
 from stream.joined_metrics import JoinedMetrics
+
+SUMS = ("_total", "_sum", "_count", "_bucket")
 
 
 def lines(page: bytes) -> dict[str, float]:
@@ -21,7 +23,7 @@ def filled(route: str, seconds: float, lag_s: float | None = None) -> Metrics:
 
 def test_packing_loses_nothing() -> None:
     metrics = filled("/a", 0.1, 3.5)
-    assert rendered(unpacked(packed(metrics.families()))) == metrics.render()
+    assert rendered(decoded(encoded(metrics.families()))) == metrics.render()
 
 
 def test_what_several_processes_count_is_added_up_and_gauges_are_not() -> None:
@@ -49,7 +51,7 @@ def test_memory_of_both_processes_counts() -> None:
 
 
 def test_figures_of_a_process_that_does_not_answer_are_left_out() -> None:
-    answers: list[bytes | None] = [packed(filled("/b", 0.5, 2.0).families()), None]
+    answers: list[bytes | None] = [encoded(filled("/b", 0.5, 2.0).families()), None]
     joined = JoinedMetrics(lambda: answers[0])
     joined.add("api_requests_total", ("/a", "200"))
     assert joined.known("consumer_lag_seconds", ("headrace.events",)) == 2.0
@@ -64,3 +66,24 @@ def test_figures_of_a_process_that_does_not_answer_are_left_out() -> None:
     assert lines(page)["headrace_learner_up"] == 0.0
     assert joined.known("consumer_lag_seconds", ("headrace.events",)) is None
     assert b'route="/a"' in joined.render()
+
+
+def test_a_sum_of_both_does_not_fall_while_one_of_them_is_silent() -> None:
+    learner = Metrics()
+    learner.add("duplicate_events_total", (), 1e6)
+    learner.observe("batch_duration_seconds", (), 0.1)
+    answer = encoded(learner.families())
+    answers: list[bytes | None] = [None, answer, None, answer]
+    joined = JoinedMetrics(lambda: answers.pop(0))
+    joined.add("api_requests_total", ("/a", "200"))
+    never, told, silent, again = (lines(joined.render()) for _ in range(4))
+    assert told["headrace_duplicate_events_total"] == 1e6
+    assert silent['headrace_api_requests_total{code="200",route="/a"}'] == 1
+    # A counter that falls has begun anew: then all of it would have been counted just now.
+    for page in (never, silent, again):
+        sums = {name for name in told if name.partition("{")[0].endswith(SUMS)}
+        assert not {name for name in page.keys() & sums if page[name] < told[name]}
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
+        assert name not in silent
+        assert name in again
+    assert "headrace_batch_duration_seconds_count" not in silent
