@@ -33,7 +33,8 @@ class GroupCommit(Generic[Item, Result]):
     limit
         Weight up to which items share a write; a heavier item is written alone.
     error
-        What a failed write is raised as, to each of the callers that shared it.
+        What a failed write is raised as, to each of the callers that shared it; whatever else the
+        write raises is a bug, to all of them.
     """
 
     def __init__(
@@ -65,6 +66,10 @@ class GroupCommit(Generic[Item, Result]):
                 self._write_group()
         if ticket.failure is not None:
             # Its own instance for each caller: a shared one would collect all their tracebacks.
+            if isinstance(ticket.failure, Exception) and not isinstance(
+                ticket.failure, self._error
+            ):
+                raise RuntimeError("a bug has ended the write that was shared") from ticket.failure
             raise self._error(str(ticket.failure)) from ticket.failure
         return cast(Result, ticket.result)
 

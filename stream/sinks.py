@@ -9,6 +9,7 @@ from typing import Protocol
 
 from stream.records import Outgoing
 from stream.refusal import Refusal
+from stream.supervision import report_bug
 
 __all__ = ["AppendFailed", "AppendLog", "EmbeddedSink", "EventSink"]
 
@@ -63,7 +64,13 @@ class AppendLog(Protocol):
     """What `EmbeddedSink` asks of a log: synchronous, durable, all records or none."""
 
     def append(self, records: Sequence[Outgoing]) -> object:
-        """Make all records durable in one transaction, or raise and keep none of them."""
+        """Make all records durable in one transaction, or raise and keep none of them.
+
+        Raises
+        ------
+        Refusal
+            Something outside must change; whatever else is raised is a bug.
+        """
         ...
 
     def partitions_of(self, topic: str) -> int:
@@ -81,7 +88,8 @@ class EmbeddedSink:
     Parameters
     ----------
     log
-        The log; it stays open when the sink closes.
+        The log; it stays open when the sink closes. A bug of it ends the process, where threads
+        are `supervised`.
     group_bytes
         How much one commit takes at most, unless a single request has more.
 
@@ -133,18 +141,29 @@ class EmbeddedSink:
                 group = self._take()
                 records = [record for each, _ in group for record in each]
                 try:
-                    await loop.run_in_executor(self._thread, self._log.append, records)
+                    await loop.run_in_executor(self._thread, self._append, records)
                 except Exception as error:
-                    # Each waiter gets it, as a refusal.
+                    refused = isinstance(error, Refusal)
                     for _, done in group:
                         if not done.cancelled():
-                            done.set_exception(AppendFailed(str(error)))
+                            # Each waiter gets one of its own.
+                            done.set_exception(AppendFailed(str(error)) if refused else error)
                 else:
                     for _, done in group:
                         if not done.cancelled():
                             done.set_result(None)
         finally:
             self._writer = None
+
+    def _append(self, records: Sequence[Outgoing]) -> None:
+        try:
+            self._log.append(records)
+        except Refusal:
+            raise
+        except BaseException as error:
+            # Who waits is told, too; but this is nothing that trying again mends.
+            report_bug(error)
+            raise
 
     def _take(self) -> list[tuple[list[Outgoing], asyncio.Future[None]]]:
         size = taken = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["Supervision", "supervised"]
+__all__ = ["Supervision", "report_bug", "supervised"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,18 @@ class Supervision:
                 self.failure = error
             for tell in self._told:
                 tell()
+
+
+def report_bug(error: BaseException) -> None:
+    """End the process as if a bug had ended this thread: for one that hands it to somebody else.
+
+    A thread of a pool lives on after a bug, and who waits for it may take it for their own affair.
+    """
+    threading.excepthook(
+        threading.ExceptHookArgs(
+            (type(error), error, error.__traceback__, threading.current_thread())
+        )
+    )
 
 
 @contextmanager

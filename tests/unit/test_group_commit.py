@@ -111,3 +111,28 @@ def test_a_bug_in_a_write_is_not_dressed_up_for_its_writer() -> None:
 
     with pytest.raises(ZeroDivisionError):
         GroupCommit[int, int](write, 10, DiskFull).submit(1, 1)
+
+
+def test_a_bug_in_a_shared_write_is_a_bug_to_all() -> None:
+    writing, waiting = threading.Event(), threading.Event()
+
+    def write(items: Sequence[int]) -> list[int]:
+        writing.set()
+        waiting.wait(60)
+        raise ZeroDivisionError("bug")
+
+    group: GroupCommit[int, int] = GroupCommit(write, 100, DiskFull)
+    outcome: dict[int, object] = {}
+    threads = [threading.Thread(target=lambda: outcome.update(run_together(group, [1])))]
+    threads[0].start()
+    # The others come while it writes, and share the next write.
+    assert writing.wait(60)
+    threads.append(threading.Thread(target=lambda: outcome.update(run_together(group, [2, 3]))))
+    threads[1].start()
+    while len(group) < 2:
+        time.sleep(0.001)
+    waiting.set()
+    for thread in threads:
+        thread.join()
+    kinds = sorted(type(failure).__name__ for failure in outcome.values())
+    assert kinds == ["RuntimeError", "ZeroDivisionError", "ZeroDivisionError"]
