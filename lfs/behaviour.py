@@ -3,24 +3,13 @@
 Time spent is one fact and gets one vote: under 2 s `lfs.trust` sees an accident, up to 10 s and
 from 30 s `long_dwell` speaks (`quick_return` where time was not measured), and `clicked` only
 where nothing is known of it. What was bought is not counted again as put into the cart.
+`lfs.readings` has the numbers.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from lfs.core import ExampleBatch, Votes, labeling_function
-from lfs.readings import (
-    QUICK_RETURN_S,
-    has_statement,
-    is_bare,
-    is_measured,
-    is_robotic,
-    is_visited,
-    spent_s,
-    visits,
-    votes,
-)
+from lfs.readings import VISITS, judged
 
 __all__ = [
     "added_to_cart",
@@ -37,14 +26,8 @@ __all__ = [
     "viewed",
 ]
 
-LONG_DWELL_S = 30.0
-SHORT_DWELL_S = 10.0
-ACCIDENT_S = 2.0
-GOOD_RATING, BAD_RATING = 4.0, 2.0
-SEEN_POSITIONS = 3.0
 
-
-@labeling_function(task="relevance", version=2, needs=("clicks",))
+@labeling_function(task="relevance", version=2, needs=("clicks",), joint=VISITS)
 def clicked(batch: ExampleBatch) -> Votes:
     """Vote positive for a click of which nothing more is known.
 
@@ -54,10 +37,10 @@ def clicked(batch: ExampleBatch) -> Votes:
     a person causes.
     Known errors: titles that promise too much; accidental clicks whose end nobody reported.
     """
-    return votes(batch, positive=(batch.column("clicks") > 0) & is_bare(batch))
+    return judged(batch, "clicked")
 
 
-@labeling_function(task="relevance", version=2, needs=("views", "plays"))
+@labeling_function(task="relevance", version=2, needs=("views", "plays"), joint=VISITS)
 def viewed(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was viewed or played, and of which nothing more is known.
 
@@ -65,11 +48,10 @@ def viewed(batch: ExampleBatch) -> Votes:
     Sources: `view` and `play` events; withheld as `clicked` is, and where there was a click.
     Known errors: autoplay, and pages that are opened to be left at once.
     """
-    unclicked = batch.column("clicks") == 0
-    return votes(batch, positive=is_visited(batch) & unclicked & is_bare(batch))
+    return judged(batch, "viewed")
 
 
-@labeling_function(task="relevance", version=2, needs=("dwells", "play_s"))
+@labeling_function(task="relevance", version=2, needs=("dwells", "play_s"), joint=VISITS)
 def long_dwell(batch: ExampleBatch) -> Votes:
     """Vote positive after 30 s of dwell, negative when a dwell ended within 10 s.
 
@@ -78,15 +60,10 @@ def long_dwell(batch: ExampleBatch) -> Votes:
     `accidental_click` votes instead.
     Known errors: a tab left open; an answer found at a glance.
     """
-    measured, seconds = is_measured(batch), spent_s(batch)
-    return votes(
-        batch,
-        positive=measured & (seconds >= LONG_DWELL_S),
-        negative=measured & (seconds < SHORT_DWELL_S) & (seconds >= ACCIDENT_S),
-    )
+    return judged(batch, "long_dwell")
 
 
-@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"))
+@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"), joint=VISITS)
 def quick_return(batch: ExampleBatch) -> Votes:
     """Vote negative when a visit of unmeasured length was followed within 8 s by something else.
 
@@ -95,12 +72,10 @@ def quick_return(batch: ExampleBatch) -> Votes:
     a `dwell` tells the time itself.
     Known errors: people who open several results in tabs.
     """
-    seconds = spent_s(batch)
-    left = (seconds >= ACCIDENT_S) & (seconds < QUICK_RETURN_S)
-    return votes(batch, negative=left & ~is_measured(batch))
+    return judged(batch, "quick_return")
 
 
-@labeling_function(task="relevance", version=2, needs=("carts",))
+@labeling_function(task="relevance", version=2, needs=("carts",), joint=VISITS)
 def added_to_cart(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was put into the cart, and not bought so far.
 
@@ -108,11 +83,10 @@ def added_to_cart(batch: ExampleBatch) -> Votes:
     Sources: `add_to_cart` events; once bought, `purchased` and `returned` tell more.
     Known errors: carts used as a list for comparing.
     """
-    waiting = (batch.column("carts") > 0) & (batch.column("purchases") == 0)
-    return votes(batch, positive=waiting)
+    return judged(batch, "added_to_cart")
 
 
-@labeling_function(task="relevance", version=1, needs=("purchases", "returns"))
+@labeling_function(task="relevance", version=1, needs=("purchases", "returns"), joint=VISITS)
 def purchased(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was bought and kept so far.
 
@@ -120,10 +94,10 @@ def purchased(batch: ExampleBatch) -> Votes:
     Sources: `purchase` and `return` events.
     Known errors: gifts, and what will be returned later.
     """
-    return votes(batch, positive=batch.column("purchases") > batch.column("returns"))
+    return judged(batch, "purchased")
 
 
-@labeling_function(task="relevance", version=1, needs=("returns",))
+@labeling_function(task="relevance", version=1, needs=("returns",), joint=VISITS)
 def returned(batch: ExampleBatch) -> Votes:
     """Vote negative for a thing that was sent back.
 
@@ -131,10 +105,10 @@ def returned(batch: ExampleBatch) -> Votes:
     Sources: `return` events.
     Known errors: the right thing in the wrong size.
     """
-    return votes(batch, negative=batch.column("returns") > 0)
+    return judged(batch, "returned")
 
 
-@labeling_function(task="relevance", version=1, needs=("rating",))
+@labeling_function(task="relevance", version=1, needs=("rating",), joint=VISITS)
 def rated(batch: ExampleBatch) -> Votes:
     """Vote positive for a rating of 4 or more, negative for 2 or less.
 
@@ -142,11 +116,10 @@ def rated(batch: ExampleBatch) -> Votes:
     Sources: `rating` events with a value on a scale of five.
     Known errors: products with another scale; anger about the delivery.
     """
-    rating = batch.column("rating")
-    return votes(batch, positive=rating >= GOOD_RATING, negative=rating <= BAD_RATING)
+    return judged(batch, "rated")
 
 
-@labeling_function(task="relevance", version=1, needs=("likes", "shares"))
+@labeling_function(task="relevance", version=1, needs=("likes", "shares"), joint=VISITS)
 def shared_or_liked(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing that was liked or shared.
 
@@ -154,10 +127,10 @@ def shared_or_liked(batch: ExampleBatch) -> Votes:
     Sources: `like` and `share` events.
     Known errors: sharing in order to mock.
     """
-    return votes(batch, positive=batch.column("likes") + batch.column("shares") > 0)
+    return judged(batch, "shared_or_liked")
 
 
-@labeling_function(task="relevance", version=1, needs=("skips", "hides", "reports"))
+@labeling_function(task="relevance", version=1, needs=("skips", "hides", "reports"), joint=VISITS)
 def dismissed(batch: ExampleBatch) -> Votes:
     """Vote negative for a thing that was skipped, hidden or reported.
 
@@ -165,11 +138,10 @@ def dismissed(batch: ExampleBatch) -> Votes:
     Sources: `skip`, `hide` and `report` events.
     Known errors: a skip of what was just bought.
     """
-    said_no = batch.column("skips") + batch.column("hides") + batch.column("reports")
-    return votes(batch, negative=said_no > 0)
+    return judged(batch, "dismissed")
 
 
-@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"))
+@labeling_function(task="relevance", version=2, needs=("clicks", "views", "plays"), joint=VISITS)
 def repeated(batch: ExampleBatch) -> Votes:
     """Vote positive for a thing to which a person came back.
 
@@ -179,13 +151,10 @@ def repeated(batch: ExampleBatch) -> Votes:
     a person causes them.
     Known errors: shops whose navigation leads through the same page.
     """
-    uses = visits(batch)
-    again = (uses > 1) | ((uses > 0) & (batch.column("repeats") > 0))
-    stayed = (spent_s(batch) >= SHORT_DWELL_S) | has_statement(batch)
-    return votes(batch, positive=again & stayed & ~is_robotic(batch))
+    return judged(batch, "repeated")
 
 
-@labeling_function(task="relevance", version=2, needs=("impressions",))
+@labeling_function(task="relevance", version=2, needs=("impressions",), joint=VISITS)
 def ignored(batch: ExampleBatch) -> Votes:
     """Vote negative for an exposure in plain sight whose windows closed without any engagement.
 
@@ -194,7 +163,4 @@ def ignored(batch: ExampleBatch) -> Votes:
     watermark; below the third place nobody knows whether it was seen.
     Known errors: eyes that were elsewhere.
     """
-    shown = (batch.column("impressions") > 0) & (batch.column("closed") > 0)
-    untouched = np.isnan(batch.column("first_feedback_ts"))
-    in_sight = ~(batch.column("position") > SEEN_POSITIONS)
-    return votes(batch, negative=shown & untouched & in_sight & ~has_statement(batch))
+    return judged(batch, "ignored")

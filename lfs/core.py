@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ __all__ = [
     "ExampleBatch",
     "LabelingFunction",
     "LabelingFunctionError",
+    "Pass",
     "Votes",
     "labeling_function",
     "vote_matrix",
@@ -51,6 +52,22 @@ RowFunction = Callable[[Example], str | int]
 ColumnFunction = Callable[[ExampleBatch], Votes]
 
 
+class Pass(NamedTuple):
+    """Functions that vote together, in one look at a batch: each of them alone would cost as much.
+
+    Parameters
+    ----------
+    names
+        Of the functions, which say that they are in it.
+    vote
+        Given evidence (n, columns), the column of each function in a vote matrix (-1: not asked),
+        and the matrix, fills in the votes of those that do not abstain.
+    """
+
+    names: tuple[str, ...]
+    vote: Callable[[NDArray[np.float64], NDArray[np.int64], Votes], None]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelingFunction:
     """A named, versioned, documented signal about one task.
@@ -65,6 +82,8 @@ class LabelingFunction:
         Evidence without which it abstains, any of it will do: columns, `context.KEY`, `item`.
         A batch in which nothing of it is known is not shown to the function at all. Empty: it
         is always asked.
+    joint
+        The pass in which it votes together with others, if it does: says the same as `function`.
     vectorised
         Whether ``function`` takes an `ExampleBatch` and returns an int8 array of class indexes.
     """
@@ -78,6 +97,7 @@ class LabelingFunction:
     vectorised: bool
     form: str = "lf"
     needs: frozenset[str] = frozenset()
+    joint: Pass | None = None
 
     def columns(self, batch: ExampleBatch) -> Votes | None:
         """Return the answer of a vectorised function, unchecked; None where `vote` must be asked.
@@ -153,6 +173,7 @@ def labeling_function(
     form: str = "lf",
     family: str | None = None,
     needs: Sequence[str] = (),
+    joint: Pass | None = None,
 ) -> Callable[[RowFunction | ColumnFunction], LabelingFunction]:
     """Make a labeling function of a plain one.
 
@@ -160,7 +181,8 @@ def labeling_function(
     array of class indexes; any other gets one `Example` and answers with a class name or
     `ABSTAIN`. The family is the function's module unless another one is named. What a function
     ``needs`` (columns, `context.KEY`, `item`; any of it will do) spares it the batches in which
-    it could only abstain.
+    it could only abstain. One that votes in a pass with others (``joint``) answers by itself what
+    the pass says.
 
     Raises
     ------
@@ -209,9 +231,14 @@ def labeling_function(
         annotation = parameters[0].annotation
         vectorised = annotation is ExampleBatch or annotation == "ExampleBatch"
         own_family = family or function.__module__.rsplit(".", 1)[-1]
+        if joint is not None and own_name not in joint.names:
+            raise LabelingFunctionError(
+                f"labeling function {own_name!r}: joint: its pass has {', '.join(joint.names)}"
+            )
         return LabelingFunction(
-            own_name, task, version, own_family, doc, function, vectorised, form, frozenset(needs)
-        )
+            own_name, task, version, own_family, doc, function, vectorised, form,
+            frozenset(needs), joint,
+        )  # fmt: skip
 
     return decorate
 
@@ -219,22 +246,39 @@ def labeling_function(
 class Asked:
     """Which of several functions have anything to look at, by what is known of a batch.
 
+    Attributes
+    ----------
+    passes
+        Those that vote together, always asked: pass, column of each function in it (-1: it is not
+        among these), and the columns that it fills.
+
     *State* — at most some hundreds of the sets that occur, each with its functions.
     """
 
     def __init__(self, lfs: Sequence[LabelingFunction]) -> None:
-        self._needs = [lf.needs for lf in lfs]
+        self._needs = [(column, lf.needs) for column, lf in enumerate(lfs) if lf.joint is None]
+        self._of_columns = any(not needs.isdisjoint(COLUMNS) for _, needs in self._needs)
         self._known: dict[frozenset[str], list[int]] = {}
+        joints: list[Pass] = []
+        for lf in lfs:
+            if lf.joint is not None and lf.joint not in joints:
+                joints.append(lf.joint)
+        self.passes: list[tuple[Pass, NDArray[np.int64], NDArray[np.int64]]] = []
+        for joint in joints:
+            members = {lf.name: column for column, lf in enumerate(lfs) if lf.joint == joint}
+            columns = np.array([members.get(name, -1) for name in joint.names], dtype=np.int64)
+            self.passes.append((joint, columns, columns[columns >= 0]))
 
-    def columns(self, observed: frozenset[str]) -> list[int]:
-        """Return the columns of the functions that need any of it, or nothing."""
+    def columns(self, batch: ExampleBatch) -> list[int]:
+        """Return the columns of the functions by themselves that need what is known, or nothing."""
+        observed = batch.observed(columns=self._of_columns)
         found = self._known.get(observed)
         if found is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             found = self._known[observed] = [
                 column
-                for column, needs in enumerate(self._needs)
+                for column, needs in self._needs
                 if not needs or not needs.isdisjoint(observed)
             ]
         return found
@@ -267,7 +311,7 @@ def vote_matrix(
     failures
         LF name to row to reason.
     seconds
-        float64, shape (m,); zeros without a timer.
+        float64, shape (m,); zeros without a timer. Those of a pass have equal parts of it.
     """
     n, m = len(batch), len(lfs)
     votes = np.empty((n, m), dtype=np.int8)
@@ -275,7 +319,17 @@ def vote_matrix(
     seconds = np.zeros(m)
     failures: dict[str, dict[int, str]] = {}
     again: list[int] = []
-    for column in (asked or Asked(lfs)).columns(batch.observed()):
+    asked = asked or Asked(lfs)
+    for joint, columns, members in asked.passes:
+        started = timer() if timer is not None else 0.0
+        if enabled is None or all(enabled):
+            joint.vote(batch.evidence, columns, votes)
+        else:
+            on = np.array([*enabled, False])  # The last is that of column -1.
+            joint.vote(batch.evidence, np.where(on[columns], columns, -1), votes)
+        if timer is not None:
+            seconds[members] = (timer() - started) / len(members)
+    for column in asked.columns(batch):
         if enabled is not None and not enabled[column]:
             continue
         lf = lfs[column]

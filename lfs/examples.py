@@ -149,9 +149,11 @@ class ExampleBatch:
         """Return the evidence laid out by column, (columns, n), not to be written to."""
         return self.once("table", _table)
 
-    def observed(self) -> frozenset[str]:
-        """Return what is known of any row: columns, `context.KEY` for each key, and `item`."""
-        return self.once("observed", _observed)
+    def observed(self, *, columns: bool = True) -> frozenset[str]:
+        """Return what is known of any row: `context.KEY` for each key, `item`, and columns."""
+        if columns:
+            return self.once("observed", _observed)
+        return self.once("around", _around)
 
     def once(self, name: str, compute: Callable[[ExampleBatch], T]) -> T:
         """Return what ``compute`` makes of this batch; computed once a batch, under its name."""
@@ -197,12 +199,21 @@ def _table(batch: ExampleBatch) -> NDArray[np.float64]:
 
 
 def _observed(batch: ExampleBatch) -> frozenset[str]:
-    found = _named(batch.once("columns", _columns).seen.tobytes())
-    if any(batch.contexts):
-        found |= {CONTEXT + key for key in set().union(*batch.contexts)}
-    if any(map(batch.items, set(batch.item_ids))):
-        found |= {ITEM}
-    return found
+    return _named(batch.once("columns", _columns).seen.tobytes()) | batch.observed(columns=False)
+
+
+def _around(batch: ExampleBatch) -> frozenset[str]:
+    keys = frozenset().union(*batch.contexts) if any(batch.contexts) else _NO_KEYS
+    item = batch.items is not _no_item and any(map(batch.items, set(batch.item_ids)))
+    return _around_named(keys, item)
+
+
+_NO_KEYS: Final[frozenset[str]] = frozenset()
+
+
+@lru_cache(maxsize=1024)
+def _around_named(keys: frozenset[str], item: bool) -> frozenset[str]:
+    return frozenset([CONTEXT + key for key in keys] + [ITEM] * item)
 
 
 @lru_cache(maxsize=1024)

@@ -1,29 +1,17 @@
-"""Trust: clicks that say little about the thing, because of who or what made them."""
+"""Trust: clicks that say little about the thing, because of who or what made them.
+
+`lfs.readings` has the numbers.
+"""
 
 from __future__ import annotations
 
-from lfs.behaviour import ACCIDENT_S
 from lfs.core import ExampleBatch, Votes, labeling_function
-from lfs.readings import (
-    has_statement,
-    is_measured,
-    is_robotic,
-    is_visited,
-    spent_s,
-    votes,
-)
+from lfs.readings import VISITS, judged
 
 __all__ = ["accidental_click", "click_burst", "position_explained", "robotic_rate"]
 
-BURST_CLICKS = 3.0
-BURST_S = 10.0
-TOP_POSITION = 1.0
-LIKELY_PROPENSITY = 0.5
-GLANCE_S = 10.0
-STAY_S = 15.0
 
-
-@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"))
+@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"), joint=VISITS)
 def robotic_rate(batch: ExampleBatch) -> Votes:
     """Vote negative for visits by somebody with over a hundred events a minute.
 
@@ -31,10 +19,10 @@ def robotic_rate(batch: ExampleBatch) -> Votes:
     Sources: the user's decayed rate of events (half-life a minute), impressions included.
     Known errors: several people behind one id; products that send hundreds of impressions a page.
     """
-    return votes(batch, negative=is_visited(batch) & is_robotic(batch))
+    return judged(batch, "robotic_rate")
 
 
-@labeling_function(task="relevance", version=1, needs=("clicks",))
+@labeling_function(task="relevance", version=1, needs=("clicks",), joint=VISITS)
 def click_burst(batch: ExampleBatch) -> Votes:
     """Vote negative for three clicks or more on one exposure within ten seconds.
 
@@ -43,12 +31,10 @@ def click_burst(batch: ExampleBatch) -> Votes:
     cart or another statement, and where `robotic_rate` speaks.
     Known errors: galleries where every picture is a click.
     """
-    took_s = batch.column("last_ts") - batch.column("first_feedback_ts")
-    burst = (batch.column("clicks") >= BURST_CLICKS) & (took_s <= BURST_S)
-    return votes(batch, negative=burst & ~has_statement(batch) & ~is_robotic(batch))
+    return judged(batch, "click_burst")
 
 
-@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"))
+@labeling_function(task="relevance", version=1, needs=("clicks", "views", "plays"), joint=VISITS)
 def accidental_click(batch: ExampleBatch) -> Votes:
     """Vote negative for a visit that ended within two seconds.
 
@@ -57,11 +43,10 @@ def accidental_click(batch: ExampleBatch) -> Votes:
     statement.
     Known errors: dwell reported in another unit; people who open things in tabs.
     """
-    left = is_visited(batch) & (spent_s(batch) < ACCIDENT_S)
-    return votes(batch, negative=left & ~has_statement(batch))
+    return judged(batch, "accidental_click")
 
 
-@labeling_function(task="relevance", version=1, needs=("clicks",))
+@labeling_function(task="relevance", version=1, needs=("clicks",), joint=VISITS)
 def position_explained(batch: ExampleBatch) -> Votes:
     """Vote negative for a click on the first place that led to a glance and nothing else.
 
@@ -70,11 +55,4 @@ def position_explained(batch: ExampleBatch) -> Votes:
     Sources: `position` and `propensity` as logged, `dwell` from 10 to 15 s, no statement.
     Known errors: shops whose first place is right most of the time: there it is nearly a coin.
     """
-    seconds = spent_s(batch)
-    glance = is_measured(batch) & (seconds >= GLANCE_S) & (seconds < STAY_S)
-    first = (batch.column("position") <= TOP_POSITION) | (
-        batch.column("propensity") > LIKELY_PROPENSITY
-    )
-    return votes(
-        batch, negative=glance & first & (batch.column("clicks") > 0) & ~has_statement(batch)
-    )
+    return judged(batch, "position_explained")

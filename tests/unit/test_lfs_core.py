@@ -11,7 +11,7 @@ import pytest
 
 from lfs import ABSTAIN, Example, ExampleBatch, labeling_function
 from lfs.core import LabelingFunctionError, Votes, vote_matrix
-from lfs.readings import visits
+from lfs.readings import JUDGED, POSITIVE, VISITS, judged
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
 
 CLASSES = ("negative", "positive")
@@ -91,14 +91,14 @@ def test_a_function_cannot_spoil_what_others_read() -> None:
     assert (votes == ABSTAIN).all()
 
 
-@pytest.mark.parametrize("name", ["table", "columns", "observed", "readings"])
+@pytest.mark.parametrize("name", ["table", "columns", "observed", "judged"])
 def test_what_a_team_calls_its_reading_is_nobody_elses(name: str) -> None:
     batch = ExampleBatch.of([{"clicks": 1}, {}])
     for _ in range(2):
         assert batch.reading(name, lambda b: np.full(len(b), 7.0)).tolist() == [7.0, 7.0]
         assert batch.column("clicks").tolist() == [1.0, 0.0]
         assert "clicks" in batch.observed()
-        assert visits(batch).tolist() == [1.0, 0.0]
+        assert judged(batch, "clicked").tolist() == [POSITIVE, ABSTAIN]
 
 
 def test_a_function_is_not_shown_batches_without_what_it_needs() -> None:
@@ -126,6 +126,44 @@ def test_a_function_is_not_shown_batches_without_what_it_needs() -> None:
             assert len(asked) - before == (other == need)
     with pytest.raises(LabelingFunctionError, match="needs: found 'click'"):
         labeling_function(needs=["click"])
+
+
+def test_who_votes_in_a_pass_says_there_what_it_says_alone() -> None:
+    lfs = [lf for lf in collect(BUILT_IN_MODULES.values()) if lf.task == "relevance"]
+    assert {lf.name for lf in lfs if lf.joint is not None} == set(JUDGED)
+    rng = np.random.default_rng(6)
+    batch = ExampleBatch.of([{}] * 500)
+    touched = rng.random(batch.evidence.shape) < 0.3
+    numbers = [0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 12.0, 40.0, 500.0, np.nan]
+    batch.evidence[touched] = rng.choice(numbers, size=int(touched.sum()))
+    votes, failed, _ = vote_matrix(lfs, batch, CLASSES)
+    assert not failed
+    for column, lf in enumerate(lfs):
+        assert votes[:, column].tolist() == lf.vote(batch, CLASSES)[0].tolist()
+    enabled = [lf.name != "clicked" for lf in lfs]
+    without, _, _ = vote_matrix(lfs, batch, CLASSES, enabled=enabled)
+    assert (without[:, enabled] == votes[:, enabled]).all()
+    assert (without[:, [not on for on in enabled]] == ABSTAIN).all()
+    some, _, _ = vote_matrix(lfs[::-2], batch, CLASSES)
+    assert (some == votes[:, ::-2]).all()
+
+
+def test_a_function_that_is_not_in_its_pass_is_refused() -> None:
+    def alone(batch: ExampleBatch) -> Votes:
+        return np.zeros(len(batch), dtype=np.int8)
+
+    alone.__doc__ = DOC
+    with pytest.raises(LabelingFunctionError, match="joint: its pass has accidental_click"):
+        labeling_function(joint=VISITS)(alone)
+
+
+def test_a_pass_takes_its_time_together() -> None:
+    lfs = [lf for lf in collect(BUILT_IN_MODULES.values()) if lf.joint is not None]
+    ticks = iter(range(100))
+    _, _, seconds = vote_matrix(
+        lfs, ExampleBatch.of([{}]), CLASSES, timer=lambda: float(next(ticks))
+    )
+    assert seconds.tolist() == [1.0 / len(lfs)] * len(lfs)
 
 
 def test_names_are_unique_in_a_task_and_columns_are_sorted() -> None:
