@@ -22,6 +22,7 @@ from stream.evidence import Column
 from stream.forecasts import Awaited, Forecasts
 from stream.rows import Rows
 from stream.tasks import TaskSpec
+from stream.user_state import Example
 
 if TYPE_CHECKING:
     from stream.pipeline import PartitionPipeline
@@ -67,35 +68,38 @@ class EarlyLabels:
         early = (columns.stage == _PROVISIONAL) & (columns.revision >= 0)
         early &= columns.ts > rows.evidence()[:, _OPENED]
         slots = [slot for slot, one in enumerate(touched) if one.foreseen]
-        if early.any():
-            fresh = columns.example[early].tolist()
-        elif slots:
-            fresh = []
-        else:
+        fresh = columns.example[early].tolist()
+        if not slots and not fresh:
             return None
-        table = np.zeros((len(touched), self._width))
-        remembered = np.zeros(len(touched), dtype=np.bool_)
-        for slot in slots:
-            data = touched[slot].foreseen
-            if len(data) == _DOUBLE * self._width:
-                table[slot] = np.frombuffer(data)
-                if table[slot, 0] == self._mark:
-                    remembered[slot] = True
-                else:
-                    table[slot] = 0.0
+        if slots:
+            table = self._memories(touched)
+            remembered = table[:, 0] == self._mark
+        else:
+            table = np.zeros((len(touched), self._width))
+            remembered = np.zeros(len(touched), dtype=np.bool_)
         awaited = self.forecasts.awaited(rows, early, remembered, number)
         return Ahead(self, awaited, rows, table, slots + fresh)
 
+    def _memories(self, touched: Sequence[Example]) -> NDArray[np.float64]:
+        """Return what is remembered of examples, (e, columns); zeros: nothing."""
+        size = _DOUBLE * self._width
+        nothing = bytes(size)
+        known = [one.foreseen if len(one.foreseen) == size else nothing for one in touched]
+        table = np.frombuffer(bytearray(b"".join(known))).reshape(-1, self._width)
+        # What was written of other tasks or outcomes is of no use.
+        table[table[:, 0] != self._mark] = 0.0
+        return table
+
     def remember(self, rows: Rows, table: NDArray[np.float64], slots: Sequence[int]) -> None:
         """Write to examples what to remember of them; nothing of those that are closed."""
-        columns, touched = list(self.columns.values()), rows.touched
+        touched, size = rows.touched, _DOUBLE * self._width
+        marks = table[:, list(self.columns.values())]
+        is_open: list[bool] = np.any(marks > 0.0, axis=1).tolist()
+        table[:, 0] = self._mark
+        data = table.tobytes()
         for slot in slots:
-            record = table[slot]
-            if any([record[column] > 0.0 for column in columns]):
-                record[0] = self._mark
-                touched[slot].foreseen = record.tobytes()
-            else:
-                touched[slot].foreseen = b""
+            known = data[size * slot : size * (slot + 1)] if is_open[slot] else b""
+            touched[slot].foreseen = known
 
     def to_bytes(self) -> bytes:
         """Return the state as versioned bytes."""

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.counts import STAGES
-from monitoring.sparse_votes import SparseVotes, sparse_votes
 from stream.events import LABELS
 from stream.records import Outgoing
 from stream.rows import REASONS
@@ -34,6 +33,15 @@ def _text(value: str) -> str:
 
 
 @lru_cache(maxsize=64)
+def _stages(task: str) -> tuple[str, ...]:
+    """Return what stands between the id and the revision of a label of a task, by stage."""
+    return tuple(f'","task":{_text(task)},"stage":"{name}","revision":' for name in STAGES)
+
+
+_REASONS = tuple(f',"reason":{_text(why)}}}' for why in REASONS)
+
+
+@lru_cache(maxsize=64)
 def _judgements(
     classes: tuple[str, ...], lfs: tuple[tuple[str, int], ...], model_id: str
 ) -> dict[bytes, str]:
@@ -41,7 +49,7 @@ def _judgements(
     return {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LabelBlock:
     """Labels of one task, as columns; records are made only for who wants them.
 
@@ -63,11 +71,6 @@ class LabelBlock:
         Why the label was given, index into `stream.rows.REASONS`, (n,).
     partition
         Partition that the users belong to; None: their ids decide.
-
-    Attributes
-    ----------
-    cast
-        The votes, by who voted.
     """
 
     task: str
@@ -87,10 +90,6 @@ class LabelBlock:
     weights: NDArray[np.float64]
     reason: NDArray[np.int8]
     partition: int | None = None
-    cast: SparseVotes = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cast", sparse_votes(self.votes))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -115,8 +114,7 @@ class LabelBlock:
         items = [_text(examples[slot].item_id) for slot in self.example.tolist()]
         stage, revision, ts = self.stage.tolist(), self.revision.tolist(), self.ts.tolist()
         reason = self.reason.tolist()
-        stages = [f'","task":{_text(self.task)},"stage":"{name}","revision":' for name in STAGES]
-        reasons = [f',"reason":{_text(why)}}}' for why in REASONS]
+        stages, reasons = _stages(self.task), _REASONS
         partition = self.partition
         rows = zip(
             self.example_ids(),

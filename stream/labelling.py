@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from lfs.core import ExampleBatch, vote_matrix
 from lfs.crowd import annotator_name, is_annotator
 from models import StepResult
-from monitoring.counts import StageCounts
-from monitoring.vote_counts import count_labels
+from monitoring.counts import StageCounts, TaskCounts
 from stream.control import Switches
 from stream.early_labels import EarlyLabels
 from stream.effects import LabelBlock
@@ -21,6 +20,7 @@ from stream.numbers import Layout
 from stream.records import Outgoing
 from stream.rows import NOTHING, REASONS, REVISED, Rows
 from stream.state import SharedChunk
+from stream.tally import Tally
 from stream.tasks import TaskAtWork, TaskSpec, stats_chunk
 from stream.user_state import Example, UserState
 from stream.watching import Watch
@@ -50,7 +50,8 @@ class Labelling:
         self._early = early
         self._partition = partition
         self._watch = watch
-        self.tasks = {spec.name: TaskAtWork(spec) for spec in specs}
+        self._tasks = {spec.name: TaskAtWork(spec) for spec in specs}
+        self._tally = Tally(self._tasks, watch)
         self._layout = layout
         self._switches = switches
         self._items = items
@@ -61,6 +62,16 @@ class Labelling:
             (spec.name, lf.name) for spec in specs for lf in spec.lfs if is_annotator(lf.name)
         }
 
+    @property
+    def tasks(self) -> dict[str, TaskAtWork]:
+        """The tasks by name, every label counted."""
+        self.flush()
+        return self._tasks
+
+    def flush(self) -> None:
+        """Count the labels that wait for more, and have them watched."""
+        self._tally.flush()
+
     def is_vote(self, answer: GoldAnswer) -> bool:
         """Return whether an answer is a vote to be weighed: its annotator is a function here."""
         if (
@@ -68,7 +79,7 @@ class Labelling:
             or (answer.task, annotator_name(answer.annotator)) not in self._weighed
         ):
             return False
-        return answer.label in self.tasks[answer.task].spec.classes
+        return answer.label in self._tasks[answer.task].spec.classes
 
     def switched_off(self, partition: int) -> list[Outgoing]:
         """Return the governance records of functions that failed too often since the last call."""
@@ -97,7 +108,9 @@ class Labelling:
         ahead = self._early.look(rows, number) if self._early is not None else None
         published = rows.published
         weight: NDArray[np.float64] | None = None
-        for name, task in self.tasks.items():
+        made: list[LabelBlock] = []
+        counted: list[TaskCounts] = []
+        for name, task in self._tasks.items():
             votes, failures, seconds = self._votes(task, batch)
             self._stopped += self._switches.failing.observe(
                 name, task.names, task.versions, votes, failures, columns.ts
@@ -121,16 +134,17 @@ class Labelling:
             if ahead is not None:
                 proba = ahead.said(name, proba, gold, learn)
             if failures:
-                counted = counts.task(name, task.spec.classes, task.names)
-                for lf, failed in failures.items():
-                    for reason in failed.values():
-                        counted.failures[lf, reason] += 1
+                told = counts.task(name, task.spec.classes, task.names).failures
+                told.update((lf, why) for lf, failed in failures.items() for why in failed.values())
             if len(published):
-                block = self._block(task, rows, published, proba, votes, result)
-                blocks.append(block)
-                self._count(task, counts, block, seconds)
+                made.append(self._block(task, rows, published, proba, votes, result))
+                counted.append(counts.task(name, task.spec.classes, task.names))
+                if self._timer is not None:
+                    counted[-1].seconds += seconds
         if ahead is not None:
             ahead.keep()
+        self._tally.take(rows, made, counted)
+        blocks += made
         return weight if weight is not None else np.ones(len(rows))
 
     def answer(
@@ -149,7 +163,7 @@ class Labelling:
         Returns the new weight of the engagement, or None if the answer is for another task, or
         for none.
         """
-        task = self.tasks.get(answer.task)
+        task = self._tasks.get(answer.task)
         if task is None or answer.label not in task.spec.classes:
             self.unmatched(answer)
             return None
@@ -195,32 +209,32 @@ class Labelling:
 
     def unmatched(self, answer: GoldAnswer) -> None:
         """Count an answer about an example, a task or a class that is not known here."""
-        for task in self.tasks.values():
+        for task in self._tasks.values():
             if task.spec.name == answer.task:
                 task.quality.unmatched += 1
 
     def enabled(self, task: str) -> list[bool]:
         """Return which of a task's functions are on."""
-        at_work = self.tasks[task]
+        at_work = self._tasks[task]
         return self._switches.enabled(task, at_work.names, at_work.versions)
 
     def contributions(self, partition: int) -> list[SharedChunk]:
         """Return what this partition's label models have counted, for the others to take in."""
         return [
             SharedChunk(partition, stats_chunk(task.spec), task.model.clock, task.model.own_stats())
-            for task in self.tasks.values()
+            for task in self._tasks.values()
         ]
 
     def take_in(self, chunks: Iterable[SharedChunk], own_partition: int) -> None:
         """Replace other partitions' statistics; they count from the next block on."""
         changed: set[str] = set()
         for chunk in chunks:
-            for name, task in self.tasks.items():
+            for name, task in self._tasks.items():
                 if chunk.name == stats_chunk(task.spec) and chunk.partition != own_partition:
                     task.others[chunk.partition] = chunk.data
                     changed.add(name)
         for name in sorted(changed):
-            task = self.tasks[name]
+            task = self._tasks[name]
             task.model.take_others([task.others[p] for p in sorted(task.others)])
 
     def _votes(
@@ -282,16 +296,3 @@ class Labelling:
             reason,
             self._partition,
         )
-
-    def _count(
-        self,
-        task: TaskAtWork,
-        counts: StageCounts,
-        block: LabelBlock,
-        seconds: NDArray[np.float64],
-    ) -> None:
-        counted = counts.task(task.spec.name, task.spec.classes, task.names)
-        task.quality.labels += len(block)
-        count_labels(counted, task.quality.class_mass, block.cast, block.proba, block.stage)
-        if self._timer is not None:
-            counted.seconds += seconds

@@ -100,7 +100,7 @@ class PartitionPipeline:
         self.decisions = DecisionQueue()
         self._whose = Whose(spec, partition, self.join, self.gold, self.decisions)
         self.switches = Switches(spec.disabled, spec.failures)
-        self.watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
+        self._watch = Watch(spec.tasks, sorted(spec.rules.types), spec.segments, spec.drift)
         self.layout = Layout([task.layout for task in spec.tasks])
         self.rewards = Rewards(spec.outcomes)
         self.early = EarlyLabels(spec.tasks, self.rewards.forecasts) if spec.foresee else None
@@ -112,11 +112,11 @@ class PartitionPipeline:
             spec.timer,
             provisional=spec.provisional,
             partition=partition,
-            watch=self.watch,
+            watch=self._watch,
             early=self.early,
         )
         self.learning = Learning(
-            spec.recommender, self.watch, spec.timer, peers, partition, content
+            spec.recommender, self._watch, spec.timer, peers, partition, content
         )
         self._answering = Answering(spec, self.join, self.labelling, self.layout, self.learning)
         self.reading = reading
@@ -129,9 +129,16 @@ class PartitionPipeline:
         return self.join.max_ts
 
     @property
+    def watch(self) -> Watch:
+        """What is watched, every label taken in."""
+        self.labelling.flush()
+        return self._watch
+
+    @property
     def counts(self) -> StageCounts:
         """What the stages counted since the partition began; additive, part of the checkpoint."""
         counts, join = self._counts, self.join
+        self.labelling.flush()
         self._note_delays()
         counts.duplicates = join.duplicates
         counts.join = join.counts
@@ -160,6 +167,7 @@ class PartitionPipeline:
         """Learn what still waits for more of its kind: whoever looks sees everything applied."""
         self.rewards.flush()
         self.learning.flush()
+        self.labelling.flush()
 
     def saved(self) -> None:
         """Learn that the last cut was saved: what it held may now leave memory."""
@@ -258,7 +266,7 @@ class PartitionPipeline:
         self._decide_due(self.max_ts)
         if len(self.gold):
             self._answer_due(self.max_ts, self._rows(), effects)
-        self.watch.told(effects.governance)
+        self._watch.told(effects.governance)
         self.next_offsets[prepared.topic] = prepared.next_offset
         if len(self.join.delays_s) >= _DELAYS:
             self._note_delays()
@@ -316,8 +324,8 @@ class PartitionPipeline:
         if isinstance(order, LfSwitch):
             self.switches.apply(order)
         else:
-            self.learning.flush()  # what came before is watched under the references before
-            self.watch.obey(order)
+            self.settle()  # what came before is watched under the references before
+            self._watch.obey(order)
 
     def _bury(self, rejected: Rejected, topic: str, effects: Effects) -> None:
         """Send a refused line to the dead letters."""
@@ -357,7 +365,7 @@ class PartitionPipeline:
                 rows = self._answer_due(tick.ts, rows, effects)
                 join.advance(tick.ts, rows)
         self._counts.consumed[EVENTS] += len(events) - (join.duplicates + join.too_late - before)
-        self.watch.events(events, join.ignored)
+        self._watch.events(events, join.ignored)
         join.ignored.clear()
         self._learn(rows, effects)
 
@@ -371,7 +379,6 @@ class PartitionPipeline:
         touched = rows.touched
         empty = self.layout.empty
         table = self.layout.table([example.numbers or empty for example in touched])
-        first = len(effects.labels)
         weight = self.labelling.step(
             rows,
             table,
@@ -381,7 +388,6 @@ class PartitionPipeline:
             self.spec.learn,
             number,
         )
-        self.watch.labels(rows, effects.labels[first:])
         effects.governance += self.labelling.switched_off(self.partition)
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers

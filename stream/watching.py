@@ -93,15 +93,13 @@ class Watch:
             events = [event for event in events if id(event) not in known]
         self.drift.events([event.type for event in events], [event.ts for event in events])
 
-    def labels(self, rows: Rows, blocks: Sequence[LabelBlock]) -> None:
-        """Take rows in that were published: a block a task, each of the same rows."""
-        if not blocks:
-            return
-        drift, head = self.drift, blocks[0]
-        segments = self._segments(head.examples, head.example)
-        drift.evidence(rows.evidence(), rows.published, head.ts)
-        for block in blocks:
-            drift.labelled(block.task, block.cast, block.proba, block.ts, segments)
+    def published(self, rows: Rows, block: LabelBlock) -> NDArray[np.int64]:
+        """Take in the evidence of rows of which labels were published; return their segments.
+
+        The labels themselves go to `drift`, with these.
+        """
+        self.drift.evidence(rows.evidence(), rows.published, block.ts)
+        return self._segments(block.examples, block.example)
 
     def answered(
         self, task: str, proba: NDArray[np.float64], label: int, ts: float, example: Example
