@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import xxhash
 
-__all__ = ["KEY_BYTES", "event_hash", "event_hashes", "example_id", "exposure_hash", "user_key"]
+if TYPE_CHECKING:
+    from stream.events import Interaction
+
+__all__ = [
+    "KEY_BYTES",
+    "event_hash",
+    "event_hashes",
+    "example_id",
+    "exposure_hash",
+    "exposure_hashes",
+    "user_key",
+]
 
 _ENCODING = ("utf-8", "surrogatepass")
 """JSON may escape half a surrogate pair; an id must exist for it all the same."""
@@ -73,6 +85,29 @@ def example_id(key: bytes, request_id: str | None, item_id: str, event_id: str) 
 def exposure_hash(request_id: str, item_id: str) -> int:
     """Return the second half of the id of an exposure that a request names."""
     return xxhash.xxh3_64_intdigest(f"{request_id}\0{item_id}".encode(*_ENCODING))
+
+
+def exposure_hashes(events: Sequence[Interaction], otherwise: Sequence[int]) -> list[int]:
+    r"""Return the `exposure_hash` of each event, the other hash if it names no request.
+
+    Examples
+    --------
+    >>> from stream.events import Interaction
+    >>> events = [Interaction("e", "view", 0.0, "u", "i", request) for request in ("r", None)]
+    >>> exposure_hashes(events, [7, 8]) == [exposure_hash("r", "i"), 8]
+    True
+    """
+    digest = xxhash.xxh3_64_intdigest
+    try:
+        return [
+            digest(f"{event.request_id}\0{event.item_id}".encode()) if event.request_id else name
+            for event, name in zip(events, otherwise, strict=True)
+        ]
+    except UnicodeEncodeError:
+        return [
+            exposure_hash(event.request_id, event.item_id) if event.request_id else name
+            for event, name in zip(events, otherwise, strict=True)
+        ]
 
 
 def event_hashes(event_ids: Sequence[str]) -> list[int]:

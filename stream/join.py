@@ -15,9 +15,9 @@ from monitoring.counts import JoinCounts
 from stream.decisions import Decided
 from stream.events import Interaction
 from stream.evidence import Column, blank_row
-from stream.ids import event_hashes, exposure_hash
+from stream.ids import event_hashes, exposure_hashes
 from stream.join_rules import Feedback, JoinRules, TypeRule, feedback
-from stream.keeping import Context, add_context, believe, forget, forget_events, show, turn
+from stream.keeping import Context, add_context, believe, forget, forget_events, leave, show
 from stream.rows import ASSESSED, CORRECT, ENGAGE, NEGATIVE, NOTHING, REASONS, REVISED, Rows
 from stream.timers import NEVER, Timers
 from stream.user_state import FINAL, OPENED, PROVISIONAL, Example, UserState
@@ -84,6 +84,8 @@ class Join:
         }
         self._unknown = feedback("", TypeRule(window_s=0.0), window_s)
         self._max_examples = rules.max_examples
+        self._exposure_window_s = rules.exposure_window_s
+        self._early_after_s = rules.early_after_s
         self._awaited = rules.awaited
         self._disorder_s = rules.disorder_s
         self._dedup_horizon_s = rules.dedup_horizon_s
@@ -118,12 +120,13 @@ class Join:
         resident, timers, dirty = self.resident, self.timers, self.dirty
         disorder_s, rules = self._disorder_s, self._feedback
         max_ts = self.max_ts
-        names = event_hashes([event.event_id for event in events])
-        for event, name in zip(events, names, strict=True):
+        hashes = event_hashes([event.event_id for event in events])
+        names = exposure_hashes(events, hashes)
+        for event, seen_as, name in zip(events, hashes, names, strict=True):
             ts = event.ts
             user = resident[event.user_id]
             seen = user.seen
-            if name in seen:
+            if seen_as in seen:
                 self.duplicates += 1
                 self.ignored.append(event)
                 continue
@@ -141,7 +144,7 @@ class Join:
                 self.ignored.append(event)
                 continue
             dirty[user.key] = user
-            seen[name] = ts
+            seen[seen_as] = ts
             if not len(seen) % _LOOK_EVERY:
                 oldest = max_ts - self._dedup_horizon_s
                 dropped = forget_events(seen, oldest, self.rules.max_event_ids, _LOOK_EVERY)
@@ -155,15 +158,13 @@ class Join:
                 user.last_ts = ts
             user.rate = rate + 1.0
             kind = event.type
-            does = rules.get(kind)
-            if does is not None:
-                self._answer(user, event, ts, name, does, rows)
-            elif kind == "impression":
+            if kind == "impression":
                 self._expose(user, event, ts, name, rows)
             elif kind == "search":
-                turn(user, None, ts)
+                leave(user, ts)
+                user.previous = None
             else:
-                self._answer(user, event, ts, name, self._unknown, rows)
+                self._answer(user, event, ts, name, rules.get(kind, self._unknown), rows)
             if user.due == NEVER:
                 self._schedule(user, user.last_ts + self._forget_after_s)
 
@@ -183,24 +184,25 @@ class Join:
     def _expose(
         self, user: UserState, event: Interaction, ts: float, name: int, rows: Rows
     ) -> None:
-        request_id = event.request_id
-        if request_id:
-            name = exposure_hash(request_id, event.item_id)
         example = user.examples.get(name)
         new = example is None
         if example is None:
-            rules = self.rules
-            due = deadline = ts + rules.exposure_window_s
+            due = deadline = ts + self._exposure_window_s
             example = self._open(user, event, ts, name, deadline, rows)
-            if rules.early_after_s is not None:
-                due = min(due, ts + rules.early_after_s)
+            if self._early_after_s is not None:
+                due = min(due, ts + self._early_after_s)
             if due < user.due:
                 self._schedule(user, due)
-            turn(user, name, ts)
-        elif event.context:
-            self._add_context(example, event.context)
-        evidence = example.evidence
-        evidence[_C_IMPRESSIONS] += 1.0
+            if user.busy is not None:
+                leave(user, ts)
+            user.previous = name
+            evidence = example.evidence
+            evidence[_C_IMPRESSIONS] = 1.0
+        else:
+            if event.context:
+                self._add_context(example, event.context)
+            evidence = example.evidence
+            evidence[_C_IMPRESSIONS] += 1.0
         position, shown = event.position, user.decided.get(name)
         if shown is not None:
             show(example, shown)
@@ -228,7 +230,6 @@ class Join:
         counted, summed, window_s, opens_s, starts, positive, negative = does
         example = None
         if event.request_id:
-            name = exposure_hash(event.request_id, event.item_id)
             example = self._named(user, name)
         if example is None:
             example = user.latest.get(event.item_id)
@@ -258,8 +259,9 @@ class Join:
                 self._add_context(example, event.context)
             if self._awaited is not None and event.type in self._awaited:
                 rows.happened.append((user, example, False, event.type, ts, event.value, 0.0))
-        if user.previous != example.hash:
-            turn(user, example.hash, ts)
+        if user.busy is not example:
+            leave(user, ts)
+            user.busy, user.previous = example, example.hash
         evidence[counted] += 1.0
         value = event.value
         if value is not None:

@@ -12,7 +12,7 @@ from stream.decoding.fields import MAX_CONTEXT_KEYS
 from stream.evidence import Column
 from stream.user_state import Example, Shown, UserState
 
-__all__ = ["Context", "add_context", "believe", "forget", "forget_events", "show", "turn"]
+__all__ = ["Context", "add_context", "believe", "forget", "forget_events", "leave", "show"]
 
 Context = dict[str, str | bool | int | float]
 
@@ -22,14 +22,10 @@ _C_LAST: Final = int(Column.LAST_TS)
 _C_AWAY: Final = int(Column.AWAY_S)
 
 
-def turn(user: UserState, now: int | None, ts: float) -> None:
-    """Note on the previous example how soon the person turned to something else."""
-    previous, user.previous = user.previous, now
-    if previous is None or previous == now:
-        return
-    example = user.examples.get(previous)
-    if example is not None:
-        evidence = example.evidence
+def leave(user: UserState, ts: float) -> None:
+    """Note on what the person was busy with how soon they turned to something else."""
+    if user.busy is not None:
+        evidence, user.busy = user.busy.evidence, None
         last = evidence[_C_LAST]
         if ts >= last and isnan(evidence[_C_AWAY]):
             evidence[_C_AWAY] = ts - last

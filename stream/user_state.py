@@ -119,6 +119,8 @@ class UserState:
     ----------
     packed_history, history_length
         Items and weights that are there, newest first: int32, then float32.
+    busy
+        The example that ``previous`` names, if it may have had feedback.
     next_revision
         No example that was forgotten has had it. One that a request names may be opened again
         after that, under the same id: its revisions go on from here.
@@ -127,6 +129,7 @@ class UserState:
     """
 
     __slots__ = (
+        "busy",
         "decided",
         "due",
         "examples",
@@ -155,6 +158,7 @@ class UserState:
         self.packed_history = b""
         self.history_length = 0
         self.previous: int | None = None
+        self.busy: Example | None = None
         self.due = _NEVER
         self.seen: dict[int, float] = {}
         self.examples: dict[int, Example] = {}
@@ -225,6 +229,8 @@ class UserState:
                 example.evidence.extend(DEFAULTS[-missing:])
             user.examples[example.hash] = example
             user.latest[example.item_id] = example
+        if user.previous is not None:
+            user.busy = user.examples.get(user.previous)
         return user, stored.layout
 
 
