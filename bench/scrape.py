@@ -22,7 +22,6 @@ from typing import Any
 
 from monitoring.metrics import Metrics
 from monitoring.pipeline_drift import PipelineDrift
-from stream import effects, labelling
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.events import EVENTS
@@ -33,6 +32,7 @@ from stream.records import RecordBatch
 from stream.simulate import SimulatedLF, World, WorldConfig
 from stream.simulate.config import MOST_LFS
 from stream.state import PartitionHead
+from stream.tally import Tally
 from stream.watching import Watch
 
 _BATCH = 2_000
@@ -98,9 +98,9 @@ def run(lfs: int, segments: int, events: int) -> None:
     )  # fmt: skip
     spent = Spent()
     for owner, name in (
-        (Watch, "events"), (Watch, "labels"), (Watch, "engaged"), (Watch, "answered"),
+        (Watch, "events"), (Tally, "take"), (Watch, "engaged"), (Watch, "answered"),
         (PipelineDrift, "flush"), (ProcessMeters, "update"), (MeteredPipeline, "feed"),
-        (effects, "sparse_votes"), (labelling, "count_labels"),
+        (Tally, "flush"),
     ):  # fmt: skip
         setattr(owner, name, spent.measured(getattr(owner, name)))
     first, batches = 0, []

@@ -4,7 +4,7 @@
 
     drift = PipelineDrift(tasks, event_types, COLUMNS, rules, segment_names)    # when it is made
     drift.events(types, times)                                    # events that counted
-    drift.labelled(task, block.cast, block.proba, block.ts, segments)       # published rows
+    drift.labelled(task, cast, proba, ts, segments)               # published rows
     drift.evidence(evidence, published, block.ts)                 # the same, once for all tasks
     drift.answered(task, proba_before, label, answer.ts)          # gold
     drift.engaged(rank, predicted, weight, ts, segments)          # engagements
