@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from models.foresight import Foresight
 from models.formats import refuse_newer
-from stream.evidence import Column
 from stream.forecasts import Awaited, Forecasts
 from stream.rows import Rows
 from stream.tasks import TaskSpec
-from stream.user_state import Example
 
 if TYPE_CHECKING:
     from stream.pipeline import PartitionPipeline
@@ -32,8 +30,6 @@ __all__ = ["EARLY_CHUNK", "EarlyLabels", "foresight"]
 EARLY_CHUNK: Final = "own/early-labels"
 
 _FORMAT: Final = 1
-_PROVISIONAL: Final = 1
-_OPENED: Final = int(Column.OPENED_TS)
 _DOUBLE: Final = 8
 
 
@@ -60,39 +56,32 @@ class EarlyLabels:
         for name, model in self.models.items():
             self.columns[name] = self._width
             self._width += model.width
+        self._marked = np.array([self._mark]).tobytes()
+        self._blank = bytes(_DOUBLE * self._width)
 
     def look(self, rows: Rows, number: int) -> Ahead | None:
         """Return what rows say of examples of which something is foreseen; None without any."""
-        columns, touched = rows.columns, rows.touched
-        # Nothing was predicted before the event that opens an example.
-        early = (columns.stage == _PROVISIONAL) & (columns.revision >= 0)
-        early &= columns.ts > rows.evidence()[:, _OPENED]
+        touched = rows.touched
         slots = [slot for slot, one in enumerate(touched) if one.foreseen]
-        fresh = columns.example[early].tolist()
-        if not slots and not fresh:
+        # Nothing was predicted before the event that opens an example.
+        slots += [slot for _, slot in rows.early]
+        if not slots:
             return None
-        if slots:
-            table = self._memories(touched)
-            remembered = table[:, 0] == self._mark
-        else:
-            table = np.zeros((len(touched), self._width))
-            remembered = np.zeros(len(touched), dtype=np.bool_)
-        awaited = self.forecasts.awaited(rows, early, remembered, number)
-        return Ahead(self, awaited, rows, table, slots + fresh)
-
-    def _memories(self, touched: Sequence[Example]) -> NDArray[np.float64]:
-        """Return what is remembered of examples, (e, columns); zeros: nothing."""
-        size = _DOUBLE * self._width
-        nothing = bytes(size)
-        known = [one.foreseen if len(one.foreseen) == size else nothing for one in touched]
-        table = np.frombuffer(bytearray(b"".join(known))).reshape(-1, self._width)
-        # What was written of other tasks or outcomes is of no use.
-        table[table[:, 0] != self._mark] = 0.0
-        return table
+        records = [self._blank] * len(touched)
+        remembered = bytearray(len(touched))
+        for slot in slots:
+            data = touched[slot].foreseen
+            if len(data) == len(self._blank) and data.startswith(self._marked):
+                records[slot] = data
+                remembered[slot] = True
+        table = np.frombuffer(bytearray(b"".join(records))).reshape(len(touched), self._width)
+        known = np.frombuffer(remembered, dtype=np.bool_)
+        awaited = self.forecasts.awaited(rows, known, number)
+        return Ahead(self, awaited, rows, table, slots)
 
     def remember(self, rows: Rows, table: NDArray[np.float64], slots: Sequence[int]) -> None:
         """Write to examples what to remember of them; nothing of those that are closed."""
-        touched, size = rows.touched, _DOUBLE * self._width
+        touched, size = rows.touched, len(self._blank)
         marks = table[:, list(self.columns.values())]
         is_open: list[bool] = np.any(marks > 0.0, axis=1).tolist()
         table[:, 0] = self._mark

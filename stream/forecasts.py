@@ -121,7 +121,6 @@ class Forecasts:
     def awaited(
         self,
         rows: Rows,
-        early: NDArray[np.bool_],
         remembered: NDArray[np.bool_],
         number: int,
     ) -> Awaited:
@@ -129,8 +128,6 @@ class Forecasts:
 
         Parameters
         ----------
-        early
-            (n,) rows that give the first label of an example.
         remembered
             (e,) of which of the touched examples something is foreseen; changed.
         number
@@ -138,7 +135,9 @@ class Forecasts:
         """
         n, o = len(rows), len(self.names)
         columns, evidence = rows.columns, rows.evidence()
-        after = columns.after + number
+        early = np.zeros(n, dtype=np.bool_)
+        for row, _ in rows.early:
+            early[row] = True
         found = Awaited(
             np.empty(n, dtype=np.int8), np.empty((n, o)), np.empty((n, o), dtype=np.bool_)
         )
@@ -152,8 +151,8 @@ class Forecasts:
             columns.example,
             remembered,
             self._columns,
-            self._predicted(rows, early, after),
-            self._curves(after),
+            self._predicted(rows, number),
+            self._curves(rows, number),
             self._windows_s,
             self._incidence,
             self._ages_s,
@@ -164,21 +163,19 @@ class Forecasts:
         )
         return found
 
-    def _curves(self, after: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _curves(self, rows: Rows, number: int) -> NDArray[np.int64]:
         if len(self._marks) == 1:
-            return np.zeros(len(after), dtype=np.int64)
-        return np.searchsorted(self._starts, after, side="right") - 1
+            return np.zeros(len(rows), dtype=np.int64)
+        return np.searchsorted(self._starts, rows.columns.after + number, side="right") - 1
 
-    def _predicted(
-        self, rows: Rows, early: NDArray[np.bool_], after: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def _predicted(self, rows: Rows, number: int) -> NDArray[np.float64]:
         """Return what was predicted of the early rows' exposures, (n, o); NaN where unknown."""
         p0 = np.full((len(rows), len(self.names)), np.nan)
         columns, touched, evidence = rows.columns, rows.touched, rows.evidence()
-        ts, slots, size = columns.ts, columns.example, self._size
+        ts, after, size = columns.ts, columns.after, self._size
         # Few rows give first labels; each is looked at by itself.
-        for row in early.nonzero()[0].tolist():
-            one = touched[slots[row]]
+        for row, slot in rows.early:
+            one = touched[slot]
             # Without feedback, what was predicted is all that is known.
             long_ago = ts[row] - evidence[row, _OPENED] > _SETTLED_S and isnan(
                 evidence[row, _FIRST]
@@ -187,7 +184,8 @@ class Forecasts:
                 self._settle()
             if len(one.reward) == size:
                 mark, version = _HEAD.unpack_from(one.reward)
-                settled = long_ago or (int(after[row]) - version) & _NUMBERS > self._settled
+                since = (int(after[row]) + number - version) & _NUMBERS
+                settled = long_ago or since > self._settled
                 if settled and mark == self._records.mark:
                     said = self._said.unpack_from(one.reward, self._records.said_at)
                     p0[row] = [said[place] for place in self._places]

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.evidence import COLUMNS, Evidence
-from stream.user_state import Example, UserState
+from stream.evidence import COLUMNS, Column
+from stream.user_state import PROVISIONAL, Example, UserState
 
 __all__ = [
     "ASSESSED",
@@ -49,6 +49,7 @@ _ROW: Final = Struct("=6qdq")
 _WIDTH: Final = 8
 _TS: Final = 6
 _UNPUBLISHED: Final = -1
+_OPENED: Final = int(Column.OPENED_TS)
 _pack: Final = _ROW.pack
 
 
@@ -91,6 +92,9 @@ class Rows:
         Each example and each person once; a row names them by slot.
     happened
         Exposures and outcomes in order, for the stage of late rewards.
+    early
+        Place and slot of the example of each row that publishes the first label of an example
+        later than what opened it.
     """
 
     __slots__ = (
@@ -99,6 +103,7 @@ class Rows:
         "_first_stage",
         "_published",
         "_table",
+        "early",
         "happened",
         "touched",
         "users",
@@ -108,8 +113,9 @@ class Rows:
         self.touched: list[Example] = []
         self.users: list[UserState] = []
         self.happened: list[Happened] = []
+        self.early: list[tuple[int, int]] = []
         self._first_stage = first_stage
-        self._evidence = Evidence("d")
+        self._evidence = bytearray()
         self._table = bytearray()
         self._columns: RowColumns | None = None
         self._published: NDArray[np.intp] | None = None
@@ -133,6 +139,8 @@ class Rows:
         if stage >= self._first_stage:
             revision = example.revision
             example.revision = revision + 1
+            if stage == PROVISIONAL and ts > example.evidence[_OPENED]:
+                self.early.append((len(self), slot))
         self._evidence += example.evidence
         self._table += _pack(slot, who, stage, reason, kind, revision, ts, len(self.happened))
 
