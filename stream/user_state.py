@@ -5,21 +5,24 @@ Bytes are versioned msgpack; nothing here knows how labels are made, or where st
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
 from stream.evidence import DEFAULTS, Evidence
+from stream.stored_evidence import packed_rows, unpacked_row
 
-__all__ = ["FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState"]
+__all__ = ["FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState", "users_to_bytes"]
 
 OPENED: Final = 0
 PROVISIONAL: Final = 1
 FINAL: Final = 2
 
-USER_FORMAT: Final = 5
+USER_FORMAT: Final = 6
 """1: evidence as lists of numbers; 2: as bytes of little-endian doubles; 3: the history packed;
-4: what was decided, and where revisions go on; 5: histories of more than 100 items."""
+4: what was decided, and where revisions go on; 5: histories of more than 100 items; 6: of
+evidence what differs from a blank row."""
 _NEVER: Final = float("inf")
 
 
@@ -93,19 +96,10 @@ class _StoredUser(msgspec.Struct, array_like=True):
     decided: dict[int, Shown] = {}
 
 
-def _evidence_out(evidence: Evidence) -> bytes:
-    return evidence.tobytes()
-
-
 def _evidence_in(kind: type, stored: bytes | list[float]) -> Evidence:
-    if isinstance(stored, list):
-        return Evidence("d", stored)
-    evidence = Evidence("d")
-    evidence.frombytes(stored)
-    return evidence
+    return Evidence("d", stored) if isinstance(stored, list) else unpacked_row(stored)
 
 
-_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_evidence_out)
 _decoder: Final = msgspec.msgpack.Decoder(_StoredUser, dec_hook=_evidence_in)
 
 
@@ -171,25 +165,7 @@ class UserState:
 
     def to_bytes(self, layout: str) -> bytes:
         """Return the state as versioned bytes; ``layout`` names the layout of the numbers."""
-        return _encoder.encode(
-            (
-                USER_FORMAT,
-                layout,
-                self.user_id,
-                self.last_ts,
-                self.rate,
-                self.segment,
-                self.packed_history,
-                self.history_length,
-                self.previous,
-                self.due if self.due != _NEVER else None,
-                self.seen,
-                list(self.examples.values()),
-                self.visit,
-                self.next_revision,
-                self.decided,
-            )
-        )
+        return users_to_bytes([self], layout)[0]
 
     @classmethod
     def from_bytes(cls, data: bytes, key: bytes) -> tuple[UserState, str]:
@@ -232,6 +208,37 @@ class UserState:
         if user.previous is not None:
             user.busy = user.examples.get(user.previous)
         return user, stored.layout
+
+
+def users_to_bytes(users: Collection[UserState], layout: str) -> list[bytes]:
+    """Return each one's state as versioned bytes; ``layout`` names the layout of the numbers."""
+    rows = iter(
+        packed_rows([example.evidence for user in users for example in user.examples.values()])
+    )
+    # Evidence is encoded in the order in which it was packed.
+    encode = msgspec.msgpack.Encoder(enc_hook=lambda _: next(rows)).encode
+    return [
+        encode(
+            (
+                USER_FORMAT,
+                layout,
+                user.user_id,
+                user.last_ts,
+                user.rate,
+                user.segment,
+                user.packed_history,
+                user.history_length,
+                user.previous,
+                user.due if user.due != _NEVER else None,
+                user.seen,
+                list(user.examples.values()),
+                user.visit,
+                user.next_revision,
+                user.decided,
+            )
+        )
+        for user in users
+    ]
 
 
 def _packed(stored: bytes, length: int) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from stream.assembly import pipeline_spec
 from stream.config import Settings
 from stream.events import EVENTS, GOLD
+from stream.evidence import COLUMNS
 from stream.ids import user_key
 from stream.partitioning import partition_for
 from stream.peers import RECOMMENDER_CHUNKS, Peers
@@ -22,6 +23,7 @@ from stream.records import RecordBatch
 from stream.replay import Replay
 from stream.report import report
 from stream.state import PartitionHead, SharedChunk
+from stream.stored_evidence import unpacked_row
 from stream.stores.memory import MemoryStore
 from stream.user_state import USER_FORMAT, UserState
 from tests.unit.partition_harness import DAY_S, EPOCH, NOW, Partition, T, event, gold, spec
@@ -273,15 +275,19 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
         UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
 
 
-@pytest.mark.parametrize("older", [1, 2, 3, 4])
+@pytest.mark.parametrize("older", [1, 2, 3, 4, 5])
 def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
     partition = Partition(spec())
     partition.run(event(1, "impression", T), event(2, "click", T + 1.5))
     partition.runner.checkpoint()
     now = partition.users()[user_key("u")]
     fields = msgspec.msgpack.decode(now)
-    assert fields[0] == USER_FORMAT == 5
+    assert fields[0] == USER_FORMAT == 6
     fields[0] = older
+    for example in fields[11]:
+        # Up to format 5 all columns of evidence were stored.
+        example[2] = unpacked_row(example[2]).tobytes()
+        assert len(example[2]) == 8 * len(COLUMNS)
     if older <= 3:
         # Before format 4 nobody kept decisions, or where revisions go on.
         del fields[13:]
