@@ -17,7 +17,7 @@ from stream.peers import RECOMMENDER_CHUNKS
 from stream.quality import LabelQuality
 from stream.state import Checkpoint, PartitionHead, UserWrite
 from stream.tasks import stats_chunk
-from stream.user_state import UserState
+from stream.user_state import UserState, users_to_bytes
 
 if TYPE_CHECKING:
     from stream.pipeline import PartitionPipeline
@@ -27,6 +27,9 @@ __all__ = ["LAYOUT_CHUNKS", "MODEL_CHUNKS", "RECOMMENDER_CHUNKS", "Snapshot"]
 LAYOUT_CHUNKS: Final = "own/layout/"
 MODEL_CHUNKS: Final = "own/labels/"
 """Layouts of the examples' numbers, and label models by task; who explains labels reads them."""
+
+_ANSWERS_CHUNKS: Final = "own/label-answers/"
+"""Gold answers that label models have at hand, by task."""
 
 _CLOCK: Final = "own/clock"
 _GOLD: Final = "own/gold"
@@ -55,6 +58,7 @@ class Snapshot:
         self._layout_written = False
         self._expected: dict[str, int] = {}
         self._unsaved: set[bytes] = set()
+        self._written: dict[str, bytes] = {}
 
     # --- out ------------------------------------------------------------------------------
 
@@ -69,12 +73,13 @@ class Snapshot:
         layout = pipeline.layout
         pipeline.settle()
         users: dict[bytes, UserWrite | None] = dict.fromkeys(sorted(join.gone))
-        for key, user in join.dirty.items():
-            users[key] = UserWrite(user.to_bytes(layout.id), user.due)
+        blobs = users_to_bytes(join.dirty.values(), layout.id)
+        for (key, user), blob in zip(join.dirty.items(), blobs, strict=True):
+            users[key] = UserWrite(blob, user.due)
         self._unsaved = set(users)
         join.dirty = {}
         join.gone = set()
-        chunks: dict[str, bytes | None] = {**self.own(), **self.shared()}
+        chunks: dict[str, bytes | None] = self._changed({**self.own(), **self.shared()})
         if not self._layout_written:
             chunks[LAYOUT_CHUNKS + layout.id] = layout.to_bytes()
             self._layout_written = True
@@ -94,15 +99,22 @@ class Snapshot:
         self._expected = dict(pipeline.next_offsets)
         return checkpoint
 
+    def _changed(self, chunks: dict[str, bytes]) -> dict[str, bytes | None]:
+        """Return those of the chunks that the cuts before did not hold as they are."""
+        written = self._written
+        changed = {name: data for name, data in chunks.items() if written.get(name) != data}
+        written |= changed
+        return {**changed}
+
     def saved(self) -> None:
         """Forget what the last cut held: it can be read from the store now."""
         self._unsaved = set()
 
-    def own(self) -> dict[str, bytes | None]:
+    def own(self) -> dict[str, bytes]:
         """Return the chunks that nobody else reads, the recommender's excepted."""
         pipeline = self._pipeline
         join = pipeline.join
-        chunks: dict[str, bytes | None] = {
+        chunks = {
             _CLOCK: msgspec.msgpack.encode(
                 (_FORMAT, join.max_ts, join.pending, join.duplicates, join.too_late)
             ),
@@ -113,7 +125,8 @@ class Snapshot:
         if pipeline.early is not None:
             chunks[EARLY_CHUNK] = pipeline.early.to_bytes()
         for name, task in pipeline.labelling.tasks.items():
-            chunks[MODEL_CHUNKS + name] = task.model.to_bytes()
+            model, answers = task.model.to_parts()
+            chunks[MODEL_CHUNKS + name], chunks[_ANSWERS_CHUNKS + name] = model, answers
         return chunks
 
     def shared(self) -> dict[str, bytes]:
@@ -181,7 +194,8 @@ class Snapshot:
             pipeline.learning.metrics = metrics
         for name, task in tasks.items():
             if MODEL_CHUNKS + name in chunks:
-                task.adopt(LabelModel.from_bytes(chunks[MODEL_CHUNKS + name]))
+                answers = chunks.get(_ANSWERS_CHUNKS + name)
+                task.adopt(LabelModel.from_bytes(chunks[MODEL_CHUNKS + name], answers))
             if _quality_chunk(name) in chunks:
                 quality = LabelQuality.from_bytes(chunks[_quality_chunk(name)])
                 if quality.classes == task.spec.classes:

@@ -23,7 +23,7 @@ from models.label_model.inputs import (
     require_known,
 )
 from models.label_model.layout import FloatArray
-from models.label_model.snapshot import pack, unpack
+from models.label_model.snapshot import pack, pack_small, unpack
 from models.label_model.state import BLOCK, CLOCK, LabelState
 from models.label_model.stats import decode, encode, merged
 from models.label_model.stepping import (
@@ -39,6 +39,7 @@ from models.label_model.summary import summarise, triplet_gaps
 __all__ = ["LabelModel"]
 
 KIND = "headrace label model"
+KIND_OF_ANSWERS = "headrace label model's answers"
 MAX_CLASSES = 127
 
 
@@ -352,9 +353,24 @@ class LabelModel(base.Classifier):
             KIND, {"classes": list(self.classes), "form": self.form, "state": self.state.dump()}
         )
 
+    def to_parts(self) -> tuple[bytes, bytes]:
+        """Return the whole state in two parts: what examples change, and the answers at hand.
+
+        Only gold changes the second: whoever writes the state often need not write that each time.
+        """
+        state = self.state.dump(answers=False)
+        return (
+            pack_small(KIND, {"classes": list(self.classes), "form": self.form, "state": state}),
+            pack_small(KIND_OF_ANSWERS, {"answers": self.state.dump_answers()}),
+        )
+
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the model whose state this is; refuse bytes of a newer version."""
+    def from_bytes(cls, data: bytes, answers: bytes | None = None) -> Self:
+        """Return the model whose state this is; refuse bytes of a newer version.
+
+        ``answers`` are the second part of `to_parts`; without them nothing is lost that judges,
+        but what the next answer teaches.
+        """
         content = unpack(KIND, data)
         model = cls(content["classes"], [], form=content["form"])
         state = content["state"]
@@ -364,6 +380,8 @@ class LabelModel(base.Classifier):
             half_lives=state["half_lives"],
         )
         model.state = LabelState.load(state, config)
+        if answers is not None and "answers" not in state:
+            model.state.take_answers(unpack(KIND_OF_ANSWERS, answers)["answers"])
         return model
 
     def summary(self) -> dict[str, Any]:

@@ -181,7 +181,9 @@ class LabelState:
         """Return this partition's own sums, as of now."""
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         sums = Sums(*(array.copy() for array in self.own))
-        tables = Tables._make(array.copy() for array in self.tables)
+        # What is folded in is taken out of these two.
+        product, voted = self.tables.product.copy(), self.tables.voted.copy()
+        tables = self.tables._replace(product=product, voted=voted)
         fold(sums, new_sums(len(self.lfs), k, h), tables, self.config)
         sums.pairs[...] /= tables.scalars[3]
         scale(sums, self.config, float(self.counters[IN_BLOCK]), tables.weight)
@@ -279,10 +281,14 @@ class LabelState:
 
     # Snapshots --------------------------------------------------------------------------------
 
-    def dump(self) -> dict[str, Any]:
-        """Return plain values that `load` turns back into an equal state."""
+    def dump(self, *, answers: bool = True) -> dict[str, Any]:
+        """Return plain values that `load` turns back into an equal state.
+
+        Without the ``answers`` at hand, these are for `dump_answers`.
+        """
         self.derive()
         tables = {name: getattr(self.tables, name) for name in KEPT}
+        beside = {"answers": pack_arrays(self.answers._asdict())} if answers else {}
         return {
             "lfs": list(self.lfs),
             "half_lives": self.config.half_lives.tolist(),
@@ -297,8 +303,29 @@ class LabelState:
             "tables": pack_arrays(tables),
             **{name: pack_arrays({name: getattr(self.tables, name)}) for name in BESIDE},
             "recent": pack_arrays(self.recent._asdict()),
-            "answers": pack_arrays(self.answers._asdict()),
+            **beside,
         }
+
+    def dump_answers(self) -> dict[str, Any]:
+        """Return plain values of the answers at hand, as many as there are."""
+        book = self.answers
+        used = min(int(book.total[0]), len(book.label))
+        return pack_arrays(
+            {
+                "votes": book.votes[:used],
+                "label": book.label[:used],
+                "clock": book.clock[:used],
+                "total": book.total,
+            }
+        )
+
+    def take_answers(self, packed: dict[str, Any]) -> None:
+        """Take up what `dump_answers` returned."""
+        stored, book = unpack_arrays(packed), new_answers(len(self.lfs))
+        used = len(stored["label"])
+        for name, array in book._asdict().items():
+            array[: used if name != "total" else None] = stored[name]
+        self.answers = book
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LabelState:
         # Not by attributes: what compiled functions hold of the arrays is nobody else's.
@@ -329,7 +356,11 @@ class LabelState:
             other=other,
             tables=tables,
             recent=Recent(**unpack_arrays(content["recent"])),
-            answers=Answers(**unpack_arrays(content["answers"])),
+            answers=(
+                Answers(**unpack_arrays(content["answers"]))
+                if "answers" in content
+                else new_answers(len(content["lfs"]))
+            ),
             waiting=None if content["waiting"] is None else decode(content["waiting"]),
         )
         restore(state.handle(), "moments" not in content)

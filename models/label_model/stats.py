@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -40,7 +40,7 @@ _DECODED_BYTES: Final = 1 << 18
 """Of a contribution that is kept, at most: those of hundreds of annotators take megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contribution:
     """Sums of one or more partitions, as of a point of the stream's clock.
 
@@ -75,6 +75,8 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
     old_m, n_classes, n_bank, _ = sums.counts.shape
     if m == old_m and np.array_equal(index, np.arange(m)):
         return Sums(*(array.copy() for array in sums))
+    if m == old_m <= PAIR_LIMIT and np.array_equal(np.sort(index), np.arange(m)):
+        return _reordered(sums, index)
     out = new_sums(m, n_classes, n_bank)
     for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate"):
         getattr(out, name)[...] = getattr(sums, name)
@@ -88,6 +90,30 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
         rows, cols = np.tril_indices(min(m, PAIR_LIMIT), -1)
         out.pairs[...] = dense[rows, cols]
     return out
+
+
+def _reordered(sums: Sums, columns: npt.NDArray[np.int64]) -> Sums:
+    """Return sums of the same columns in another order."""
+    by_column = {
+        name: getattr(sums, name)[columns]
+        for name in ("counts", "before", "evidence", "cast", "gold_hits")
+    }
+    alike = {
+        name: getattr(sums, name).copy()
+        for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate")
+    }
+    pairs = sums.pairs[_places_of_pairs(tuple(columns.tolist()))]
+    return Sums(pairs=pairs, **by_column, **alike)
+
+
+@lru_cache(maxsize=64)
+def _places_of_pairs(columns: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return where each pair of reordered columns stands among the pairs of the old order."""
+    index = np.array(columns, dtype=np.int64)
+    rows, cols = np.tril_indices(len(index), -1)
+    one, other = index[rows], index[cols]
+    later = np.maximum(one, other)
+    return np.asarray(later * (later - 1) // 2 + np.minimum(one, other), dtype=np.int64)
 
 
 def encode(contribution: Contribution) -> bytes:
@@ -146,12 +172,43 @@ def aged(age: float, config: Config) -> FloatArray:
 def merged(contributions: Sequence[bytes]) -> Contribution:
     """Return the sum of at least one contribution, each as bytes."""
     parts = [decode(data) for data in contributions]
-    half_lives = parts[0].half_lives
-    config = default_config(learn_balance=False, correlations=True, half_lives=half_lives)
-    return merge_contributions(parts, config)
+    config = _config_of(parts[0].half_lives)
+    small = max(map(len, contributions)) <= _DECODED_BYTES
+    return merge_contributions(parts, config, _kept_at if small else _at)
 
 
-def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contribution:
+@lru_cache(maxsize=8)
+def _config_of(half_lives: tuple[float, ...]) -> Config:
+    return default_config(learn_balance=False, correlations=True, half_lives=half_lives)
+
+
+def _at(
+    part: Contribution, names: tuple[str, ...], clock: int, config: Config | None = None
+) -> tuple[Sums, FloatArray]:
+    """Return a contribution's sums of these columns at a later time, and its votes seen.
+
+    How much its evidence counts by then depends on the others, and is left as it was.
+    """
+    if config is None:
+        config = _config_of(part.half_lives)
+    where = {name: j for j, name in enumerate(part.lfs)}
+    columns = [where.get(name, -1) for name in names]
+    seen = np.array([part.votes_seen[j] if j >= 0 else 0.0 for j in columns])
+    sums = align_sums(part.sums, columns)
+    age = float(clock - part.clock)
+    scale(sums, config, age, aged(age, config))
+    return sums, seen
+
+
+# Each partition of a process adds up the others': nearly the same ones, moved to the same time.
+_kept_at = lru_cache(maxsize=_DECODED)(_at)
+
+
+def merge_contributions(
+    parts: Sequence[Contribution],
+    config: Config,
+    at: Callable[[Contribution, tuple[str, ...], int], tuple[Sums, FloatArray]] | None = None,
+) -> Contribution:
     """Return the sum of contributions at the latest of their times.
 
     *Math* — (t1, S1) ⊕ (t2, S2) = (t*, Σ 2^(−(t* − ti)/h) Si), t* = max ti.
@@ -161,20 +218,14 @@ def merge_contributions(parts: Sequence[Contribution], config: Config) -> Contri
         raise SnapshotError(message)
     names = tuple(sorted({name for part in parts for name in part.lfs}))
     clock = max(part.clock for part in parts)
+    moved = [at(p, names, clock) if at else _at(p, names, clock, config) for p in parts]
     votes_seen = np.zeros(len(names))
-    aligned: list[tuple[Contribution, list[int], FloatArray]] = []
-    for part in parts:
-        where = {name: j for j, name in enumerate(part.lfs)}
-        columns = [where.get(name, -1) for name in names]
-        seen = np.array([part.votes_seen[j] if j >= 0 else 0.0 for j in columns])
+    for _, seen in moved:
         votes_seen = np.maximum(votes_seen, seen)
-        aligned.append((part, columns, seen))
     n_classes, n_bank = parts[0].sums.counts.shape[1:3]
     total = new_sums(len(names), n_classes, n_bank)
-    for part, columns, seen in aligned:
-        sums = align_sums(part.sums, columns)
-        age = float(clock - part.clock)
-        scale(sums, config, age, aged(age, config))
+    for kept, seen in moved:
+        sums = kept._replace(evidence=kept.evidence.copy())
         age_evidence(sums, votes_seen - seen, config.evidence_half_life)
         for into, more in zip(total, sums, strict=True):
             np.add(into, more, out=into)

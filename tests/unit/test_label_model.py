@@ -9,7 +9,7 @@ import pytest
 
 from models import LabelModel
 from models.checks import planted_votes
-from models.label_model.snapshot import SnapshotError
+from models.label_model.snapshot import SNAPSHOT_VERSION, SnapshotError
 from models.label_model.state import IN_BLOCK
 
 CLASSES = ["no", "yes"]
@@ -378,7 +378,7 @@ def test_merge_adds_what_both_learned() -> None:
 
 def test_a_newer_version_is_refused_with_a_clear_message() -> None:
     content = msgspec.msgpack.decode(LabelModel(CLASSES, columns(2)).to_bytes())
-    content["version"] += 1
+    content["version"] = SNAPSHOT_VERSION + 1
     with pytest.raises(SnapshotError, match="newer"):
         LabelModel.from_bytes(msgspec.msgpack.encode(content))
     with pytest.raises(SnapshotError):
