@@ -53,6 +53,7 @@ class DelayCurve:
         After how much event time an observation counts half.
 
     ``incidence`` is Σ_b h_b as of the last fit: the share of exposures that bring the outcome.
+    ``rates`` (1/s) are those of each component after the first, which comes at once.
 
     *State* — 32 bins and a ring of 128 slots of time, whatever the stream.
     *Complexity* — about 30 ns an exposure, O(bins · slots) a fit, which the caller schedules.
@@ -75,6 +76,7 @@ class DelayCurve:
         if not (window_s > 0.0 and half_life_s > 0.0):
             raise ValueError("window_s and half_life_s should be above 0")
         self.window_s = float(window_s)
+        self.rates = 1.0 / (self.window_s * np.array(_SCALES))
         self.half_life_s = float(half_life_s)
         self._slot_s = window_s / (_SLOTS - 2)
         self._ids = np.full(_SLOTS, -1, dtype=np.int64)
@@ -141,11 +143,6 @@ class DelayCurve:
     def outcomes(self) -> float:
         """Return the number of outcomes counted, decayed to now."""
         return float(self._bins.sum())
-
-    @property
-    def rates(self) -> NDArray[np.float64]:
-        """Return the rate, 1/s, of each component after the first, which comes at once."""
-        return 1.0 / (self.window_s * np.array(_SCALES))
 
     @property
     def at_once_s(self) -> float:

@@ -95,6 +95,18 @@ def _explain(
         likely[place] = likely[place] / total if total > 0.0 else shares[place]
 
 
+@numba.njit(inline="always")
+def _fetched(features: NDArray[np.int64], table: NDArray[np.float64]) -> float:
+    """Touch the weights of all rows: they come from memory side by side, not one by one."""
+    total = 0.0
+    for row in range(len(features)):
+        for column in range(features.shape[1]):
+            at = features[row, column]
+            if at >= 0:
+                total += table[at, 0] + table[at, WIDTH - 1]
+    return total
+
+
 @numba.njit(cache=True)
 def learn_rows(
     features: NDArray[np.int64],
@@ -134,7 +146,7 @@ def learn_rows(
     """
     n_features = features.shape[1]
     least_s = _BUSY / rates[0]
-    looked = np.empty((1, WIDTH))
+    looked = np.full((1, WIDTH), _fetched(features, table))
     likely = np.empty(_PARTS)
     weight = np.empty(n_features)
     inverse = np.empty(n_features)
