@@ -196,13 +196,10 @@ class Join:
             if user.busy is not None:
                 leave(user, ts)
             user.previous = name
-            evidence = example.evidence
-            evidence[_C_IMPRESSIONS] = 1.0
-        else:
-            if event.context:
-                self._add_context(example, event.context)
-            evidence = example.evidence
-            evidence[_C_IMPRESSIONS] += 1.0
+        elif event.context:
+            self._add_context(example, event.context)
+        evidence = example.evidence
+        evidence[_C_IMPRESSIONS] += 1.0
         position, shown = event.position, user.decided.get(name)
         if shown is not None:
             show(example, shown)

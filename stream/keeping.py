@@ -98,6 +98,8 @@ def forget_events(seen: dict[int, float], oldest: float, most: int, look_every: 
     Called once for every ``look_every`` events; returns how many were forgotten too early,
     because there were more than ``most``.
     """
+    if len(seen) <= most and seen[next(iter(seen))] >= oldest:
+        return 0
     dropped = 0
     for name in list(islice(seen, 2 * look_every)):
         if seen[name] >= oldest:
