@@ -121,7 +121,8 @@ def forget_reference(layout: Layout, state: State, signal: int) -> None:
 def change_block(layout: Layout, state: State, signal: int) -> None:
     """Go on with a signal that was looked at after blocks of another length.
 
-    What was half collected cannot be told apart in the new ones. A reference stands as it is.
+    What was half collected cannot be told apart in the new ones. A reference stands as it is; one
+    that still grows, until as much was collected anew.
     """
     begin, end = layout.first[signal : signal + 2]
     state.counts[begin:end] = 0
@@ -130,7 +131,6 @@ def change_block(layout: Layout, state: State, signal: int) -> None:
     state.batches[:, begin:end] = 0
     state.squares[:, begin:end] = 0
     state.blocks[signal] = 0
-    state.growing[signal] = int(state.size[signal] == 0)
 
 
 def take_reference(layout: Layout, state: State, signal: int, reference: Reference) -> None:

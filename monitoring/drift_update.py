@@ -380,6 +380,7 @@ def close_blocks(
                 signal, level, begin, end, first_blocks, counts, at, reference, batches, squares,
                 collected,
             )
+            and collected[signal] > size[signal]
         ):  # fmt: skip
             grow(layout, state, signal, ts[rows[number]])
         seen[signal] += 1 << level
