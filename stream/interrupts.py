@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Terminated", "interruptible", "terminable"]
+__all__ = ["Terminated", "ends_when_told", "interruptible", "terminable"]
 
 _AGAIN_S: Final = 0.05
 _CALLBACKS: Final = "_raw_object_cache_"
+_AGAIN: Final[dict[int, threading.Timer]] = {}
+"""Of each signal the one that waits to come again: it is one wish, however often it is told."""
 
 
 class Terminated(BaseException):
@@ -47,6 +50,17 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
+def ends_when_told(code: int = 0) -> Iterator[None]:
+    """End the process in order if SIGTERM comes before an event loop listens to it."""
+    try:
+        with terminable():
+            yield
+    except Terminated:
+        sys.stderr.write("headrace: told to end before it was at work\n")
+        sys.exit(code)
+
+
+@contextmanager
 def _handled(
     number: signal.Signals,
     usual: Callable[[int, FrameType | None], Any] | signal.Handlers,
@@ -68,6 +82,7 @@ def _handled(
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _would_be_lost(frame):
+        _forget(number)
         raise KeyboardInterrupt
     _come_again(number)
 
@@ -75,14 +90,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _terminate(number: int, frame: FrameType | None) -> None:
     if not _would_be_lost(frame):
         signal.signal(number, signal.SIG_IGN)
+        _forget(number)
         raise Terminated
     _come_again(number)
 
 
 def _come_again(number: int) -> None:
-    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    _forget(number)
+    again = _AGAIN[number] = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
+
+
+def _forget(number: int) -> None:
+    waiting = _AGAIN.pop(number, None)
+    if waiting is not None:
+        waiting.cancel()
 
 
 def _would_be_lost(frame: FrameType | None) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,6 +16,7 @@ from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, Refused, note, out
 from stream.commands.learner_process import LearnerProcess
+from stream.commands.switching import quick_switches
 from stream.config import Settings
 from stream.embedded_files import open_embedded
 from stream.explained import explained
@@ -34,8 +34,6 @@ from stream.supervision import Supervision
 
 __all__ = ["run", "service_apart"]
 
-_SWITCH_S: Final = 0.000_1
-"""While a thread reads a model, another answers; each of its five to ten turns waits so long."""
 _GRACE_S: Final = 2.0
 """A service manager that ends all processes at once tells this one, too."""
 
@@ -89,8 +87,7 @@ async def _until_ended(learner: LearnerProcess, service: ApiService, threads: Su
 def service_apart(settings: Settings) -> Iterator[tuple[LearnerProcess, ApiService]]:
     """Start what learns, and yield it with what listens; end and close both after."""
     with contextlib.ExitStack() as stack:
-        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
-        sys.setswitchinterval(_SWITCH_S)
+        stack.enter_context(quick_switches())
         log, store = open_embedded(settings, folds=False)
         stack.callback(log.close)
         stack.callback(store.close)

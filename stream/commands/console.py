@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from stream.interrupts import Terminated, terminable
 from stream.refusal import Refusal
 
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
     "ConfigOption",
     "Refused",
     "bytes_progress",
-    "ends_when_told",
     "log_to_stderr",
     "note",
     "out",
+    "require_writable",
 ]
 
 BUG = 1
@@ -56,6 +56,17 @@ ConfigOption = Annotated[
 
 class Refused(Refusal):
     """A command that cannot do what was asked; the text is for the person who asked."""
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before long work for it begins."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise Refused(f"{path}: its folder does not exist")
+    if path.is_dir():
+        raise Refused(f"{path}: is a folder, allowed: a file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise Refused(f"{path}: may not be written, check its permissions and its folder's")
 
 
 def log_to_stderr() -> None:
@@ -87,14 +98,3 @@ def bytes_progress(label: str, total: int | None) -> Iterator[Progress]:
     with progress:
         progress.add_task(label, total=total, rate="")
         yield progress
-
-
-@contextmanager
-def ends_when_told(code: int = 0) -> Iterator[None]:
-    """End the command in order if SIGTERM comes before an event loop listens to it."""
-    try:
-        with terminable():
-            yield
-    except Terminated:
-        note.print("headrace: told to end before it was at work")
-        raise typer.Exit(code) from None

@@ -22,12 +22,13 @@ from rich.table import Table
 
 from monitoring.metrics import Metrics
 from stream.api.serving import ApiService
-from stream.commands.console import Refused, ends_when_told, note, out
+from stream.commands.console import Refused, note, out
 from stream.commands.running import embedded_service
 from stream.config import Settings, load_settings, require_known
 from stream.embedded import EmbeddedEngine
 from stream.embedded_log import EmbeddedLog
 from stream.events import EVENTS, GOLD
+from stream.interrupts import ends_when_told
 from stream.movielens import movielens
 from stream.records import Outgoing
 from stream.simulate import Sent, World, WorldConfig

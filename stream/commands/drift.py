@@ -15,7 +15,7 @@ from rich.table import Table
 
 from monitoring.references import references_from_bytes, references_to_bytes
 from stream.assembly import open_state, pipeline_spec
-from stream.commands.console import ConfigOption, Refused, note, out
+from stream.commands.console import ConfigOption, Refused, note, out, require_writable
 from stream.config import Settings, load_settings
 from stream.distributed.kafka_sink import KafkaSink
 from stream.embedded_log import EmbeddedLog
@@ -73,8 +73,7 @@ def record(
 ) -> None:
     """Write what every signal is compared with now to a file that `set` reads."""
     settings = load_settings(config)
-    if not file.absolute().parent.is_dir():
-        raise Refused(f"{file}: its folder does not exist")
+    require_writable(file)
     store = open_state(settings)
     try:
         references = MergedView(store, pipeline_spec(settings)).references()

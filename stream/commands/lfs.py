@@ -8,12 +8,20 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from monitoring.lf_analysis import Analysis, LfReport, analyse
 from monitoring.lf_heatmap import heat_map
 from stream.assembly import open_state, pipeline_spec
-from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
+from stream.commands.console import (
+    ConfigOption,
+    Refused,
+    bytes_progress,
+    note,
+    out,
+    require_writable,
+)
 from stream.config import load_settings
 from stream.event_files import known_size, require_readable
 from stream.lf_sample import LabelCollector
@@ -62,7 +70,7 @@ def lfs(
             if name is None:
                 first = lf.doc.partition("\n")[0]
                 state = " [yellow]off[/]" if lf.name in spec.disabled else ""
-                out.print(f"  {lf.name} v{lf.version} ({lf.family}){state}: {first}")
+                out.print(f"  {lf.name} v{lf.version} ({lf.family}){state}: {escape(first)}")
             elif lf.name == name:
                 out.print(f"{lf.name} v{lf.version}, task {lf.task}, family {lf.family}\n")
                 out.print(lf.doc, markup=False, highlight=False)
@@ -95,8 +103,8 @@ def analyse_command(
         require_readable(path)
     if heatmap is not None and heatmap.suffix not in (".html", ".htm"):
         raise Refused(f"--heatmap: found {heatmap.name!r}, allowed: a name that ends in .html")
-    if heatmap is not None and not heatmap.absolute().parent.is_dir():
-        raise Refused(f"{heatmap}: its folder does not exist")
+    if heatmap is not None:
+        require_writable(heatmap)
     get_ready(spec)
     collector = LabelCollector()
     run = Replay(spec, on_effects=collector)

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from stream.assembly import pipeline_spec
-from stream.commands.console import ConfigOption, Refused, bytes_progress, note, out
+from stream.commands.console import ConfigOption, bytes_progress, note, out, require_writable
 from stream.config import load_settings
 from stream.effects import Effects
 from stream.event_files import known_size, require_readable
@@ -53,8 +53,8 @@ def replay(
     for path in [*events, *(p for p in (items, gold) if p is not None)]:
         require_readable(path)
     for target in (report, labels):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise Refused(f"{target}: its folder does not exist")
+        if target is not None:
+            require_writable(target)
     spec = pipeline_spec(settings, partitions=partitions, timer=time.perf_counter)
     get_ready(spec)
     sink = labels.open("wb") if labels is not None else None

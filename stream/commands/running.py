@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
-from typing import Final
 
 import typer
 
@@ -16,6 +14,7 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import pipeline_spec
 from stream.commands.console import BUG, note, out
+from stream.commands.switching import quick_switches
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
 from stream.embedded_files import open_embedded
@@ -30,9 +29,6 @@ from stream.supervision import Supervision
 
 __all__ = ["embedded_service", "run"]
 
-_SWITCH_S: Final = 0.000_1
-"""While one thread learns, another answers; each of its five to ten turns waits so long."""
-
 
 def run(settings: Settings, threads: Supervision) -> None:
     """Run the service until a signal ends it, or a bug."""
@@ -42,6 +38,10 @@ def run(settings: Settings, threads: Supervision) -> None:
 
 
 async def _up(engine: EmbeddedEngine, service: ApiService, threads: Supervision) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     try:
         await service.start()
         engine.start()
@@ -49,7 +49,7 @@ async def _up(engine: EmbeddedEngine, service: ApiService, threads: Supervision)
             f"Headrace answers at {service.url} (status page; API documentation at /docs)",
             soft_wrap=True,
         )
-        await _until_stopped(service, engine, threads)
+        await _until_stopped(stop, service, engine, threads)
     finally:
         await service.stop()
         await asyncio.to_thread(_stop_quietly, engine)
@@ -65,12 +65,11 @@ def _stop_quietly(engine: EmbeddedEngine) -> None:
         engine.stop()
 
 
-async def _until_stopped(service: ApiService, engine: EmbeddedEngine, threads: Supervision) -> None:
+async def _until_stopped(
+    stop: asyncio.Event, service: ApiService, engine: EmbeddedEngine, threads: Supervision
+) -> None:
     """Wait for a signal, the end of the server, or a failure of the engine or another thread."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
     def end(error: BaseException) -> None:
         del error
@@ -88,10 +87,11 @@ async def _until_stopped(service: ApiService, engine: EmbeddedEngine, threads: S
 @contextlib.contextmanager
 def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiService]]:
     """Open log and store, and yield what learns from them and what listens; close them after."""
-    log, store = open_embedded(settings)
-    switch_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(quick_switches())
+        log, store = open_embedded(settings)
+        stack.callback(log.close)
+        stack.callback(store.close)
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
 
@@ -109,22 +109,16 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
         # Everything else is filled by the partitions themselves: all of them run here.
         export = MergedExport(view, metrics, whole=False)
         export.start()
-        try:
-            yield (
-                engine,
-                ApiService(
-                    settings,
-                    EmbeddedSink(log),
-                    metrics,
-                    checks,
-                    status_source=view.read,
-                    served=Served(source, engine.catalogue),
-                    explained=explained(store, spec, view),
-                ),
-            )
-        finally:
-            export.stop()
-    finally:
-        sys.setswitchinterval(switch_s)
-        store.close()
-        log.close()
+        stack.callback(export.stop)
+        yield (
+            engine,
+            ApiService(
+                settings,
+                EmbeddedSink(log),
+                metrics,
+                checks,
+                status_source=view.read,
+                served=Served(source, engine.catalogue),
+                explained=explained(store, spec, view),
+            ),
+        )

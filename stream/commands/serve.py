@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import sys
-from typing import Final
 
 import typer
 
@@ -13,17 +12,12 @@ from monitoring.metrics import Metrics
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
-from stream.commands.console import (
-    BUG,
-    ConfigOption,
-    Refused,
-    ends_when_told,
-    log_to_stderr,
-    out,
-)
+from stream.commands.console import BUG, ConfigOption, Refused, log_to_stderr, out
+from stream.commands.switching import quick_switches
 from stream.config import Settings, load_settings
 from stream.distributed.kafka_sink import KafkaSink
 from stream.explained import explained
+from stream.interrupts import Terminated
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.serving.catalogue import ServedCatalogue
@@ -34,9 +28,6 @@ from stream.serving.wiring import store_source
 from stream.supervision import Supervision, supervised
 
 __all__ = ["serve"]
-
-_SWITCH_S: Final = 0.000_1
-"""While a thread reads a model, another answers; each of its five to ten turns waits so long."""
 
 
 def serve(config: ConfigOption = None) -> None:
@@ -51,7 +42,7 @@ def serve(config: ConfigOption = None) -> None:
             f"log.url: found {settings.log.url!r}, allowed for `serve`: kafka://HOST:PORT; "
             "for SQLite run `headrace up`, which serves, too"
         )
-    with ends_when_told(), supervised() as threads:
+    with supervised() as threads:
         get_ready_to_serve()  # before the loop, which would not heed Ctrl-C meanwhile
         code = asyncio.run(_serve(settings, threads))
     if code:
@@ -59,9 +50,15 @@ def serve(config: ConfigOption = None) -> None:
 
 
 async def _serve(settings: Settings, threads: Supervision) -> int:
-    sys.setswitchinterval(_SWITCH_S)
-    store = open_state(settings)
-    try:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    # Before anything is begun that a signal would leave half done.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(quick_switches())
+        store = open_state(settings)
+        stack.callback(store.close)
         checks: dict[str, Check] = {"store": blocking(store.ping)}
         spec = pipeline_spec(settings)
         view = MergedView(store, spec)
@@ -80,7 +77,8 @@ async def _serve(settings: Settings, threads: Supervision) -> int:
             explained=explained(store, spec, view),
         )
         feed = ItemsFeed(settings, catalogue)
-        await service.start()
+        if not await _started(service, stop):
+            raise Terminated
         await feed.start()
         source.start()
         export.start()
@@ -88,10 +86,6 @@ async def _serve(settings: Settings, threads: Supervision) -> int:
             f"Headrace answers at {service.url} (status page; API documentation at /docs)",
             soft_wrap=True,
         )
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
         waiting = [
             asyncio.create_task(one)
             for one in (stop.wait(), service.wait(), feed.wait(), threads.wait())
@@ -105,5 +99,18 @@ async def _serve(settings: Settings, threads: Supervision) -> int:
         await asyncio.to_thread(source.stop)
         await asyncio.to_thread(export.stop)
         return BUG if failed else 0
-    finally:
-        store.close()
+
+
+async def _started(service: ApiService, stop: asyncio.Event) -> bool:
+    """Start the service, unless a signal comes first: a broker may keep it waiting for long."""
+    starting = asyncio.create_task(service.start())
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.wait([starting])
+    await service.stop()
+    return False

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from stream.assembly import open_state
-from stream.commands.console import ConfigOption, Refused, note, out
+from stream.commands.console import ConfigOption, Refused, note, out, require_writable
 from stream.config import load_settings
 from stream.state import SHARED_PREFIX
 
@@ -59,8 +59,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write every partition's contributions (counts, statistics, figures; nothing personal)."""
-    if not file.absolute().parent.is_dir():
-        raise Refused(f"{file}: its folder does not exist")
+    require_writable(file)
     store = open_state(load_settings(config))
     try:
         chunks = store.shared(SHARED_PREFIX, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from stream.commands.console import ConfigOption, ends_when_told, log_to_stderr
+from stream.commands.console import ConfigOption, log_to_stderr
 from stream.config import load_settings
 from stream.supervision import supervised
 
@@ -22,5 +22,5 @@ def up(config: ConfigOption = None) -> None:
     settings = load_settings(config)
     # Who answers only has no need of what learns, which is as much again in memory.
     way = "apart" if settings.api.own_process else "running"
-    with ends_when_told(), supervised() as threads:
+    with supervised() as threads:
         import_module(f"stream.commands.{way}").run(settings, threads)

@@ -6,7 +6,7 @@ import logging
 
 import typer
 
-from stream.commands.console import ConfigOption, Refused, ends_when_told, log_to_stderr
+from stream.commands.console import ConfigOption, Refused, log_to_stderr
 from stream.config import load_settings
 from stream.distributed.deployment import run_worker
 from stream.distributed.store_calls import WorkerStop
@@ -29,8 +29,7 @@ def worker(config: ConfigOption = None) -> None:
             f"log.url: found {settings.log.url!r}, allowed for a worker: "
             "kafka://HOST:PORT; for SQLite run `headrace up`"
         )
-    with ends_when_told():
-        code = run_worker(settings)
+    code = run_worker(settings)
     if code:
         raise typer.Exit(code)
 

@@ -151,6 +151,10 @@ class KafkaSink:
             except (KafkaError, TimeoutError) as error:
                 await producer.stop()
                 raise AppendFailed(self._explain(error, "")) from error
+            except BaseException:
+                # Whoever waited was told to end.
+                await producer.stop()
+                raise
             self._producer = producer
             return producer
 

@@ -152,6 +152,8 @@ def test_simulate_refuses_to_overwrite_and_explains_its_fields(tmp_path: Path) -
     ("arguments", "extra", "told"),
     [
         (["replay", "missing.ndjson"], {}, "missing.ndjson: there is no such file"),
+        (["replay", "-", "--report", "/"], {}, "/: is a folder, allowed: a file"),
+        (["replay", "-", "--labels", "no/l.jsonl"], {}, "no/l.jsonl: its folder does not exist"),
         (["schema", "nothing"], {}, "allowed: headrace.events"),
         (["lfs", "--name", "nobody"], {}, "allowed: accidental_click"),
         (["worker"], {}, "kafka://HOST:PORT"),

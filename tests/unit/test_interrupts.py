@@ -112,6 +112,21 @@ def test_sigterm_waits_for_the_end_of_a_callback() -> None:
 
 
 @pytest.mark.usefixtures("usual_end")
+def test_sigterm_told_twice_in_a_callback_ends_once() -> None:
+    def told_twice() -> None:
+        interrupt(signal.SIGTERM)
+        interrupt(signal.SIGTERM)
+
+    with pytest.raises(Terminated), terminable():
+        called_back("_raw_object_cache_notify")(told_twice)
+        time.sleep(60)
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    time.sleep(0.2)
+    assert not seen
+
+
+@pytest.mark.usefixtures("usual_end")
 def test_whoever_handles_sigterm_already_goes_on_doing_so() -> None:
     seen = []
     signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
