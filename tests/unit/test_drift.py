@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.drift import DriftMonitor
+from monitoring.drift_kernels import BLOCK
 from monitoring.references import references_from_bytes, references_to_bytes
 from monitoring.segments import Segments
-from monitoring.signals import DriftRules, SignalGroup, coverage_of, numbers
+from monitoring.signals import WIDE_BLOCK, DriftRules, SignalGroup, coverage_of, numbers
 from monitoring.sparse_votes import sparse_votes
 
 RULES = DriftRules(first_reference=2048, reference_values=8192)
@@ -148,6 +149,26 @@ def test_a_detected_change_does_not_move_a_growing_reference() -> None:
     (reference,) = monitor.references()
     assert reference.values == 8192
     assert reference.shares[1] == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_reference_that_grew_stands_until_as_much_was_seen_in_blocks_of_another_length() -> None:
+    rules = DriftRules(first_reference=2048, reference_values=1 << 20)
+    short, long = (
+        DriftMonitor([SignalGroup("labels", ("relevance",), ("no", "yes"), block=block)], rules)
+        for block in (BLOCK, WIDE_BLOCK)
+    )
+    rng = np.random.default_rng(3)
+    codes = (rng.random((60_000, 1)) < 0.2).astype(np.int8)
+    short.update("labels", codes[:20_000], np.zeros(20_000))
+    long.load(short.to_bytes())
+    (stood,) = long.references()
+    assert [stood] == short.references()
+    long.update("labels", codes[: stood.values], np.ones(stood.values))
+    assert long.references() == [stood]
+    long.update("labels", codes[: stood.values], np.full(stood.values, 2.0))
+    (grown,) = long.references()
+    assert (grown.values, grown.version) == (2 * stood.values, stood.version + 1)
+    assert long.detections == []
 
 
 def test_one_burst_of_what_was_never_seen_is_no_detection_and_a_new_normal_is() -> None:
