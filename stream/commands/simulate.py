@@ -93,8 +93,10 @@ def simulate(
                 compression=compress,
                 force=force,
             )
-        except FileExistsError as error:
-            raise Refused(f"{error}; --force overwrites") from error
+        except OSError as error:
+            if isinstance(error, FileExistsError) and folder.is_dir():
+                raise Refused(f"{error}; --force overwrites") from error
+            raise Refused(f"{folder}: the world cannot be written: {error.strerror}") from error
     for path, count in (
         (files.events, files.event_count),
         (files.items, files.item_count),

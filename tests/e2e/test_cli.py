@@ -154,6 +154,8 @@ def test_simulate_refuses_to_overwrite_and_explains_its_fields(tmp_path: Path) -
         (["replay", "missing.ndjson"], {}, "missing.ndjson: there is no such file"),
         (["replay", "-", "--report", "/"], {}, "/: is a folder, allowed: a file"),
         (["replay", "-", "--labels", "no/l.jsonl"], {}, "no/l.jsonl: its folder does not exist"),
+        (["simulate", "/dev/null"], {}, "/dev/null: the world cannot be written: File exists"),
+        (["simulate", "/dev/null/shop"], {}, "shop: the world cannot be written: Not a directory"),
         (["schema", "nothing"], {}, "allowed: headrace.events"),
         (["lfs", "--name", "nobody"], {}, "allowed: accidental_click"),
         (["worker"], {}, "kafka://HOST:PORT"),
