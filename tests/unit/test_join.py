@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from stream.evidence import Column
 from stream.ids import exposure_hash, user_key
 from stream.join import Join, JoinRules, TypeRule
 from stream.rows import REASONS, Rows
-from stream.user_state import Example, UserState
+from stream.user_state import Example, UserState, users_to_bytes
 
 STAGES = ("assessed", "provisional", "final", "revised")
 DAY_S = 86_400.0
@@ -338,6 +339,36 @@ def test_a_decision_is_believed_over_what_the_client_echoes(late: bool, opened_b
     assert example.evidence[Column.POSITION] == 2.0
     assert example.evidence[Column.PROPENSITY] == 0.25
     assert example.policy == "softmax"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("then", "away_s"),
+    [
+        ([("impression", 15.0, "other")], 5.0),
+        ([("click", 15.0, "other")], 5.0),
+        ([("search", 15.0, "other")], 5.0),
+        ([("search", 9.0, "other"), ("search", 15.0, "other")], None),
+        ([("click", 12.0, "i"), ("search", 15.0, "other")], 3.0),
+        ([("impression", 12.0, "i"), ("search", 15.0, "other")], 5.0),
+        ([("search", 15.0, "other"), ("click", 20.0, "i"), ("search", 50.0, "other")], 5.0),
+        ([("click", 12.0, "i")], None),
+    ],
+)
+def test_it_is_noted_how_soon_a_person_turns_away(
+    then: list[tuple[str, float, str]], away_s: float | None, restarted: bool
+) -> None:
+    world = World()
+    world.event("impression", 0.0, request_id="r")
+    world.event("click", 10.0, request_id="r")
+    clicked = world.examples()[0].hash
+    for kind, ts, item in then:
+        if restarted:
+            [stored] = users_to_bytes([world.join.resident["u"]], "layout")
+            world.join.bring_in(UserState.from_bytes(stored, user_key("u"))[0])
+        world.event(kind, ts, item=item, request_id="r")
+    away = world.join.resident["u"].examples[clicked].evidence[Column.AWAY_S]
+    assert away == away_s or (away_s is None and isnan(away))
 
 
 def test_decisions_are_kept_for_as_long_as_an_exposure_and_no_more_than_examples() -> None:
