@@ -7,7 +7,7 @@ without a place of its own it stays unknown. Of each prediction that has a newco
 ten both are watched: did the best newcomer come, did what stands tenth? By how old the newcomer
 is and how its score compares with the tenth's, the newcomer gets the place while
 
-    came(newcomer) ≥ ¾·(came(tenth) + 2).
+    came(newcomer) ≥ ⅗·(came(tenth) + 2).
 
 Both are counted whoever stands there, so that nothing has to be tried out to learn it. Entries
 that mislead never get the place.
@@ -31,7 +31,8 @@ from models.recommender.tables import (
 __all__ = ["contender", "hold_place", "learn_place", "rank_behind"]
 
 _PLACE = Trait.PLACE
-_LEAST = 0.75
+_LEAST = 0.6
+"""Of a group a dozen newcomers come in a day: at a bar near their true rate chance would decide."""
 _DOUBT = 2.0
 _FIRST = AGES * SHARES
 _RATIOS = CONTENDERS // NEVER_CHOSEN
