@@ -42,6 +42,18 @@ _REASONS = tuple(f',"reason":{_text(why)}}}' for why in REASONS)
 
 
 @lru_cache(maxsize=64)
+def _votes(classes: tuple[str, ...], lfs: tuple[tuple[str, int], ...]) -> list[list[str]]:
+    """Return what stands before the weight of each function's vote for each class."""
+    return [
+        [
+            f'{{"lf":{_text(lf)},"version":{version},"vote":{_text(name)},"weight":'
+            for name in classes
+        ]
+        for lf, version in lfs
+    ]
+
+
+@lru_cache(maxsize=64)
 def _judgements(
     classes: tuple[str, ...], lfs: tuple[tuple[str, int], ...], model_id: str
 ) -> dict[bytes, str]:
@@ -154,31 +166,40 @@ class LabelBlock:
         known = _judgements(tuple(self.classes), tuple(self.lfs), self.model_id)
         if len(known) > _JUDGEMENTS:
             known.clear()
-        found = []
-        for row in range(n):
-            key = data[row * size : (row + 1) * size]
-            text = known.get(key)
-            if text is None:
-                text = known[key] = self._judgement(row)
-            found.append(text)
-        return found
+        keys = [data[start : start + size] for start in range(0, len(data), size)]
+        found = list(map(known.get, keys))
+        if None in found:
+            # Of equal rows the last one is as good as any.
+            unknown = {keys[row]: row for row, text in enumerate(found) if text is None}
+            known.update(zip(unknown, self._texts(list(unknown.values())), strict=True))
+        return [known[key] for key in keys]
 
-    def _judgement(self, row: int) -> str:
-        chances = [round(chance, 6) for chance in self.proba[row].tolist()]
-        probabilities = ",".join(
-            f"{_text(name)}:{chance!r}" for name, chance in zip(self.classes, chances, strict=True)
-        )
-        said, weights = self.votes[row].tolist(), self.weights[row].tolist()
-        votes = ",".join(
-            f'{{"lf":{_text(lf)},"version":{version},"vote":{_text(self.classes[vote])},'
-            f'"weight":{round(weight, 6)!r}}}'
-            for (lf, version), vote, weight in zip(self.lfs, said, weights, strict=True)
-            if vote >= 0
-        )
-        return (
-            f'"probabilities":{{{probabilities}}},"confidence":{max(chances)!r},"votes":[{votes}],'
-            f'"model_version":"{self.model_id}-{int(self.blocks[row])}"'
-        )
+    def _texts(self, rows: list[int]) -> list[str]:
+        """Return the texts of these rows' judgements."""
+        votes = self.votes[rows]
+        place, column = (votes >= 0).nonzero()
+        said = votes[place, column].tolist()
+        weights = self.weights[rows][place, column].tolist()
+        begins = _votes(tuple(self.classes), tuple(self.lfs))
+        cast: list[list[str]] = [[] for _ in rows]
+        for at, lf, vote, weight in zip(
+            place.tolist(), column.tolist(), said, weights, strict=True
+        ):
+            cast[at].append(f"{begins[lf][vote]}{round(weight, 6)!r}}}")
+        names = [f"{_text(name)}:" for name in self.classes]
+        found = []
+        for chances, blocks, voted in zip(
+            self.proba[rows].tolist(), self.blocks[rows].tolist(), cast, strict=True
+        ):
+            rounded = [round(chance, 6) for chance in chances]
+            shown = ",".join(
+                [f"{name}{chance!r}" for name, chance in zip(names, rounded, strict=True)]
+            )
+            found.append(
+                f'"probabilities":{{{shown}}},"confidence":{max(rounded)!r},'
+                f'"votes":[{",".join(voted)}],"model_version":"{self.model_id}-{blocks}"'
+            )
+        return found
 
 
 @dataclass(slots=True)
