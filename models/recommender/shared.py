@@ -127,7 +127,7 @@ class SharedRecommender:
         self._world.get_ready()
         if segment is None:
             segment = np.full(len(user), -1, np.int32)
-        places = np.append(self._world.places(self), np.int32(-1))
+        places = self._world.places(self, with_none=True)
         core = self._world.core
         before = Sums.of(core.tables)
         out = core.step_many(

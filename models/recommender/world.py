@@ -51,6 +51,16 @@ class _Followed:
     position: int = 0
     places: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     sums: Sums = NO_SUMS
+    _with_none: NDArray[np.int32] | None = None
+    _of: NDArray[np.int32] | None = None
+
+    @property
+    def with_none(self) -> NDArray[np.int32]:
+        """The indexes, and -1 behind them: where -1 leads to."""
+        # Whatever changes the indexes makes another array of them.
+        if self._with_none is None or self._of is not self.places:
+            self._of, self._with_none = self.places, np.append(self.places, np.int32(-1))
+        return self._with_none
 
 
 class World:
@@ -125,14 +135,17 @@ class World:
         if self.lacking and not self._awaits:
             self.draw_up({})
 
-    def places(self, home: Home) -> NDArray[np.int32]:
-        """Return the index here of each item of a partition of this process."""
+    def places(self, home: Home, *, with_none: bool = False) -> NDArray[np.int32]:
+        """Return the index here of each item of a partition of this process.
+
+        With ``with_none`` one entry more, so that the index -1 leads to -1. Not to be written to.
+        """
         followed = self._followed[home.partition]
         known, items = len(followed.places), len(home.own.vocabulary)
         if known < items:
             fresh = self.core.item_indexes(home.own.vocabulary.part(known, items))
             followed.places = np.append(followed.places, fresh)
-        return followed.places
+        return followed.with_none if with_none else followed.places
 
     # ---- partitions of others
 
