@@ -59,6 +59,28 @@ def test_the_stored_state_of_the_forgotten_is_not_taken_up_again(when: str) -> N
     assert partition.users() == expected.users()
 
 
+def test_a_chunk_that_did_not_change_is_written_once() -> None:
+    partition = Partition(spec())
+    seldom = {"own/decisions", "own/gold", "own/label-answers/relevance"}
+    held = []
+    for number in range(3):
+        partition.run(event(number, "click", T + number))
+        if number == 1:
+            partition.run(gold(0, "negative", T + 0.5), topic=GOLD)
+        checkpoint = partition.pipeline.cut()
+        partition.store.save(checkpoint, EPOCH)
+        partition.pipeline.saved()
+        held.append(checkpoint.chunks.keys())
+    assert seldom <= held[0]
+    # The second time, an answer was learned.
+    assert [seldom & names for names in held[1:]] == [{"own/label-answers/relevance"}, set()]
+    assert "own/labels/relevance" in held[1]
+    assert "own/clock" in held[1] & held[2]
+    again = PartitionPipeline(spec(), 0)
+    again.restore(partition.store.claim(0, EPOCH))
+    assert again.shared() == partition.pipeline.shared()
+
+
 @pytest.mark.parametrize("save_every", [1, 5])
 def test_people_in_memory_are_bounded(save_every: int) -> None:
     partition = Partition(spec(worker={"cached_users": 40}))
