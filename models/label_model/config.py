@@ -40,6 +40,10 @@ def default_config(
         crowd_lasting=2.0,
         coin_strength=3.0,
         crowd_shrinkage=1.0,
+        # One item in twenty is hard: annotators' votes say a quarter there of what they say
+        # elsewhere. Votes alone cannot tell: what all get wrong looks like what all know.
+        hard_share=0.05,
+        hard_weight=0.25,
         # Examples for which the share of votes stands in, where balance is learned.
         vote_share=3000.0,
         evidence_half_life=200.0,

@@ -12,7 +12,7 @@ from models.label_model.columns import look
 from models.label_model.corrector import correct, fit_corrector
 from models.label_model.layout import Answers, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import pair_width, start_pairs
-from models.label_model.rows import add_counts, at_prior, judge
+from models.label_model.rows import add_counts, at_prior, crowd_score, hedge, judge
 from models.label_model.tables import start_tables
 
 __all__ = ["learn_gold_row"]
@@ -68,7 +68,10 @@ def learn_gold_row(
         for k in range(k_n):
             answer = 1.0 if k == label else 0.0
             own.gold_share[k] += (answer - posterior[k]) / inclusion
-        _score_answer(row, label, 1.0 / inclusion, score, n, columns, own, tables, config)
+        crowd_score(n, columns, labels, shares, forms, tables.log_like, room.change, sizes)
+        _score_answer(
+            row, label, 1.0 / inclusion, score, room.change, n, columns, own, tables, config, sizes
+        )
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
@@ -103,13 +106,18 @@ def _score_answer(
     label: int,
     weight: float,
     score: FloatArray,
+    crowd: FloatArray,
     n: int,
     columns: IntArray,
     own: Sums,
     tables: Tables,
     config: Config,
+    sizes: Sizes,
 ) -> None:
-    """Record what the answer says of balance, temperature and votes, before it is learned."""
+    """Record what the answer says of balance, temperature and votes, before it is learned.
+
+    ``crowd`` (K,) is the annotators' part of ``score``.
+    """
     k_n = score.shape[0]
     own.gold_size[0] += weight
     own.gold_size[1] += weight * weight
@@ -120,16 +128,22 @@ def _score_answer(
         if row[w] == label:
             own.gold_hits[w, 0] += weight
     tempered = np.empty(k_n)
+    doubted = np.empty(k_n)
     for j in range(config.temperatures.shape[0]):
         for k in range(k_n):
             votes = score[k] - tables.log_prior[k]
             tempered[k] = tables.shown_prior[k] + votes / config.temperatures[j]
+            doubted[k] = crowd[k] / config.temperatures[j]
+        hedge(tempered, doubted, config.hard_share, config.hard_weight, tempered, sizes)
         own.gold_loss[j] -= weight * _log_chance(tempered, label)
     for k in range(k_n):
         votes = score[k] - tables.log_prior[k]
         tempered[k] = tables.shown_prior[k] + votes / tables.scalars[0]
+        doubted[k] = crowd[k] / tables.scalars[0]
     corrected = np.empty(k_n)
     correct(row, n, columns, tables.corrector, tempered, corrected)
+    hedge(tempered, doubted, config.hard_share, config.hard_weight, tempered, sizes)
+    hedge(corrected, doubted, config.hard_share, config.hard_weight, corrected, sizes)
     gain = weight * (_log_chance(corrected, label) - _log_chance(tempered, label))
     own.gate[0] += weight
     own.gate[1] += gain

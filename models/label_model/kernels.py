@@ -192,6 +192,7 @@ def step_rows(
     factor, gain = room.factor, room.gain
     fill_fair(tables, prior, fair)
     limit = min(m, pair_width(own))
+    hard_share = config.hard_share if tables.common[0] > 0.0 else 0.0
     for i in range(first, n):
         row = votes[i]
         n_votes = look(row, limit, room, own, other, tables, config, forms, sizes)
@@ -201,9 +202,9 @@ def step_rows(
         )  # fmt: skip
         if proba.shape[0] > 0:
             publish(
-                i, n_votes, columns, labels, shares, tables.log_prior, tables.shown_prior,
-                tables.log_like, tables.corrector, tables.scalars, score, room.published, proba,
-                weights, sizes,
+                i, n_votes, columns, labels, shares, forms, tables.log_prior, tables.shown_prior,
+                tables.log_like, tables.corrector, tables.scalars, hard_share,
+                config.hard_weight, score, room.published, proba, weights, sizes,
             )  # fmt: skip
         if listed:
             e = example[i]

@@ -71,6 +71,8 @@ class Config(NamedTuple):
     crowd_lasting: float
     coin_strength: float
     crowd_shrinkage: float
+    hard_share: float
+    hard_weight: float
     vote_share: float
     evidence_half_life: float
     pair_half_life: float
@@ -170,7 +172,7 @@ class Room(NamedTuple):
     posterior: FloatArray  # (K,)
     change: FloatArray  # (K,)
     fair: FloatArray  # (K,)
-    published: FloatArray  # (4, K)
+    published: FloatArray  # (6, K)
     factor: FloatArray  # (H,)
     gain: FloatArray  # (H, K)
 
@@ -272,7 +274,7 @@ def new_room(m: int, n_classes: int, n_bank: int) -> Room:
         posterior=np.empty(k),
         change=np.empty(k),
         fair=np.empty(k),
-        published=np.empty((4, k)),
+        published=np.empty((6, k)),
         factor=np.empty(h),
         gain=np.empty((h, k)),
     )

@@ -8,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled
-from models.label_model.layout import FloatArray, Sizes, Tables
+from models.label_model.layout import CROWD, FloatArray, Sizes, Tables
 
 __all__ = [
     "add_belief",
     "add_counts",
     "at_prior",
+    "crowd_score",
     "fill_fair",
     "find_votes",
+    "hedge",
     "judge",
     "learn_evidence",
     "leave_out",
@@ -99,17 +101,71 @@ def judge(
 
 
 @compiled
+def crowd_score(
+    n: int,
+    columns: IntArray,
+    labels: IntArray,
+    shares: FloatArray,
+    forms: IntArray,
+    log_like: FloatArray,
+    out: FloatArray,
+    sizes: Sizes,
+) -> bool:
+    """Write what annotators' votes add to a score into ``out``; return whether there are any."""
+    k_n = len(sizes.classes)
+    found = False
+    for k in range(k_n):
+        out[k] = 0.0
+    for a in range(n):
+        if forms[columns[a]] == CROWD:
+            found = True
+            for k in range(k_n):
+                out[k] += shares[a] * log_like[columns[a], labels[a], k]
+    return found
+
+
+@compiled
+def hedge(
+    score: FloatArray, crowd: FloatArray, share: float, weight: float, out: FloatArray, sizes: Sizes
+) -> None:
+    """Write log-probabilities that allow for hard items into ``out``, which may be ``score``.
+
+    *Math* — p = (1 − h) softmax(score) + h softmax(score − (1 − g) crowd): of a ``share`` h of
+    all items annotators' votes say a ``weight`` g of what they say of others. Their errors on
+    such an item have one cause, which no confusion matrix of an annotator explains.
+    """
+    k_n = len(sizes.classes)
+    top = score[0]
+    hard_top = score[0] - (1.0 - weight) * crowd[0]
+    for k in range(1, k_n):
+        top = max(top, score[k])
+        hard_top = max(hard_top, score[k] - (1.0 - weight) * crowd[k])
+    total = 0.0
+    hard_total = 0.0
+    for k in range(k_n):
+        total += math.exp(score[k] - top)
+        hard_total += math.exp(score[k] - (1.0 - weight) * crowd[k] - hard_top)
+    for k in range(k_n):
+        easy = math.exp(score[k] - top) / total
+        hard = math.exp(score[k] - (1.0 - weight) * crowd[k] - hard_top) / hard_total
+        out[k] = math.log(max((1.0 - share) * easy + share * hard, TINY))
+
+
+@compiled
 def publish(
     i: int,
     n: int,
     columns: IntArray,
     labels: IntArray,
     shares: FloatArray,
+    forms: IntArray,
     log_prior: FloatArray,
     shown_prior: FloatArray,
     log_like: FloatArray,
     corrector: FloatArray,
     scalars: FloatArray,
+    hard_share: float,
+    hard_weight: float,
     score: FloatArray,
     scratch: FloatArray,
     proba: FloatArray,
@@ -120,19 +176,31 @@ def publish(
 
     Weights are those for the most probable class, and may have no rows. They and the prior's
     log-odds sum to the posterior's. With more than two classes the gain in log-odds is split
-    along the straight path from the prior (Aumann-Shapley). ``scratch`` is (4, K).
+    along the straight path from the prior (Aumann-Shapley). What hard items take from it, they
+    take from each vote in proportion. ``scratch`` is (6, K).
     """
     k_n = len(sizes.classes)
     temper = 1.0 / scalars[0]
     corrected = scalars[1] > 0.0
     final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
+    crowd, shown = scratch[4], scratch[5]
     for k in range(k_n):
         final[k] = shown_prior[k] + (score[k] - log_prior[k]) * temper
         if corrected:
             final[k] += corrector[0, k]
             for a in range(n):
                 final[k] += corrector[1 + columns[a] * k_n + labels[a], k]
-    _softmax(final, other, sizes)
+    hedged = hard_share > 0.0 and crowd_score(
+        n, columns, labels, shares, forms, log_like, crowd, sizes
+    )
+    if hedged:
+        for k in range(k_n):
+            crowd[k] *= temper
+        hedge(final, crowd, hard_share, hard_weight, shown, sizes)
+    else:
+        for k in range(k_n):
+            shown[k] = final[k]
+    _softmax(shown, other, sizes)
     best = 0
     for k in range(k_n):
         proba[i, k] = other[k]
@@ -177,9 +245,18 @@ def publish(
             gain += part if k == best else -mix[k] * part
         weights[i, w] = gain
         explained += gain
-    rest = _log_odds(final, best) - _log_odds(base, best) - explained
+    prior_odds = _log_odds(base, best)
+    gained = _log_odds(final, best) - prior_odds
+    rest = gained - explained
+    kept = 1.0
+    if hedged:
+        left = _log_odds(shown, best) - prior_odds
+        if 0.0 < left * gained <= gained * gained:
+            kept = left / gained
+        else:
+            rest += left - gained
     for a in range(n):
-        weights[i, columns[a]] += rest / n
+        weights[i, columns[a]] = kept * (weights[i, columns[a]] + rest / n)
 
 
 @compiled
