@@ -48,7 +48,8 @@ class LabelModel(base.Classifier):
 
     *Math* — posterior r_k ∝ π_k exp Σ_w ω_w log θ_w(l_w|k) over columns that voted; sums
     S ← 2^(−Δ/h) S + δ with δC_w[l_w, k] = r_k, for several half-lives h at once; θ_w mixes the
-    half-lives by how well each one predicted the recent votes of w.
+    half-lives by how well each one predicted the recent votes of w. Labels mix r_k with what it
+    would be if annotators' votes said little, as they do of an item that is hard for all.
 
     Parameters
     ----------
