@@ -17,6 +17,9 @@ from stream.ids import example_id, user_key
 from stream.interrupts import interruptible
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import RecordBatch
+from stream.runner import PartitionRunner
+from stream.state import Epoch
+from stream.stores.memory import MemoryStore
 
 __all__ = ["calm_collector", "get_ready"]
 
@@ -27,6 +30,7 @@ a tenth of the throughput and frees nothing."""
 _TS: Final = 1_700_000_000.0
 _LOG_TS: Final = _TS + 1e6
 _EVENTS: Final = 300
+_EPOCH: Final = Epoch(0, "readiness")
 _PEOPLE: Final = 3
 _TYPES: Final = ("impression", "click", "view", "dwell", "purchase", "rating", "hide")
 
@@ -44,34 +48,31 @@ def get_ready(spec: PipelineSpec) -> None:
     worker that had joined its group already would miss its heartbeats.
     """
     calm_collector()
-    catalogue = Catalogue()
-    pipeline = PartitionPipeline(
-        replace(spec, n_partitions=1, timer=None, pseudonymise=False),
-        0,
-        items=catalogue,
-        content=catalogue.content,
-    )
-    for half in range(2):
+    alone = replace(spec, n_partitions=1, timer=None, pseudonymise=False)
+    catalogue, store = Catalogue(), MemoryStore()
+    for part in range(3):
+        if part != 1:
+            # The last part is applied by one that was restored, as after a restart.
+            pipeline = PartitionPipeline(alone, 0, items=catalogue, content=catalogue.content)
+            runner = PartitionRunner(pipeline, store, 0, _EPOCH)
         # Items come again and again, and what changed since a save is written another way.
-        catalogue.take_in(_batch(ITEMS, half, [_item(number) for number in _numbers(half)]))
-        events = [_event(number) for number in _numbers(half)]
-        pipeline.process(pipeline.prepare(_batch(EVENTS, half, events)), {})
-        if not half:
-            pipeline.process(pipeline.prepare(_batch(GOLD, 0, [_answer(spec)])), {})
-        pipeline.cut()
-        pipeline.saved()
+        catalogue.take_in(_batch(ITEMS, part, [_item(number) for number in _numbers(part)]))
+        runner.run(_batch(EVENTS, part, [_event(number) for number in _numbers(part)]))
+        if not part:
+            runner.run(_batch(GOLD, 0, [_answer(spec)]))
+        runner.checkpoint()
     if spec.n_partitions > 1:
         _get_peers_ready(spec)
     monitor = pipeline.watch.drift.monitor
     DriftView({0: contribution(monitor)}).readings(monitor.signals)
 
 
-def _numbers(half: int) -> range:
-    return range(half * _EVENTS, (half + 1) * _EVENTS)
+def _numbers(part: int) -> range:
+    return range(part * _EVENTS, (part + 1) * _EVENTS)
 
 
-def _batch(topic: str, half: int, lines: Sequence[bytes]) -> RecordBatch:
-    first = half * _EVENTS
+def _batch(topic: str, part: int, lines: Sequence[bytes]) -> RecordBatch:
+    first = part * _EVENTS
     return RecordBatch(topic, 0, range(first, first + len(lines)), lines, [_LOG_TS] * len(lines))
 
 

@@ -22,6 +22,7 @@ from stream.config import Settings
 from stream.readiness import get_ready
 from stream.replay import Replay
 from stream.simulate import WorldConfig, write_world
+from stream.stores.memory import MemoryStore
 
 ROOMS = ("stream", "models", "monitoring", "lfs")
 
@@ -41,9 +42,16 @@ with TemporaryDirectory() as folder:
     write_world(WorldConfig(seed=1, events=4_000, users=100, days=3.0), Path(folder), force=True)
     before = compiled()
     assert len(before) > 50, before
-    run = Replay(pipeline_spec(Settings()))
+    store = MemoryStore()
+    run = Replay(pipeline_spec(Settings()), store)
     run.read_items(Path(folder, "items.ndjson"))
     run.read_gold(Path(folder, "gold.ndjson"))
+    run.read_events([Path(folder, "events.ndjson")])
+    run.checkpoint()
+    # Read back, and gone on with.
+    write_world(WorldConfig(seed=2, events=4_000, users=100, days=3.0), Path(folder), force=True)
+    run = Replay(pipeline_spec(Settings()), store)
+    run.read_items(Path(folder, "items.ndjson"))
     run.read_events([Path(folder, "events.ndjson")])
     run.checkpoint()
     run.close_windows()
