@@ -18,7 +18,9 @@ from stream.assembly import pipeline_spec
 from stream.cli import command_line
 from stream.config import Settings
 from stream.effects import Effects
+from stream.events import DEAD_LETTER
 from stream.replay import Replay
+from stream.simulate.corruption import KINDS, corrupt
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
 
@@ -58,8 +60,8 @@ def test_every_click_of_the_bandit_files_meets_its_impression(tmp_path: Path) ->
     assert (report["join"]["matched"], report["join"]["organic"]) == (207, 0)
 
 
-def outcome(path: Path) -> tuple[str, int, dict[str, object], int]:
-    """Return a hash of all effects, duplicates, the state, and the number of events."""
+def outcome(path: Path) -> tuple[str, int, dict[str, object], Replay]:
+    """Return a hash of all effects but dead letters, duplicates, the state, and the replay."""
     settings = Settings(
         events={"dedup_horizon_s": 32 * DAY_S},
         join={"user_horizon_s": 90 * DAY_S},
@@ -68,7 +70,8 @@ def outcome(path: Path) -> tuple[str, int, dict[str, object], int]:
 
     def take(effects: Effects) -> None:
         for record in effects.outgoing():
-            digest.update(record.value)
+            if record.topic != DEAD_LETTER:
+                digest.update(record.value)
 
     store = MemoryStore()
     replay = Replay(
@@ -83,8 +86,7 @@ def outcome(path: Path) -> tuple[str, int, dict[str, object], int]:
         "users": store.load_users(0, [key for key, _ in head.timers]),
         "chunks": {name: data for name, data in head.chunks.items() if name not in counted},
     }
-    report = replay.report()
-    return digest.hexdigest(), int(report["duplicates"]), state, int(report["events"])
+    return digest.hexdigest(), int(replay.report()["duplicates"]), state, replay
 
 
 def test_the_shop_sent_twice_is_learned_once(tmp_path: Path) -> None:
@@ -93,10 +95,32 @@ def test_the_shop_sent_twice_is_learned_once(tmp_path: Path) -> None:
     once.write_bytes(b"\n".join(lines))
     each.write_bytes(b"\n".join(line for line in lines for _ in range(2)))
     again.write_bytes(b"\n".join(lines + lines))
-    effects, duplicates, state, events = outcome(once)
-    assert (duplicates, events) == (0, 116_285)
+    effects, duplicates, state, replay = outcome(once)
+    assert (duplicates, replay.report()["events"]) == (0, 116_285)
     for repeated in (each, again):
-        effects_again, duplicates, state_again, events = outcome(repeated)
-        assert (duplicates, events) == (116_285, 116_285)
+        effects_again, duplicates, state_again, replay = outcome(repeated)
+        assert (duplicates, replay.report()["events"]) == (116_285, 116_285)
         assert effects_again == effects
         assert state_again == state
+
+
+def test_damaged_lines_of_the_shop_are_told_and_the_rest_is_learned_as_without_them(
+    tmp_path: Path,
+) -> None:
+    lines = gzip.decompress(SHOP.read_bytes()).splitlines()
+    damaged, faults = corrupt(lines, 0.01, seed=1)
+    assert len(faults) == 1_163
+    assert {fault.kind for fault in faults} == set(KINDS)
+    bad = {fault.line - 1 for fault in faults}
+    some, good = tmp_path / "some", tmp_path / "good"
+    some.write_bytes(b"\n".join(damaged))
+    good.write_bytes(b"\n".join(line for place, line in enumerate(lines) if place not in bad))
+    effects, _, state, whole = outcome(good)
+    effects_again, _, state_again, replay = outcome(some)
+    told = [(problem.line, problem.field) for problem in replay.problems]
+    assert told == [(fault.line, fault.field) for fault in faults[: len(told)]]
+    assert replay.report()["rejected"] == len(faults)
+    assert replay.report()["events"] == whole.report()["events"] == len(lines) - len(faults)
+    assert effects_again == effects
+    # What is kept of people; what was published holds their labels.
+    assert [state_again[name] for name in ("users", "timers")] == [state["users"], state["timers"]]
