@@ -307,11 +307,12 @@ def step_rows(
             recent.clock[counters[6]] = counters[1]
             counters[6] += 1
         if counters[2] >= counters[5]:
+            grown = counters[2]
             _next_block(counters, own, other, tables, config, prior, forms, sizes)
             if at_hand:
                 replay_start(
-                    counters[6], counters[1], recent, room, own, other, tables, config, prior,
-                    forms, sizes,
+                    counters[6] - grown, counters[6], counters[1], recent, room, own, other,
+                    tables, config, prior, forms, sizes,
                 )  # fmt: skip
             fill_fair(tables, prior, fair)
             if counters[4] > 0:

@@ -22,6 +22,8 @@ __all__ = ["find_recent", "replay_start"]
 
 IntArray = npt.NDArray[np.int64]
 
+PAIR_GROWTH = 1.5
+"""Pairs are compared again in all examples when there are so many times more of them."""
 REPLAY_ROWS = 256
 """Examples looked at in all passes of one replay, unless one pass alone takes more."""
 
@@ -41,7 +43,17 @@ def find_recent(recent: Recent, size: int, clock: int) -> int:
 
 
 @compiled
+def _reaches(before: int, size: int, growth: float) -> bool:
+    """Return whether one of sizes that grow by ``growth`` lies above ``before``, up to ``size``."""
+    step = 1
+    while step <= before:
+        step = max(step + 1, int(step * growth))
+    return size >= step
+
+
+@compiled
 def replay_start(
+    before: int,
     size: int,
     now: int,
     recent: Recent,
@@ -54,7 +66,9 @@ def replay_start(
     forms: IntArray,
     sizes: Sizes,
 ) -> None:
-    """Run EM over the examples learned so far, all of which are at hand.
+    """Run EM over the ``size`` examples learned so far, all of which are at hand.
+
+    There were ``before`` of them at the block start before this one.
 
     For annotators only: many vote on few items each. Where labeling functions copy each other,
     EM on few examples would believe the copies before they can be told apart.
@@ -70,9 +84,11 @@ def replay_start(
     factor, gain = room.factor, room.gain
     limit = min(m, pair_width(own))
     passes = max(min(config.replay_passes, REPLAY_ROWS // size), 1)
+    compare = config.use_pairs and _reaches(before, size, PAIR_GROWTH)
     for turn in range(passes):
         # How pairs agree hardly changes between passes, and takes longest to find out.
-        pairs = config.use_pairs and turn == passes - 1
+        last = turn == passes - 1
+        pairs = compare and last
         own.belief[:, :] = 0.0
         fill_fair(tables, prior, fair)
         for i in range(size):
@@ -111,5 +127,5 @@ def replay_start(
                     tables.turn, tables.moments, sizes,
                 )  # fmt: skip
         start_tables(own, other, tables, config, prior, forms, sizes)
-        if pairs:
+        if config.use_pairs and last:
             start_pairs(tables, config)
