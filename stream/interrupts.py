@@ -2,7 +2,8 @@
 
 LLVM calls back into Python when it has compiled a function. An exception that is raised there goes
 nowhere: the interruption is lost, and so is the compiled code, which its caller then misses; once
-that ended in a segmentation fault. What is raised while an object is finalized is lost, too.
+that ended in a segmentation fault. What is raised while an object is finalized is lost, too, and
+so is what is raised while an import lets go of its lock.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ __all__ = ["Terminated", "ends_when_told", "interruptible", "terminable"]
 
 _AGAIN_S: Final = 0.05
 _CALLBACKS: Final = "_raw_object_cache_"
+_UNLOCKING: Final = ("cb", "<frozen importlib._bootstrap>")
+"""Called when the lock of a module that was imported is no longer needed."""
 _AGAIN: Final[dict[int, threading.Timer]] = {}
 """Of each signal the one that waits to come again: it is one wish, however often it is told."""
 
@@ -112,7 +115,7 @@ def _would_be_lost(frame: FrameType | None) -> bool:
     """Tell whether C code called one of these frames and ignores what it raises."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__":
+        if code.co_name == "__del__" or (code.co_name, code.co_filename) == _UNLOCKING:
             return True
         if code.co_name.startswith(_CALLBACKS) and "llvmlite" in code.co_filename:
             return True

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from inspect import getsource
+from types import CodeType
 
 import pytest
 
@@ -29,11 +30,14 @@ def interrupt(number: int = signal.SIGINT) -> None:
         pass
 
 
-def called_back(name: str) -> Callable[[Callable[[], None]], None]:
-    """Return a function that LLVM could have called, which calls another one."""
+LLVM = "site-packages/llvmlite/binding/executionengine.py"
+
+
+def called_back(name: str, file: str = LLVM) -> Callable[[Callable[[], None]], None]:
+    """Return a function that C code could have called, which calls another one."""
     space: dict[str, Callable[[Callable[[], None]], None]] = {}
     source = f"def {name}(inner):\n    inner()\n"
-    exec(compile(source, "site-packages/llvmlite/binding/executionengine.py", "exec"), space)  # noqa: S102 - as if it lay there
+    exec(compile(source, file, "exec"), space)  # noqa: S102 - as if it lay there
     return space[name]
 
 
@@ -53,6 +57,18 @@ def test_it_waits_for_the_end_of_a_callback(name: str) -> None:
     passed = []
     with pytest.raises(KeyboardInterrupt), interruptible():
         called_back(name)(interrupt)
+        passed.append(True)
+        time.sleep(60)
+    assert passed
+
+
+def test_it_waits_until_an_import_has_let_go_of_its_lock() -> None:
+    # This is the name that it goes by.
+    lock = vars(import_module("importlib._bootstrap"))["_get_module_lock"]
+    (found,) = [code for code in lock.__code__.co_consts if isinstance(code, CodeType)]
+    passed = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        called_back(found.co_name, found.co_filename)(interrupt)
         passed.append(True)
         time.sleep(60)
     assert passed
