@@ -15,7 +15,7 @@ from stream.events import ITEMS
 from stream.numbers import Layout
 from stream.peers import RECOMMENDER_CHUNKS
 from stream.quality import LabelQuality
-from stream.state import Checkpoint, PartitionHead, UserWrite
+from stream.state import Checkpoint, PartitionHead, Unreadable, UserWrite
 from stream.tasks import stats_chunk
 from stream.user_state import UserState, users_to_bytes
 
@@ -149,9 +149,16 @@ class Snapshot:
 
         Raises
         ------
-        ValueError
+        Unreadable
             If a chunk is damaged, or of a newer format than this program reads.
         """
+        try:
+            self._take_up(head)
+        except (ValueError, msgspec.DecodeError) as error:
+            message = f"the state of partition {head.partition} cannot be read: {error}"
+            raise Unreadable(message) from error
+
+    def _take_up(self, head: PartitionHead) -> None:
         pipeline = self._pipeline
         pipeline.next_offsets = dict(head.next_offsets)
         self._expected = dict(head.next_offsets)
@@ -167,8 +174,8 @@ class Snapshot:
             stored: tuple[Any, ...] = tuple(msgspec.msgpack.decode(chunks[_CLOCK]))
             if stored[0] > _FORMAT:
                 raise ValueError(
-                    f"the state of partition {pipeline.partition} has format {stored[0]}, this "
-                    f"program reads up to {_FORMAT}: run the newer version"
+                    f"it has format {stored[0]}, this program reads up to {_FORMAT}: run the newer "
+                    "version"
                 )
             join = pipeline.join
             _, join.max_ts, join.pending, join.duplicates, join.too_late = stored

@@ -43,7 +43,7 @@ class Processor(Protocol[P]):
         ...
 
     def restore(self, head: PartitionHead) -> None:
-        """Begin from a checkpoint; called once, before anything else."""
+        """Begin from a checkpoint, or raise `Unreadable`; called once, before anything else."""
         ...
 
     def prepare(self, batch: RecordBatch) -> P:

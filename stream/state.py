@@ -25,6 +25,7 @@ __all__ = [
     "SharedChunk",
     "StateStore",
     "StoreError",
+    "Unreadable",
     "UserWrite",
 ]
 
@@ -52,6 +53,10 @@ class ClaimRefused(StoreError):
 
 class NewerSchema(StoreError):
     """The stored state was written by a newer version than this program reads."""
+
+
+class Unreadable(StoreError, ValueError):
+    """A partition's state is damaged, or holds what only a newer version can read."""
 
 
 class Epoch(NamedTuple):

@@ -150,6 +150,8 @@ class Lfs:
             found = await asyncio.to_thread(self._standings.read)
         except StoreError as error:
             raise Problem(503, f"the state store does not answer: {error}") from error
+        except ValueError as error:
+            raise Problem(503, f"the state cannot be read: {error}") from error
         return Response(orjson.dumps({"lfs": found}), media_type="application/json")
 
     async def change(self, name: str, request: Request) -> Response:

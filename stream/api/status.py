@@ -66,6 +66,8 @@ async def status(request: Request) -> Response:
         figures = await asyncio.to_thread(source)
     except StoreError as error:
         raise Problem(503, f"the state store does not answer: {error}") from error
+    except ValueError as error:
+        raise Problem(503, f"the state cannot be read: {error}") from error
     # Known where this service consumes the events; else the workers export it.
     metrics: Metrics = request.app.state.metrics
     lag_s = await asyncio.to_thread(metrics.known, "consumer_lag_seconds", (EVENTS,))

@@ -19,7 +19,7 @@ from faust.types import TP
 from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.store_calls import StoreCalls, WorkerStop
 from stream.processor import ProcessorFactory
-from stream.state import ClaimRefused, Epoch, PartitionHead
+from stream.state import ClaimRefused, Epoch, PartitionHead, Unreadable
 
 __all__ = ["LogReader", "Ownership"]
 
@@ -302,7 +302,10 @@ class Ownership:
                 tp, head.next_offsets.get(topic), committed.get(tp), earliest[tp], latest[tp]
             )
         processor = self._make_processor(head.partition)
-        processor.restore(head)
+        try:
+            processor.restore(head)
+        except Unreadable as error:
+            raise WorkerStop(str(error)) from error
         return OwnedPartition(
             partition=head.partition,
             epoch=Epoch(self._generation, self.owner),

@@ -136,7 +136,12 @@ class StoreSource:
         if found is None:
             return NOBODY
         place, data = found
-        return person_of(UserState.from_bytes(data, key)[0], place)
+        try:
+            user, _ = UserState.from_bytes(data, key)
+        except ValueError as error:
+            # As while a newer version of the workers is at work already.
+            raise StoreError(str(error)) from error
+        return person_of(user, place)
 
     def start(self) -> None:
         """Begin to follow."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from httpx import AsyncClient
@@ -23,9 +24,12 @@ from stream.embedded import EmbeddedEngine
 from stream.embedded_log import EmbeddedLog
 from stream.events import CONTROL, GOVERNANCE, LABELS, TOPICS, LfSwitch
 from stream.explained import explained
+from stream.ids import user_key
 from stream.merged_view import MergedView
 from stream.sinks import EmbeddedSink
+from stream.state import Checkpoint, Epoch, UserWrite
 from stream.stores.memory import MemoryStore
+from stream.user_state import USER_FORMAT
 from tests.integration import api_harness
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -253,3 +257,26 @@ def test_without_log_or_store_one_is_told_which(tmp_path: Path) -> None:
                 assert "state store" in answer.json()["detail"]
 
     asyncio.run(run())
+
+
+def test_state_of_a_newer_program_is_no_bug(tmp_path: Path) -> None:
+    configured = api_harness.settings()
+    spec, store = pipeline_spec(configured), MemoryStore()
+    view, key = MergedView(store, spec), user_key("u")
+    epoch = Epoch(0, "newer")
+    store.claim(0, epoch)
+    users = {key: UserWrite(msgspec.msgpack.encode([USER_FORMAT + 1]), None)}
+    counts = {"share/counts": msgspec.msgpack.encode({"format": 99})}
+    store.save(Checkpoint(0, {}, {"headrace.events": 1}, users, counts), epoch)
+    log = EmbeddedLog(tmp_path / "log.db", 1)
+    shown: dict[str, Any] = {"explained": explained(store, spec, view), "status_source": view.read}
+
+    async def run() -> None:
+        async with api_harness.serving(EmbeddedSink(log), configured, **shown) as (client, _, _):
+            for path in ("/v1/lfs", "/v1/status", f"/v1/examples/{key.hex()}{'0' * 16}"):
+                answer = await client.get(path)
+                assert answer.status_code == 503, path
+                assert "this program reads up to" in answer.json()["detail"]
+
+    asyncio.run(run())
+    log.close()

@@ -22,7 +22,7 @@ from stream.quality import LabelQuality
 from stream.records import RecordBatch
 from stream.replay import Replay
 from stream.report import report
-from stream.state import PartitionHead, SharedChunk
+from stream.state import PartitionHead, SharedChunk, StoreError
 from stream.stored_evidence import unpacked_row
 from stream.stores.memory import MemoryStore
 from stream.user_state import USER_FORMAT, UserState
@@ -281,6 +281,20 @@ def test_a_replay_goes_on_from_a_store(tmp_path: Any) -> None:
     second = Replay(spec(), store=store)
     second.read_events(parts[1:])
     assert second.report()["duplicates"] == 1
+
+
+@pytest.mark.parametrize("chunk", ["own/labels/relevance", "share/drift", "share/counts"])
+def test_a_newer_state_of_a_partition_is_refused(chunk: str) -> None:
+    partition = Partition(spec())
+    partition.run(event(1, "click", T))
+    partition.runner.checkpoint()
+    chunks = partition.store.claim(0, EPOCH).chunks
+    newer = {"kind": "headrace label model", "version": 99, "format": 99}
+    stored = msgspec.msgpack.encode([99] if chunk == "share/drift" else newer)
+    head = PartitionHead(0, {EVENTS: 1}, (), {**chunks, chunk: stored})
+    # What refuses ends with a line that says so, and exit code 2.
+    with pytest.raises(StoreError, match="the state of partition 0 cannot be read: .*up to"):
+        PartitionPipeline(spec(), 0).restore(head)
 
 
 @pytest.mark.parametrize("change", ["format", "format and types", "columns"])

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -11,10 +12,15 @@ from models.content import ContentIndex
 from models.diversity import intra_list_diversity, marginal_relevance, overlaps
 from models.recommender import HISTORY, Config, Recommender
 from stream.events import ITEMS
+from stream.ids import user_key
 from stream.records import RecordBatch
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.model import NOBODY, Person, ServedModel, merged
 from stream.serving.recommend import Question, recommend
+from stream.serving.sources import StoreSource
+from stream.state import Checkpoint, Epoch, StoreError, UserWrite
+from stream.stores.memory import MemoryStore
+from stream.user_state import USER_FORMAT
 
 ITEM_IDS = ("pot", "cup", "mill", "spoon", "whisk")
 
@@ -148,3 +154,15 @@ def test_marginal_relevance_orders_everything_once_and_never_rises() -> None:
     assert intra_list_diversity(alike[np.ix_(varied, varied)]) > intra_list_diversity(
         alike[np.ix_(chosen, chosen)]
     )
+
+
+def test_a_person_whom_a_newer_program_saved_cannot_be_read() -> None:
+    store, epoch = MemoryStore(), Epoch(0, "newer")
+    store.claim(0, epoch)
+    users = {user_key("u"): UserWrite(msgspec.msgpack.encode([USER_FORMAT + 1]), None)}
+    store.save(Checkpoint(0, {}, {"headrace.events": 1}, users), epoch)
+    source = StoreSource(store, Config(), b"")
+    assert source.person("stranger") is NOBODY
+    # Whoever asks recommends without a history then.
+    with pytest.raises(StoreError, match="run the newer version"):
+        source.person("u")
