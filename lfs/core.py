@@ -34,6 +34,8 @@ Votes = NDArray[np.int8]
 
 _SECTIONS: Final = ("Rationale", "Sources", "Known errors")
 _REMEMBERED: Final = 512
+_FEW: Final = 128
+"""Sets of more names are not remembered: products make names of context up."""
 _TEMPLATE: Final = '''
     """Say in one line what is voted, and when.
 
@@ -252,7 +254,7 @@ class Asked:
         Those that vote together, always asked: pass, column of each function in it (-1: it is not
         among these), and the columns that it fills.
 
-    *State* — at most some hundreds of the sets that occur, each with its functions.
+    *State* — at most some hundreds of the small sets that occur, each with its functions.
     """
 
     def __init__(self, lfs: Sequence[LabelingFunction]) -> None:
@@ -276,11 +278,13 @@ class Asked:
         if found is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            found = self._known[observed] = [
+            found = [
                 column
                 for column, needs in self._needs
                 if not needs or not needs.isdisjoint(observed)
             ]
+            if len(observed) <= _FEW:
+                self._known[observed] = found
         return found
 
 
@@ -311,7 +315,7 @@ def vote_matrix(
     failures
         LF name to row to reason.
     seconds
-        float64, shape (m,); zeros without a timer. Those of a pass have equal parts of it.
+        float64, shape (m,); zeros without a timer. Those of a pass that are on have equal parts.
     """
     n, m = len(batch), len(lfs)
     votes = np.empty((n, m), dtype=np.int8)
@@ -320,13 +324,20 @@ def vote_matrix(
     failures: dict[str, dict[int, str]] = {}
     again: list[int] = []
     asked = asked or Asked(lfs)
-    for joint, columns, members in asked.passes:
-        started = timer() if timer is not None else 0.0
-        if enabled is None or all(enabled):
-            joint.vote(batch.evidence, columns, votes)
-        else:
+    for joint, places, filled in asked.passes:
+        columns, members = places, filled
+        if enabled is not None and not all(enabled):
             on = np.array([*enabled, False])  # The last is that of column -1.
-            joint.vote(batch.evidence, np.where(on[columns], columns, -1), votes)
+            columns = np.where(on[places], places, -1)
+            members = columns[columns >= 0]
+            if not len(members):
+                continue
+        started = timer() if timer is not None else 0.0
+        try:
+            joint.vote(batch.evidence, columns, votes)
+        except Exception:  # a team's pass may raise anything; `vote` finds out where
+            votes[:, members] = ABSTAIN
+            again += members.tolist()
         if timer is not None:
             seconds[members] = (timer() - started) / len(members)
     for column in asked.columns(batch):

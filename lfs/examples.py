@@ -205,15 +205,19 @@ def _observed(batch: ExampleBatch) -> frozenset[str]:
 def _around(batch: ExampleBatch) -> frozenset[str]:
     keys = frozenset().union(*batch.contexts) if any(batch.contexts) else _NO_KEYS
     item = batch.items is not _no_item and any(map(batch.items, set(batch.item_ids)))
-    return _around_named(keys, item)
+    return (_kept_around if len(keys) <= _FEW else _around_named)(keys, item)
 
 
 _NO_KEYS: Final[frozenset[str]] = frozenset()
+_FEW: Final = 64
+"""Sets of more keys are not kept: whoever sends events makes them up."""
 
 
-@lru_cache(maxsize=1024)
 def _around_named(keys: frozenset[str], item: bool) -> frozenset[str]:
     return frozenset([CONTEXT + key for key in keys] + [ITEM] * item)
+
+
+_kept_around = lru_cache(maxsize=1024)(_around_named)
 
 
 @lru_cache(maxsize=1024)

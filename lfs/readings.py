@@ -109,8 +109,8 @@ _EACH: Final = np.arange(len(JUDGED))
 
 
 def judged(batch: ExampleBatch, name: str) -> Votes:
-    """Return one function's votes (n,); those of all are worked out once a batch."""
-    return batch.once("judged", _judged)[:, JUDGED.index(name)]
+    """Return one function's votes (n,), its own; those of all are worked out once a batch."""
+    return batch.once("judged", _judged)[:, JUDGED.index(name)].copy()
 
 
 def _judged(batch: ExampleBatch) -> Votes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lfs import ABSTAIN, Example, ExampleBatch, labeling_function
-from lfs.core import LabelingFunctionError, Votes, vote_matrix
+from lfs.core import Asked, LabelingFunctionError, Pass, Votes, vote_matrix
 from lfs.readings import JUDGED, POSITIVE, VISITS, judged
 from lfs.registry import BUILT_IN_MODULES, collect, for_tasks
 
@@ -160,10 +162,59 @@ def test_a_function_that_is_not_in_its_pass_is_refused() -> None:
 def test_a_pass_takes_its_time_together() -> None:
     lfs = [lf for lf in collect(BUILT_IN_MODULES.values()) if lf.joint is not None]
     ticks = iter(range(100))
-    _, _, seconds = vote_matrix(
-        lfs, ExampleBatch.of([{}]), CLASSES, timer=lambda: float(next(ticks))
-    )
-    assert seconds.tolist() == [1.0 / len(lfs)] * len(lfs)
+    for enabled in (None, [lf.name != "clicked" for lf in lfs], [False] * len(lfs)):
+        _, _, seconds = vote_matrix(
+            lfs, ExampleBatch.of([{}]), CLASSES, timer=lambda: float(next(ticks)), enabled=enabled
+        )
+        on = enabled or [True] * len(lfs)
+        assert seconds.tolist() == [1.0 / sum(on) if one else 0.0 for one in on]
+
+
+def test_a_pass_that_fails_leaves_its_functions_to_vote_alone() -> None:
+    def vote(evidence: NDArray[np.float64], columns: NDArray[np.int64], votes: Votes) -> None:
+        votes[:, columns[columns >= 0]] = 1
+        raise ZeroDivisionError
+
+    joint = Pass(("first", "fragile"), vote)
+
+    def first(batch: ExampleBatch) -> Votes:
+        return np.zeros(len(batch), dtype=np.int8)
+
+    def fragile(batch: ExampleBatch) -> Votes:
+        if np.isnan(batch.column("rating")).any():
+            raise KeyError
+        return np.ones(len(batch), dtype=np.int8)
+
+    first.__doc__ = fragile.__doc__ = DOC
+    lfs = [labeling_function(joint=joint)(one) for one in (first, fragile)]
+    batch = ExampleBatch.of([{"rating": 5.0}, {}])
+    votes, failed, _ = vote_matrix(lfs, batch, CLASSES)
+    assert (votes.tolist(), failed) == ([[0, 1], [0, ABSTAIN]], {"fragile": {1: "KeyError"}})
+    votes, failed, _ = vote_matrix(lfs, batch, CLASSES, enabled=[True, False])
+    assert (votes.tolist(), failed) == ([[0, ABSTAIN], [0, ABSTAIN]], {})
+
+
+def test_whoever_asks_one_function_may_change_its_answer() -> None:
+    batch = ExampleBatch.of([{"clicks": 1}, {}])
+    answer = judged(batch, "clicked")
+    answer[1] = POSITIVE
+    assert judged(batch, "clicked").tolist() == [POSITIVE, ABSTAIN]
+
+
+def test_keys_of_context_that_somebody_makes_up_are_not_kept() -> None:
+    def of_context(example: Example) -> str | int:
+        return "positive" if example.context.get("k0") else ABSTAIN
+
+    of_context.__doc__ = DOC
+    lf = labeling_function(needs=["context.k0"])(of_context)
+    asked = Asked([lf])
+    contexts = [{f"k{64 * row + key}": True for key in range(64)} for row in range(8)]
+    batch = ExampleBatch.of([{}] * len(contexts), contexts=contexts)
+    votes, _, _ = vote_matrix([lf], batch, CLASSES, asked=asked)
+    assert votes[:, 0].tolist() == [1, *[ABSTAIN] * 7]
+    names = weakref.ref(batch.observed(columns=False))
+    del batch
+    assert names() is None
 
 
 def test_names_are_unique_in_a_task_and_columns_are_sorted() -> None:
