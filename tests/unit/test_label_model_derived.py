@@ -1,5 +1,7 @@
 """Tables of the label model that are derived when needed: nobody can tell when that was."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -134,3 +136,22 @@ def test_a_snapshot_without_pairs_that_never_voted_together_is_read() -> None:
     agree[never] = [-1.0, 0.0, 0.0]
     restore(model.state.handle(), True)
     assert np.allclose(agree, kept, rtol=1e-12)
+
+
+def test_pairs_of_first_examples_are_compared_again_as_examples_grow_by_half() -> None:
+    model = LabelModel(CLASSES, ["a", "b", "c", "d"], form="crowd")
+    rng = np.random.default_rng(4)
+    votes = np.full((120, 4), -1, dtype=np.int8)
+    votes[:12, :2] = rng.integers(0, 3, (12, 2))
+    votes[12:, 2:] = rng.integers(0, 3, (108, 2))
+    model.learn_many(votes[:12])
+    compared: list[int] = []
+    # Of two who vote no more, nothing changes but when all examples are looked at again.
+    before = model.state.own.pairs[0].copy()
+    for n in range(12, 120):
+        model.learn_many(votes[n : n + 1])
+        if (model.state.own.pairs[0] != before).any():
+            compared.append(n + 1)
+            before = model.state.own.pairs[0].copy()
+    assert len(compared) > 4
+    assert all(later > 1.3 * earlier for earlier, later in pairwise(compared))
