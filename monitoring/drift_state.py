@@ -122,7 +122,7 @@ def change_block(layout: Layout, state: State, signal: int) -> None:
     """Go on with a signal that was looked at after blocks of another length.
 
     What was half collected cannot be told apart in the new ones. A reference stands as it is; one
-    that still grows, until as much was collected anew.
+    that still grows, until twice as much was collected anew.
     """
     begin, end = layout.first[signal : signal + 2]
     state.counts[begin:end] = 0
