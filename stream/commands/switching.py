@@ -21,7 +21,7 @@ def quick_switches() -> Iterator[None]:
     Examples
     --------
     >>> with quick_switches():
-    ...     sys.getswitchinterval()
+    ...     round(sys.getswitchinterval(), 6)
     0.0001
     """
     before = sys.getswitchinterval()

@@ -68,7 +68,7 @@ def test_redis_killed_while_saves_are_repeated(
     killer = threading.Thread(target=kill_and_restart)
     killer.start()
     saved, fenced = 0, False
-    while not done.is_set() or saved < 20:
+    while not done.is_set() or saved < 20 or fenced:
         try:
             if fenced:
                 kept = store.claim(0, epoch).next_offsets.get("events", 0)
