@@ -41,6 +41,7 @@ from stream.readiness import get_ready
 from stream.records import RecordBatch
 from stream.replay import Replay, peak_rss_bytes
 from stream.rewards import Rewards
+from stream.tally import Tally
 from stream.watching import Watch
 from stream.whose import Whose
 
@@ -68,7 +69,7 @@ _STAGES: tuple[tuple[type, str, str], ...] = (
     (Rewards, "step", "late rewards"),
     (Rewards, "flush", "late rewards"),
     (Watch, "events", "drift and recent figures"),
-    (Watch, "labels", "drift and recent figures"),
+    (Tally, "flush", "drift and recent figures"),
     (Watch, "engaged", "drift and recent figures"),
     (PartitionPipeline, "process", "rest of the pipeline"),
     (Effects, "outgoing", "effects made records"),
