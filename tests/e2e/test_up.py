@@ -49,6 +49,7 @@ class Up:
             | {
                 "HEADRACE_LOG__URL": f"sqlite:///{self.folder / 'headrace.db'}",
                 "HEADRACE_API__PORT": "0",
+                "PYTHONFAULTHANDLER": "1",
                 "HEADRACE_CHECKPOINT__INTERVAL_S": "0.2",
                 "HEADRACE_RECOMMENDATIONS__REFRESH_S": "0.1",
             }
@@ -78,6 +79,15 @@ class Up:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._errors.close()
+
+    def ended(self) -> int:
+        """Return the exit code; if there is none in time, fail with where all threads stand."""
+        try:
+            return self.process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(self.errors()) from None
 
     def errors(self) -> str:
         return (self.folder / "stderr").read_text(encoding="utf-8")
@@ -160,7 +170,7 @@ def test_both_processes_are_one_service(tmp_path: Path) -> None:
         # What was learned is served, and to whom it happened.
         until(lambda: '"again"' in up.get("/v1/recommendations?user_id=u1&explore=false"))
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
 
 
 def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
@@ -168,7 +178,7 @@ def test_ctrl_c_reaches_both_and_ends_both_in_order(tmp_path: Path) -> None:
         learner = up.learner
         up.post(range(20))
         os.killpg(up.process.pid, signal.SIGINT)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
         assert not alive(learner)
         assert "Traceback" not in up.errors()
     with Up(tmp_path) as up:
@@ -192,7 +202,7 @@ def test_ctrl_c_while_it_starts_ends_both_at_once(tmp_path: Path) -> None:
     with Up(tmp_path, wait=False) as up:
         learner = starting_learner(up)
         os.killpg(up.process.pid, signal.SIGINT)
-        assert up.process.wait(WITHIN_S) == 130, up.errors()
+        assert up.ended() == 130, up.errors()
         assert not alive(learner)
         assert "Traceback" not in up.errors()
 
@@ -202,7 +212,7 @@ def test_sigterm_while_it_starts_ends_both_in_order(tmp_path: Path, both: bool) 
     with Up(tmp_path, wait=False) as up:
         learner = starting_learner(up)
         (os.killpg if both else os.kill)(up.process.pid, signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
         assert not alive(learner)
         assert "told to end before it was at work" in up.errors()
         assert "Traceback" not in up.errors()
@@ -213,7 +223,7 @@ def test_what_a_person_just_did_counts_before_it_is_saved(tmp_path: Path) -> Non
         up.post(range(50))
         until(lambda: up.learned() == 50)
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
     with Up(tmp_path, HEADRACE_CHECKPOINT__INTERVAL_S="600") as up:
         query = "/v1/recommendations?user_id=newcomer&explore=false&k=5"
         assert '"again"' not in up.get(query)
@@ -226,7 +236,7 @@ def test_a_service_manager_may_tell_all_processes_at_once(tmp_path: Path) -> Non
     with Up(tmp_path) as up:
         up.post(range(20))
         os.killpg(up.process.pid, signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
         assert "Traceback" not in up.errors()
 
 
@@ -234,7 +244,7 @@ def test_when_learning_is_killed_answering_ends_loudly(tmp_path: Path) -> None:
     with Up(tmp_path) as up:
         up.post(range(30))
         os.kill(up.learner, signal.SIGKILL)
-        assert up.process.wait(WITHIN_S) == 1
+        assert up.ended() == 1
         assert "the learning process was ended by signal 9" in up.errors()
         assert "Traceback" not in up.errors()
     # Nothing is lost, and nothing is learned twice.
@@ -286,7 +296,7 @@ def test_a_failure_of_learning_ends_the_service_and_says_what_it_was(tmp_path: P
             connection.execute("UPDATE state_partitions SET owner = 'somebody else'")
         file.close()
         up.post(range(10, 20))
-        assert up.process.wait(WITHIN_S) == 2
+        assert up.ended() == 2
         assert "somebody else" in up.errors()
         assert "Traceback" not in up.errors()
 
@@ -327,7 +337,7 @@ def test_a_bug_in_a_thread_ends_the_service_loudly(
         wait=False,
         HEADRACE_API__OWN_PROCESS=str(own_process).lower(),
     ) as up:
-        assert up.process.wait(WITHIN_S) == 1, up.errors()
+        assert up.ended() == 1, up.errors()
     assert f"a bug has ended the thread {thread!r}" in up.errors()
     assert "ZeroDivisionError: a planted bug" in up.errors()
     assert "stopped by a bug; nothing wrong was saved" in up.errors()
@@ -379,7 +389,7 @@ def test_metrics_of_a_process_that_hangs_are_missing_and_that_is_said(tmp_path: 
         consumed = 'headrace_events_consumed_total{topic="headrace.events"} 20\n'
         until(lambda: consumed in up.get("/metrics"))
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
 
 
 def test_one_process_does_it_all_where_that_is_wanted(tmp_path: Path) -> None:
@@ -388,4 +398,4 @@ def test_one_process_does_it_all_where_that_is_wanted(tmp_path: Path) -> None:
         until(lambda: up.learned() == 50)
         assert "process" not in json.loads(up.get("/readyz"))["checks"]["engine"]["detail"]
         up.process.send_signal(signal.SIGTERM)
-        assert up.process.wait(WITHIN_S) == 0, up.errors()
+        assert up.ended() == 0, up.errors()
