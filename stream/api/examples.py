@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final, Literal
 
 import orjson
@@ -12,7 +11,7 @@ from starlette.responses import Response
 
 from stream.api.auth import Role, require
 from stream.api.problems import PROBLEM_JSON, Problem
-from stream.state import StoreError
+from stream.api.stored import read_stored
 from stream.stored_examples import StoredExamples, is_example_id
 
 __all__ = ["ExampleAnswer", "router"]
@@ -136,12 +135,7 @@ _PROBLEM: Final[dict[str, Any]] = {"content": {PROBLEM_JSON: {}}}
 async def get_example(request: Request, example_id: str) -> Response:
     """Answer with an example: its labels, who voted how, and how its join stands."""
     examples: StoredExamples = request.app.state.explained.examples
-    try:
-        found = await asyncio.to_thread(examples.find, example_id)
-    except StoreError as error:
-        raise Problem(503, f"the state store does not answer: {error}") from error
-    except ValueError as error:
-        raise Problem(503, f"the state cannot be read: {error}") from error
+    found = await read_stored(examples.find, example_id)
     if found is None:
         if not is_example_id(example_id):
             raise Problem(404, "no example has this id: an example id has 36 hex digits, 0-9 a-f")

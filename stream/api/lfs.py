@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -17,12 +16,12 @@ from starlette.responses import Response
 from stream.api.auth import Role, require
 from stream.api.body import read_body
 from stream.api.problems import PROBLEM_JSON, Problem
+from stream.api.stored import read_stored
 from stream.decoding.fields import MAX_SENTENCE_LENGTH, NOT_NUL, Id
 from stream.events import CONTROL, LfSwitch
 from stream.lf_standing import LfStandings
 from stream.records import Outgoing
 from stream.sinks import AppendFailed, EventSink
-from stream.state import StoreError
 
 __all__ = ["Change", "LfList", "Lfs", "router"]
 
@@ -146,12 +145,7 @@ class Lfs:
 
     async def listed(self) -> Response:
         """Answer with every function."""
-        try:
-            found = await asyncio.to_thread(self._standings.read)
-        except StoreError as error:
-            raise Problem(503, f"the state store does not answer: {error}") from error
-        except ValueError as error:
-            raise Problem(503, f"the state cannot be read: {error}") from error
+        found = await read_stored(self._standings.read)
         return Response(orjson.dumps({"lfs": found}), media_type="application/json")
 
     async def change(self, name: str, request: Request) -> Response:

@@ -16,9 +16,8 @@ from starlette.responses import Response
 
 from monitoring.attention import lag_concern
 from monitoring.metrics import Metrics
-from stream.api.problems import Problem
+from stream.api.stored import read_stored
 from stream.events import EVENTS
-from stream.state import StoreError
 
 __all__ = ["StatusSource", "router"]
 
@@ -62,12 +61,7 @@ def script() -> Response:
 async def status(request: Request) -> Response:
     """Answer with the figures of the whole deployment, as of the partitions' checkpoints."""
     source: StatusSource = request.app.state.status
-    try:
-        figures = await asyncio.to_thread(source)
-    except StoreError as error:
-        raise Problem(503, f"the state store does not answer: {error}") from error
-    except ValueError as error:
-        raise Problem(503, f"the state cannot be read: {error}") from error
+    figures = await read_stored(source)
     # Known where this service consumes the events; else the workers export it.
     metrics: Metrics = request.app.state.metrics
     lag_s = await asyncio.to_thread(metrics.known, "consumer_lag_seconds", (EVENTS,))
