@@ -15,6 +15,7 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, Refused, note, out
+from stream.commands.ending import told_to_end
 from stream.commands.learner_process import LearnerProcess
 from stream.commands.switching import quick_switches
 from stream.config import Settings
@@ -58,10 +59,7 @@ def run(settings: Settings, threads: Supervision) -> None:
 
 async def _until_ended(learner: LearnerProcess, service: ApiService, threads: Supervision) -> bool:
     """Serve; return whether a signal ended it."""
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+    told = told_to_end()
     try:
         await service.start()
         out.print(

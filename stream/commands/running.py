@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Iterator
 
 import typer
@@ -14,6 +13,7 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import pipeline_spec
 from stream.commands.console import BUG, note, out
+from stream.commands.ending import told_to_end
 from stream.commands.switching import quick_switches
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
@@ -38,10 +38,7 @@ def run(settings: Settings, threads: Supervision) -> None:
 
 
 async def _up(engine: EmbeddedEngine, service: ApiService, threads: Supervision) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = told_to_end()
     try:
         await service.start()
         engine.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 
 import typer
 
@@ -13,6 +12,7 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, ConfigOption, Refused, log_to_stderr, out
+from stream.commands.ending import told_to_end
 from stream.commands.switching import quick_switches
 from stream.config import Settings, load_settings
 from stream.distributed.kafka_sink import KafkaSink
@@ -50,11 +50,8 @@ def serve(config: ConfigOption = None) -> None:
 
 
 async def _serve(settings: Settings, threads: Supervision) -> int:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
     # Before anything is begun that a signal would leave half done.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = told_to_end()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(quick_switches())
         store = open_state(settings)
