@@ -38,6 +38,9 @@ _DECODED: Final = 128
 """Contributions that are kept as they were read: each partition of a process takes the same in."""
 _DECODED_BYTES: Final = 1 << 18
 """Of a contribution that is kept, at most: those of hundreds of annotators take megabytes."""
+_OF_EACH: Final = ("counts", "before", "evidence", "cast", "gold_hits")
+_OF_ALL: Final = ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate")
+"""Of the `Sums`, those of each column and those that have none; the pairs are neither."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +81,11 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
     if m == old_m <= PAIR_LIMIT and np.array_equal(np.sort(index), np.arange(m)):
         return _reordered(sums, index)
     out = new_sums(m, n_classes, n_bank)
-    for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate"):
+    for name in _OF_ALL:
         getattr(out, name)[...] = getattr(sums, name)
     out.before[...] = sums.mass
     here = np.flatnonzero(index >= 0)
-    for name in ("counts", "before", "evidence", "cast", "gold_hits"):
+    for name in _OF_EACH:
         getattr(out, name)[here] = getattr(sums, name)[index[here]]
     if len(here):
         dense = np.zeros((m, m, 4))
@@ -94,14 +97,8 @@ def align_sums(sums: Sums, columns: Sequence[int]) -> Sums:
 
 def _reordered(sums: Sums, columns: npt.NDArray[np.int64]) -> Sums:
     """Return sums of the same columns in another order."""
-    by_column = {
-        name: getattr(sums, name)[columns]
-        for name in ("counts", "before", "evidence", "cast", "gold_hits")
-    }
-    alike = {
-        name: getattr(sums, name).copy()
-        for name in ("mass", "belief", "gold_share", "gold_size", "gold_loss", "gate")
-    }
+    by_column = {name: getattr(sums, name)[columns] for name in _OF_EACH}
+    alike = {name: getattr(sums, name).copy() for name in _OF_ALL}
     pairs = sums.pairs[_places_of_pairs(tuple(columns.tolist()))]
     return Sums(pairs=pairs, **by_column, **alike)
 
