@@ -160,6 +160,7 @@ _GAUGES: Final = (
     ("consumer_lag_messages", "topic partition", 512, "Records in the log not yet applied"),
     ("consumer_lag_seconds", "topic", 32, "Age of the oldest record not yet applied"),
     ("checkpoint_timestamp_seconds", "partition", 256, "When the last checkpoint was written"),
+    ("exchange_timestamp_seconds", "", 1, "When this worker last read what others had learned"),
     ("learner_up", "", 1, "1 if the process that learns gave its metrics, 0 if they are missing"),
     ("worker_state", "state", 8, "1 for what the Faust worker is doing, 0 for the other states"),
     ("worker_partitions", "", 1, "Partitions that this worker owns"),

@@ -6,7 +6,7 @@ checkpoint and fenced by who owns the partition. Stores move bytes; they never l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -151,11 +151,18 @@ class StateStore(Protocol):
         """Give the partition up (keeps the generation, clears the owner); no-op if not owned."""
         ...
 
-    def shared(self, prefix: str, known: Mapping[tuple[int, str], int]) -> list[SharedChunk]:
+    def shared(
+        self,
+        prefix: str,
+        known: Mapping[tuple[int, str], int],
+        *,
+        besides: Container[int] = (),
+    ) -> list[SharedChunk]:
         """Return contributions whose name starts with ``prefix`` and whose version is not known.
 
-        ``known`` maps (partition, name) to the version that the caller holds. Chunks of one
-        partition are of one checkpoint. A deleted chunk is not reported: save an empty one instead.
+        ``known`` maps (partition, name) to the version that the caller holds; partitions in
+        ``besides`` are left out. Chunks of one partition are of one checkpoint. A deleted chunk is
+        not reported: save an empty one instead.
         """
         ...
 

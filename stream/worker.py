@@ -22,6 +22,7 @@ from stream.distributed.applying import Applier
 from stream.distributed.broadcast import BroadcastReader
 from stream.distributed.commit_order import Checkpointer
 from stream.distributed.consumer import CheckpointedConsumer, CheckpointedTransport
+from stream.distributed.exchange import Exchange
 from stream.distributed.options import WorkerOptions
 from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.ownership import Ownership
@@ -38,9 +39,6 @@ __all__ = ["Worker"]
 # Faust resumes the flow without seeking if a seek takes longer than this; claims end well before.
 SEEK_TIMEOUT_S = 600.0
 COMMIT_S = 2.0
-EXCHANGE_S = 1.0
-"""Contributions of other partitions are taken in no more often: reading and merging all of them
-costs as much however little has changed."""
 
 
 class _Boot(BootStrategy):
@@ -116,6 +114,13 @@ class Worker:
             patience_s=options.session_timeout_s,
             on_claimed=self._on_claimed,
         )
+        self.exchange = Exchange(
+            self.store,
+            self.metrics,
+            turn,
+            self.ownership.live,
+            interval_s=options.checkpoint_interval_s,
+        )
         self._schedule = SaveSchedule(options.checkpoint_interval_s)
         self._committing = asyncio.Lock()
         self._leaving = asyncio.Lock()
@@ -132,7 +137,7 @@ class Worker:
         await self.publisher.start()
         await self.broadcast.start()
         self._run(self._save_regularly())
-        self._run(self._exchange_regularly())
+        self._run(self.exchange.run())
         self._run(self._commit_regularly())
         await self.app.start()
         self._run(self.broadcast.follow(self.ownership.live))
@@ -231,7 +236,7 @@ class Worker:
 
     async def _on_claimed(self, claimed: Sequence[OwnedPartition]) -> None:
         self.metrics.add("rebalances_total")
-        await self.checkpointer.greet(claimed)
+        await self.exchange.greet(claimed)
         await self.broadcast.catch_up(claimed, self.ownership.live())
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
@@ -278,11 +283,6 @@ class Worker:
         for refused in all_refused:
             if refused.live:
                 await self.ownership.reclaim(self.consumer, refused)
-
-    async def _exchange_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(max(EXCHANGE_S, self.options.checkpoint_interval_s))
-            await self.checkpointer.refresh_shared(self.ownership.live())
 
     async def _commit_regularly(self) -> None:
         while True:

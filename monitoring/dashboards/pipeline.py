@@ -167,6 +167,18 @@ def _checkpoints() -> Row:
                 width=8,
             ),
             graph(
+                "Age of what others learned",
+                "Time since each worker last read what the other workers had saved.",
+                "s",
+                Query(
+                    f"time() - max by (instance) (headrace_exchange_timestamp_seconds{{{_S}}})",
+                    "{{instance}}",
+                ),
+                limits=Limits(10, 60),
+                runbook="CheckpointFailing",
+                width=8,
+            ),
+            graph(
                 "Checkpoints by result",
                 "Checkpoints a second. Refused: a newer owner has taken the partition.",
                 "ops",

@@ -15,7 +15,7 @@ from stream.distributed.owned_partition import OwnedPartition
 from stream.distributed.publishing import Publisher
 from stream.distributed.store_calls import StoreCalls, WorkerStop
 from stream.distributed.turns import Turn
-from stream.state import PEER_PREFIX, SHARED_PREFIX, Checkpoint, Fenced, SharedChunk
+from stream.state import Checkpoint, Fenced
 
 __all__ = ["Checkpointer"]
 
@@ -57,7 +57,6 @@ class Checkpointer:
         self._metrics = metrics
         self._turn = turn
         self._leave_s = leave_s
-        self._chunks: dict[tuple[int, str], SharedChunk] = {}
 
     async def load(self, owned: OwnedPartition, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the stored state of users. Whoever waits to be saved is still in memory."""
@@ -165,39 +164,6 @@ class Checkpointer:
             for owned in partitions:
                 owned.close()
                 self._metrics.forget("checkpoint_timestamp_seconds", (str(owned.partition),))
-
-    async def refresh_shared(self, partitions: Sequence[OwnedPartition]) -> None:
-        """Take in what other partitions have contributed since the last time."""
-        fresh: list[SharedChunk] = []
-        for prefix in (SHARED_PREFIX, PEER_PREFIX):
-            known = {at: c.version for at, c in self._chunks.items() if at[1].startswith(prefix)}
-            fresh += await self._store.call(self._store.port.shared, prefix, known)
-        self._chunks |= {(chunk.partition, chunk.name): chunk for chunk in fresh}
-        for owned in partitions:
-            if any(chunk.partition != owned.partition for chunk in fresh):
-                await self._take_in(owned, fresh)
-
-    async def greet(self, partitions: Sequence[OwnedPartition]) -> None:
-        """Give newly claimed partitions every contribution of the others."""
-        await self.refresh_shared(())
-        # Also where others have contributed nothing: a newcomer waits to be told so.
-        for owned in partitions:
-            await self._take_in(owned, list(self._chunks.values()))
-
-    async def _take_in(self, owned: OwnedPartition, chunks: Sequence[SharedChunk]) -> None:
-        wanted = await self._take_in_one(owned, chunks)
-        if wanted is not None:
-            # It missed some of what others told since, or has just begun.
-            missed = await self._store.call(self._store.port.shared, wanted, {})
-            await self._take_in_one(owned, missed, whole=True)
-
-    async def _take_in_one(
-        self, owned: OwnedPartition, chunks: Sequence[SharedChunk], *, whole: bool = False
-    ) -> str | None:
-        others = [chunk for chunk in chunks if chunk.partition != owned.partition]
-        await self._turn.come_last()
-        async with owned.lock:
-            return owned.processor.take_in(others, whole=whole)
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
         self._metrics.add("checkpoints_total", ("saved",))

@@ -31,6 +31,7 @@ class StoreCalls:
     """Run store calls in threads of their own, so that heartbeats live on.
 
     Loads do not wait for saves, nor saves for loads: whoever is loaded is in no save under way.
+    Neither waits for whoever looks what others have saved.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ class StoreCalls:
         self._patience_s = patience_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._loads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-load")
+        self._looks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-look")
         self._wanted: dict[int, Sequence[bytes]] = {}
         self._next_load: asyncio.Task[dict[int, dict[bytes, bytes]]] | None = None
         self._loading = asyncio.Lock()
@@ -80,6 +82,10 @@ class StoreCalls:
         """
         return await self._call(self._thread, lambda: function(*args, **kwargs))
 
+    async def look(self, function: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
+        """Return what a call finds that changes nothing; raises as `call` does."""
+        return await self._call(self._looks, lambda: function(*args, **kwargs))
+
     async def _call(self, thread: ThreadPoolExecutor, function: Callable[[], R]) -> R:
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._patience_s
@@ -104,5 +110,5 @@ class StoreCalls:
 
     def close(self) -> None:
         """Let running calls end, and drop those that wait."""
-        for thread in (self._thread, self._loads):
+        for thread in (self._thread, self._loads, self._looks):
             thread.shutdown(wait=False, cancel_futures=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.state import (
@@ -112,13 +112,20 @@ class MemoryStore:
             if held is not None and (held.generation, held.owner) == epoch:
                 held.owner = ""
 
-    def shared(self, prefix: str, known: Mapping[tuple[int, str], int]) -> list[SharedChunk]:
+    def shared(
+        self,
+        prefix: str,
+        known: Mapping[tuple[int, str], int],
+        *,
+        besides: Container[int] = (),
+    ) -> list[SharedChunk]:
         """Return contributions whose version is not known, by partition and name."""
         with self._lock:
             self._check_open()
             return [
                 SharedChunk(partition, name, version, data)
                 for partition, held in sorted(self._partitions.items())
+                if partition not in besides
                 for name, (version, data) in sorted(held.chunks.items())
                 if name.startswith(prefix) and known.get((partition, name)) != version
             ]

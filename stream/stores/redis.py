@@ -17,7 +17,7 @@ to its append-only file as one transaction. All checks come before the first wri
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -169,9 +169,15 @@ class RedisStore:
         """Give the partition up; no-op if not owned."""
         self._script("release", partition, [epoch.generation, epoch.owner])
 
-    def shared(self, prefix: str, known: Mapping[tuple[int, str], int]) -> list[SharedChunk]:
+    def shared(
+        self,
+        prefix: str,
+        known: Mapping[tuple[int, str], int],
+        *,
+        besides: Container[int] = (),
+    ) -> list[SharedChunk]:
         """Return contributions whose version is not known, in two round trips."""
-        partitions = self._registered()
+        partitions = [number for number in self._registered() if number not in besides]
         arguments: dict[int, list[str | int]] = {p: [_SCHEMA, prefix] for p in partitions}
         for (partition, name), version in known.items():
             if partition in arguments:

@@ -18,7 +18,7 @@ under the write lock, and what follows is committed as a whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -206,7 +206,13 @@ class SqliteStore:
                 (partition, epoch.generation, epoch.owner),
             )
 
-    def shared(self, prefix: str, known: Mapping[tuple[int, str], int]) -> list[SharedChunk]:
+    def shared(
+        self,
+        prefix: str,
+        known: Mapping[tuple[int, str], int],
+        *,
+        besides: Container[int] = (),
+    ) -> list[SharedChunk]:
         """Return contributions whose version is not known, by partition and name."""
         with self._file.read() as connection:
             self._file.check_schema(connection, "state", SCHEMA_VERSION)
@@ -215,6 +221,8 @@ class SqliteStore:
             ).fetchall()
             changed: list[SharedChunk] = []
             for partition, name, version in names:
+                if partition in besides:
+                    continue
                 if name.startswith(prefix) and known.get((partition, name)) != version:
                     (data,) = connection.execute(
                         "SELECT data FROM state_chunks WHERE partition = ? AND name = ?",

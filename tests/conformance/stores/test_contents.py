@@ -202,6 +202,15 @@ def test_shared_returns_every_partitions_contributions_once(
     assert changed.version > known[1, "share/lm/b"]
 
 
+def test_partitions_that_are_left_out_are_not_read(backend: Backend, store: StateStore) -> None:
+    for partition in (0, 1, 2):
+        store.claim(partition, A)
+        store.save(step(0, None, {"share/x": b"%d" % partition}, partition), A)
+    reader = backend.open()
+    assert [c.data for c in reader.shared(SHARED_PREFIX, {}, besides={0, 2})] == [b"1"]
+    assert reader.shared(SHARED_PREFIX, {}, besides=range(3)) == []
+
+
 def test_prefix_is_no_pattern(store: StateStore) -> None:
     store.claim(3, A)
     store.save(step(0, None, {"share/a": b"1", "share/%": b"2", "share/[a": b"3"}), A)
