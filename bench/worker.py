@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,9 @@ class TimedPipeline(MeteredPipeline):
         process = super().process
         effects = self._stages.timed("join, label, learn", process, prepared, loaded)
         return TimedEffects(effects, self._stages)
+
+    def settling(self) -> Sequence[Callable[[], None]]:
+        return [partial(self._stages.timed, "cut", part) for part in super().settling()]
 
     def cut(self) -> Checkpoint:
         checkpoint: Checkpoint = self._stages.timed("cut", super().cut)

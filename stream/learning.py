@@ -270,6 +270,11 @@ class Learning:
         if isinstance(self.model, SharedRecommender):
             self.model.leave()
 
+    def settle(self) -> None:
+        """Bring the contribution up to date with what was predicted from by all."""
+        if isinstance(self.model, SharedRecommender):
+            self.model.settle()
+
     def dirty_chunks(self) -> dict[str, bytes | None]:
         """Return the model's chunks that changed since the last call; None is to be deleted."""
         self.flush()

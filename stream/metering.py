@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -255,6 +255,10 @@ class MeteredPipeline:
         if self._meters.merges < self._shown_by:
             self._meters.update(time.perf_counter(), _REST_EVERY_S)
         return self._meters.merges >= self._shown_by
+
+    def settling(self) -> Sequence[Callable[[], None]]:
+        """Return what a cut begins with."""
+        return self.pipeline.settling()
 
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut."""

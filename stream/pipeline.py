@@ -165,9 +165,12 @@ class PartitionPipeline:
 
     def settle(self) -> None:
         """Learn what still waits for more of its kind: whoever looks sees everything applied."""
-        self.rewards.flush()
-        self.learning.flush()
-        self.labelling.flush()
+        for part in self.settling():
+            part()
+
+    def settling(self) -> tuple[Callable[[], None], ...]:
+        """Return what `settle` does, in order; each part may be done at any time before."""
+        return self.rewards.flush, self.learning.flush, self.learning.settle, self.labelling.flush
 
     def saved(self) -> None:
         """Learn that the last cut was saved: what it held may now leave memory."""

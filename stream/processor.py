@@ -54,6 +54,13 @@ class Processor(Protocol[P]):
         """Apply a batch. ``loaded`` holds the missing users that the store knows."""
         ...
 
+    def settling(self) -> Sequence[Callable[[], None]]:
+        """Return what a cut begins with, in order: who must not compute for long does it before.
+
+        What comes in between waits for the cut.
+        """
+        ...
+
     def cut(self) -> Checkpoint:
         """Return everything that changed since the last cut; made again only once it is saved."""
         ...

@@ -91,9 +91,9 @@ class Checkpointer:
         cuts: list[tuple[OwnedPartition, Checkpoint]] = []
         for owned in partitions:
             await self._turn.come_last()
+            await self._settle(owned)
             async with owned.lock:
-                given_up = owned.broken or owned.closed
-                if owned.unsaved_records and not owned.saving and not given_up:
+                if self._may_cut(owned):
                     checkpoint = owned.processor.cut()  # 1
                     owned.unsaved_records = 0
                     owned.saving = True
@@ -121,6 +121,19 @@ class Checkpointer:
                 self._told(owned, time.perf_counter() - began)
             owned.saving = False
         return refused
+
+    async def _settle(self, owned: OwnedPartition) -> None:
+        """Do what a cut begins with, each part in a turn of its own: the cut is long enough."""
+        for part in owned.processor.settling() if self._may_cut(owned) else ():
+            async with owned.lock:
+                if self._may_cut(owned):
+                    part()
+            await self._turn.come()
+
+    @staticmethod
+    def _may_cut(owned: OwnedPartition) -> bool:
+        given_up = owned.broken or owned.closed
+        return owned.unsaved_records > 0 and not owned.saving and not given_up
 
     async def commit_saved(self, partitions: Sequence[OwnedPartition]) -> bool:
         """Commit to Kafka exactly the saved offsets, where they differ; tell whether it worked."""

@@ -110,6 +110,9 @@ class CountingProcessor:
             self.next_offsets[batch.topic] = reached
         return effects
 
+    def settling(self) -> Sequence[Callable[[], None]]:
+        return ()
+
     def cut(self) -> Checkpoint:
         assert not self.unsaved
         dirty, self.dirty = self.dirty, {}

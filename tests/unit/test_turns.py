@@ -30,6 +30,53 @@ def test_beyond_its_budget_a_pass_of_the_loop_computes_once() -> None:
     assert len(computed) == len(set(computed)) == 8
 
 
+def passes_between_two_computations(waiting: int) -> int:
+    """Return how many passes of the loop lie between the first two of so many computations."""
+
+    async def run() -> int:
+        turn, passes, computed = Turn(budget_s=0.0), 0, []
+
+        async def compute() -> None:
+            await turn.come()
+            computed.append(passes)
+
+        tasks = [asyncio.ensure_future(compute()) for _ in range(waiting)]
+        while not all(task.done() for task in tasks):
+            passes += 1
+            await asyncio.sleep(0)
+        return computed[1] - computed[0]
+
+    return asyncio.run(run())
+
+
+def test_between_two_computations_what_waits_for_an_answer_goes_on() -> None:
+    assert passes_between_two_computations(2) >= 4
+
+
+def test_the_more_wait_the_sooner_the_next_one_computes() -> None:
+    assert passes_between_two_computations(8) < passes_between_two_computations(2)
+
+
+def test_whoever_gives_up_waiting_holds_nobody_up() -> None:
+    async def run() -> list[str]:
+        turn, computed = Turn(budget_s=0.0), list[str]()
+
+        async def compute(name: str) -> None:
+            await turn.come()
+            computed.append(name)
+
+        tasks = [asyncio.ensure_future(compute(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # Nor for ever.
+            await compute("d")
+        return computed
+
+    assert asyncio.run(run()) == ["a", "c", "d"]
+
+
 def test_within_its_budget_a_pass_serves_everybody() -> None:
     async def run() -> int:
         turn, waits = Turn(budget_s=60.0), 0
