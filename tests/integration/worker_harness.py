@@ -19,6 +19,7 @@ from typing import Any, cast
 import orjson
 from aiokafka import AIOKafkaConsumer
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import RetriableError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -191,9 +192,19 @@ class Group:
 
     def committed(self) -> dict[tuple[str, int], int]:
         """Return the group's committed offsets."""
+        deadline = time.monotonic() + PATIENCE_S
         with closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
-            groups = admin.list_group_offsets(self.tag)
-            return {(tp.topic, tp.partition): at.offset for tp, at in groups[self.tag].items()}
+            while True:
+                try:
+                    groups = admin.list_group_offsets(self.tag)
+                except RetriableError:
+                    # A broker that was starved gives its groups up, and takes them up again.
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+                else:
+                    found = groups[self.tag]
+                    return {(tp.topic, tp.partition): at.offset for tp, at in found.items()}
 
     def committed_events(self) -> int:
         """Return how many events the group has committed."""
