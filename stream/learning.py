@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -256,12 +256,12 @@ class Learning:
         self._told += 1
         return {update_chunk(self._told): updates.to_bytes()}
 
-    def take_in(self, chunks: Iterable[SharedChunk], *, whole: bool = False) -> str | None:
+    def take_in(self, chunks: Sequence[SharedChunk], *, whole: bool = False) -> str | None:
         """Learn what other partitions' recommenders learned; see `Peers.take_in`."""
         if self._peers is None:
             return None
-        if not self._peers.world.lacking:
-            # Else it is drawn up from what comes now, and what waits is learned after that.
+        if not self._peers.world.lacking and self._peers.is_news(chunks):
+            # Lacking, it is drawn up from what comes now, and what waits is learned after that.
             self.flush()
         return self._peers.take_in(chunks, whole=whole)
 

@@ -53,6 +53,14 @@ class Peers:
             self._borrowing = Borrowing(content, most)
         return self._borrowing
 
+    def is_news(self, chunks: Iterable[SharedChunk]) -> bool:
+        """Return whether updates are among the chunks that no partition here was given before."""
+        return any(
+            chunk.name.startswith(_UPDATES)
+            and self._seen.get((chunk.partition, chunk.name)) != chunk.version
+            for chunk in chunks
+        )
+
     def take_in(self, chunks: Iterable[SharedChunk], *, whole: bool = False) -> str | None:
         """Learn what others learned; return the prefix of chunks that are needed whole, if any.
 

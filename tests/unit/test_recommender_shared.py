@@ -376,3 +376,14 @@ def test_updates_of_a_later_program_are_refused_and_left_out() -> None:
     assert peers.world.core.n_items == 0
     peers.take_in([SharedChunk(1, update_chunk(1), 2, pack(head, arrays))])
     assert peers.world.core.n_items == 1
+
+
+def test_news_are_updates_that_nobody_here_was_given() -> None:
+    data = told_of_tea(SharedRecommender()).to_bytes()
+    told = SharedChunk(1, update_chunk(1), 1, data)
+    peers = Peers(Config())
+    assert peers.is_news([SharedChunk(1, "share/labels/stats", 1, b""), told])
+    peers.take_in([told])
+    assert not peers.is_news([told, SharedChunk(1, "share/labels/stats", 2, b"")])
+    assert peers.is_news([told, told._replace(version=2)])
+    assert peers.is_news([told._replace(partition=2)])
