@@ -60,6 +60,19 @@ class CheckpointedConsumer(driver.Consumer):
         committed = await cast(_Thread, self._thread).committed_offsets()
         return await self.ownership.assign(self, generation, committed)
 
+    def end(self, tp: TP) -> int | None:
+        """Return the offset that the next record will get.
+
+        None before a broker told, and while the client has lost the partition to a rebalance (the
+        group's coordinator was away) of which we have not heard yet.
+        """
+        try:
+            # Faust's annotation forgets that nothing is known before the first fetch.
+            found: int | None = self.highwater(tp)
+        except AssertionError:
+            return None
+        return found
+
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> bool:
         """Commit these offsets; False when the group is rebalancing."""
         return bool(await self._commit(offsets))

@@ -114,17 +114,16 @@ class Health:
             tp = TP(topic, owned.partition)
             if consumer.fetched.get(tp, position) > position:
                 return False
-            reading_at = await consumer.position(tp)
-            if reading_at is None or reading_at < consumer.highwater(tp):
+            reading_at, end = await consumer.position(tp), consumer.end(tp)
+            if reading_at is None or end is None or reading_at < end:
                 return False
         return True
 
     def lags(self, owned: OwnedPartition) -> dict[str, int] | None:
-        """Return how many records wait, by topic; None before the broker told."""
+        """Return how many records wait, by topic; None while no broker tells."""
         lags = {}
         for topic, position in owned.positions.items():
-            # Faust's annotation forgets that nothing is known before the first fetch.
-            end: int | None = self._worker.consumer.highwater(TP(topic, owned.partition))
+            end = self._worker.consumer.end(TP(topic, owned.partition))
             if end is None:
                 return None
             lags[topic] = max(0, end - position)

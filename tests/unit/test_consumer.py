@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 from mode import Service
 
@@ -98,6 +99,16 @@ class Fetched(CheckpointedConsumer):
 
     async def room_in_the_inbox(self, partition: int) -> None:
         await self.inbox.room()
+
+    async def ends_when_lost_and_assigned(self) -> tuple[int | None, int | None]:
+        """Return what is known of the log's end before an assignment, and before any answer."""
+        client = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+        vars(self._thread)["_consumer"] = client
+        lost = self.end(PLACE)
+        client.assign([TopicPartition(*PLACE)])
+        untold = self.end(PLACE)
+        await client.stop()
+        return lost, untold
 
     async def drain(self) -> list[tuple[int, list[int]]]:
         await self._drain_messages(Service())
@@ -235,3 +246,7 @@ def test_a_full_inbox_has_room_again_once_something_was_taken_or_it_was_closed()
         return full, waiting.done(), await inbox.take()
 
     assert asyncio.run(run()) == (True, True, None)
+
+
+def test_no_end_is_known_of_a_partition_that_the_client_has_lost() -> None:
+    assert run_consumer(Fetched.ends_when_lost_and_assigned) == (None, None)
