@@ -8,7 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled, inlined
-from models.label_model.layout import CROWD, LF, Config, FloatArray, Room, Sizes, Sums, Tables
+from models.label_model.layout import (
+    CROWD,
+    LF,
+    ColumnArray,
+    Config,
+    FloatArray,
+    Room,
+    Sizes,
+    Sums,
+    Tables,
+)
 from models.label_model.pairs import pair_width, weigh
 from models.label_model.rows import find_votes
 
@@ -32,7 +42,7 @@ def look(
 ) -> int:
     """List who voted what and each one's share; return how many did. All they need is derived."""
     n = find_votes(row, len(sizes.classes), room.columns, room.labels)
-    derive_columns(n, room.columns, own, other, tables, config, forms, sizes)
+    derive_columns(n, room.columns, room, own, other, tables, config, forms, sizes)
     weigh(n, limit, room, own, other, tables, config, forms, sizes)
     return n
 
@@ -40,7 +50,8 @@ def look(
 @inlined
 def derive_columns(
     n: int,
-    columns: IntArray,
+    columns: ColumnArray,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -53,11 +64,11 @@ def derive_columns(
         if tables.derived[columns[a]] == 0:
             tables.derived[columns[a]] = 1
             _derive_column(
-                columns[a], forms[columns[a]] == LF, own.counts, other.counts, own.before,
+                columns[a], forms[columns[a]] == LF, room.counts, room.others, own.before,
                 other.before, own.evidence, other.evidence, config.lf_accuracy,
                 config.lf_strength, config.crowd_strength, config.crowd_lasting,
-                config.coin_strength, tables.column_prior, tables.start, tables.population,
-                tables.pooled, tables.mixture, tables.bank, tables.log_like,
+                config.coin_strength, tables.alone[0] > 0, tables.column_prior, tables.start,
+                tables.population, tables.pooled, tables.mixture, room.bank, tables.log_like,
                 tables.given_vote, tables.inverse, sizes,
             )  # fmt: skip
 
@@ -77,6 +88,7 @@ def _derive_column(
     crowd_strength: float,
     lasting: float,
     coin_strength: float,
+    alone: bool,
     column_prior: FloatArray,
     start: FloatArray,
     population: FloatArray,
@@ -90,11 +102,13 @@ def _derive_column(
 ) -> None:
     """Derive θ of one column, by half-life and their mixture."""
     k_n, h_n = len(sizes.classes), len(sizes.lives)
-    for label in range(k_n):
-        for h in range(h_n):
-            for k in range(k_n):
-                here = counts[w, label, h, k] + others[w, label, h, k]
-                bank[w, label, h, k] = max(here, 0.0)
+    first = w * k_n * h_n * k_n
+    for j in range(k_n * h_n * k_n):
+        cell = np.uint64(first + j)
+        here = counts[cell]
+        if not alone:
+            here += others[cell]
+        bank[cell] = max(here, 0.0)
     for h in range(h_n):
         mixture[0, h] = evidence[w, h] + others_evidence[w, h]
     if not joint:
@@ -110,18 +124,36 @@ def _derive_column(
             accuracy, strength = column_prior[w, 0], column_prior[w, 1]
         _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote, sizes)
     else:
-        _conditional_form(w, crowd_strength, coin_strength, population, pooled, bank, sizes)
-        _store_column(w, mixture, bank, log_like, given_vote, sizes)
-    _fill_inverse(w, log_like, inverse, sizes)
+        _conditional_form(
+            w, crowd_strength, coin_strength, population, pooled, mixture, bank, log_like,
+            given_vote, sizes,
+        )  # fmt: skip
+    _fill_inverse(w, joint, log_like, given_vote, inverse, sizes)
 
 
 @compiled
-def _fill_inverse(w: int, log_like: FloatArray, inverse: FloatArray, sizes: Sizes) -> None:
-    """Write 1 / θ_w."""
+def _fill_inverse(
+    w: int,
+    joint: bool,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+    inverse: FloatArray,
+    sizes: Sizes,
+) -> None:
+    """Write 1 / θ_w, from what a snapshot holds."""
     k_n = len(sizes.classes)
     for label in range(k_n):
         for k in range(k_n):
-            inverse[w, label, k] = math.exp(-log_like[w, label, k])
+            if joint:
+                inverse[w, label, k] = math.exp(-log_like[w, label, k])
+            else:
+                inverse[w, label, k] = 1.0 / _chance(given_vote[w, label, k])
+
+
+@compiled
+def _chance(theta: float) -> float:
+    """Return a probability that has a logarithm."""
+    return min(max(theta, 1e-9), 1.0)
 
 
 @compiled
@@ -155,6 +187,7 @@ def _joint_form(
     C is in ``bank`` at first, N[k] in row 1 + k of ``mixture``, below the half-lives' weights.
     """
     k_n, h_n = len(sizes.classes), len(sizes.lives)
+    first = w * k_n * h_n * k_n
     off = (1.0 - prior_accuracy) / max(k_n - 1, 1)
     for label in range(k_n):
         for k in range(k_n):
@@ -168,23 +201,24 @@ def _joint_form(
         for label in range(k_n):
             cast = 1.0 / k_n
             for k in range(k_n):
-                cast += bank[w, label, h, k]
+                cast += bank[np.uint64(first + (label * h_n + h) * k_n + k)]
             for k in range(k_n):
                 start = share * cast * (prior_accuracy if label == k else off)
-                bank[w, label, h, k] += start
+                bank[np.uint64(first + (label * h_n + h) * k_n + k)] += start
         for k in range(k_n):
             total = 0.0
             for label in range(k_n):
-                total += bank[w, label, h, k]
+                total += bank[np.uint64(first + (label * h_n + h) * k_n + k)]
             joint = mixture[0, h] / (mixture[1 + k, h] + strength)
             total = 1.0 / total
             for label in range(k_n):
-                log_like[w, label, k] += joint * bank[w, label, h, k]
-                bank[w, label, h, k] *= total
-                given_vote[w, label, k] += mixture[0, h] * bank[w, label, h, k]
+                cell = np.uint64(first + (label * h_n + h) * k_n + k)
+                log_like[w, label, k] += joint * bank[cell]
+                bank[cell] *= total
+                given_vote[w, label, k] += mixture[0, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
-            log_like[w, label, k] = math.log(min(max(log_like[w, label, k], 1e-9), 1.0))
+            log_like[w, label, k] = math.log(_chance(log_like[w, label, k]))
 
 
 @compiled
@@ -194,7 +228,10 @@ def _conditional_form(
     coin_strength: float,
     population: FloatArray,
     pooled: FloatArray,
+    mixture: FloatArray,
     bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
     sizes: Sizes,
 ) -> None:
     """θ(l|k) = normalise_l(C[l,k] + population + c·coin), C being in ``bank`` at first.
@@ -204,44 +241,36 @@ def _conditional_form(
     accuracy of all annotators.
     """
     k_n, h_n = len(sizes.classes), len(sizes.lives)
+    first = w * k_n * h_n * k_n
+    for label in range(k_n):
+        for k in range(k_n):
+            given_vote[w, label, k] = 0.0
     for h in range(h_n):
         right = strength * pooled[h]
         votes = strength
         for label in range(k_n):
             for k in range(k_n):
-                votes += bank[w, label, h, k]
+                cell = np.uint64(first + (label * h_n + h) * k_n + k)
+                votes += bank[cell]
                 if label == k:
-                    right += bank[w, label, h, k]
+                    right += bank[cell]
         coin = right / votes
-        off = (1.0 - coin) / max(k_n - 1, 1)
+        off = coin_strength * (1.0 - coin) / max(k_n - 1, 1)
+        coin *= coin_strength
         for k in range(k_n):
             total = 0.0
             for label in range(k_n):
-                bank[w, label, h, k] += population[label, h, k]
-                bank[w, label, h, k] += coin_strength * (coin if label == k else off)
-                total += bank[w, label, h, k]
+                cell = np.uint64(first + (label * h_n + h) * k_n + k)
+                bank[cell] += population[label, h, k] + (coin if label == k else off)
+                total += bank[cell]
+            total = 1.0 / total
             for label in range(k_n):
-                bank[w, label, h, k] /= total
-
-
-@compiled
-def _store_column(
-    w: int,
-    mixture: FloatArray,
-    bank: FloatArray,
-    log_like: FloatArray,
-    given_vote: FloatArray,
-    sizes: Sizes,
-) -> None:
-    """Mix θ that sums to 1 over the votes."""
-    k_n, h_n = len(sizes.classes), len(sizes.lives)
+                cell = np.uint64(first + (label * h_n + h) * k_n + k)
+                bank[cell] *= total
+                given_vote[w, label, k] += mixture[0, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
-            joint = 0.0
-            for h in range(h_n):
-                joint += mixture[0, h] * bank[w, label, h, k]
-            log_like[w, label, k] = math.log(min(max(joint, 1e-9), 1.0))
-            given_vote[w, label, k] = joint
+            log_like[w, label, k] = math.log(_chance(given_vote[w, label, k]))
 
 
 @compiled
@@ -258,7 +287,7 @@ def derive_all(
     m = forms.shape[0]
     for w in range(m):
         room.columns[w] = w
-    derive_columns(m, room.columns, own, other, tables, config, forms, sizes)
+    derive_columns(m, room.columns, room, own, other, tables, config, forms, sizes)
     weigh(m, pair_width(own), room, own, other, tables, config, forms, sizes)
 
 
@@ -266,7 +295,8 @@ def derive_all(
 def restore_tables(tables: Tables, config: Config, forms: IntArray, sizes: Sizes) -> None:
     """Fill in what a snapshot, whose tables were all derived, leaves out."""
     for w in range(tables.log_like.shape[0]):
-        _fill_inverse(w, tables.log_like, tables.inverse, sizes)
+        joint = forms[w] == LF
+        _fill_inverse(w, joint, tables.log_like, tables.given_vote, tables.inverse, sizes)
     tables.derived[:] = 1
     tables.turn[:] = tables.now[0]
     tables.scalars[2] = 1.0 if config.use_pairs else 0.0

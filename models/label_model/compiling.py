@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-__all__ = ["compiled", "inlined"]
+__all__ = ["compiled", "hot", "inlined"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -19,6 +19,14 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 def compiled(function: Function) -> Function:
     """Compile a function that is called by compiled code only, and allocates nothing."""
     return cast(Function, njit(**OPTIONS)(function))
+
+
+def hot(function: Function) -> Function:
+    """Compile a function whose machine code is part of its callers': it runs for each row.
+
+    A call hands over each of an array's sizes and strides, which takes as long as a short loop.
+    """
+    return cast(Function, njit(forceinline=True, **OPTIONS)(function))
 
 
 def inlined(function: Function) -> Function:

@@ -14,7 +14,16 @@ import numpy.typing as npt
 from numba import njit
 
 from models.label_model.columns import look
-from models.label_model.layout import Answers, Config, FloatArray, Room, Sizes, Sums, Tables
+from models.label_model.layout import (
+    Answers,
+    ColumnArray,
+    Config,
+    FloatArray,
+    Room,
+    Sizes,
+    Sums,
+    Tables,
+)
 from models.label_model.pairs import pair_width
 from models.label_model.rows import judge
 
@@ -28,7 +37,7 @@ CONJUGATE_STEPS = 10
 def correct(
     row: npt.NDArray[np.int8],
     n: int,
-    columns: npt.NDArray[np.int64],
+    columns: ColumnArray,
     corrector: FloatArray,
     score: FloatArray,
     out: FloatArray,
@@ -54,7 +63,7 @@ def _gradient(
     """Write the gradient of the penalised log-loss, and each answer's class chances."""
     k_n = corrector.shape[1]
     m = answers.votes.shape[1]
-    columns = np.empty(m, np.int64)
+    columns = np.empty(m, np.uint32)
     final = np.empty(k_n)
     out[:, :] = ridge * corrector
     for i in range(used.shape[0]):

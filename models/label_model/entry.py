@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.experimental import structref
 
 from models.kernel_cache import fingerprint
-from models.label_model import columns, corrector, kernels, pairs, replay, rows, tables
+from models.label_model import columns, corrector, kernels, labels, pairs, replay, rows, tables
 from models.label_model import gold as gold_kernels
 from models.label_model.columns import derive_all, restore_tables
 from models.label_model.corrector import fit_corrector
@@ -24,7 +24,7 @@ from models.label_model.gold import learn_gold_row
 from models.label_model.kernels import fold_evidence, scale_sums, step_rows
 from models.label_model.layout import Answers, Config, FloatArray, Recent, Room, Sizes, Sums, Tables
 from models.label_model.pairs import complete_pairs, pair_width, start_pairs, sum_pairs
-from models.label_model.tables import start_tables
+from models.label_model.tables import find_alone, start_tables
 
 __all__ = [
     "Arrays",
@@ -123,8 +123,9 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     @njit(cache=True)
     def rebuild(handle: Handle) -> int:
         a = handle.content
+        find_alone(a.other, a.tables)
         sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
-        start_tables(a.own, a.other, a.tables, a.config, a.prior, a.forms, a.sizes)
+        start_tables(a.room, a.own, a.other, a.tables, a.config, a.prior, a.forms, a.sizes)
         start_pairs(a.tables, a.config)
         size = min(a.answers.total[0], a.answers.label.shape[0])
         fit_corrector(a.answers, size, a.room, a.own, a.other, a.tables, a.config, a.forms, a.sizes)
@@ -139,6 +140,7 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     @njit(cache=True)
     def restore(handle: Handle, older: bool) -> int:
         a = handle.content
+        find_alone(a.other, a.tables)
         restore_tables(a.tables, a.config, a.forms, a.sizes)
         if older:
             complete_pairs(pair_width(a.own), a.tables.given_vote, a.tables.agree)
@@ -152,7 +154,8 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
 
     @njit(cache=True)
     def scale(sums: Sums, config: Config, age: float, weight: FloatArray) -> int:
-        scale_sums(sums, config, age, 1.0 / weight, Sizes(sums.gold_share, weight))
+        counts = sums.counts.reshape(-1)
+        scale_sums(sums, counts, config, age, 1.0 / weight, Sizes(sums.gold_share, weight))
         sums.pairs[:, :] *= 2.0 ** (-age / config.pair_half_life)
         return mark
 
@@ -160,5 +163,5 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
 
 
 bind, step, gold, rebuild, derive, restore, fold, scale = _compiled(
-    fingerprint(columns, corrector, gold_kernels, kernels, pairs, replay, rows, tables)
+    fingerprint(columns, corrector, gold_kernels, kernels, labels, pairs, replay, rows, tables)
 )

@@ -10,9 +10,19 @@ from numba import njit
 
 from models.label_model.columns import look
 from models.label_model.corrector import correct, fit_corrector
-from models.label_model.layout import Answers, Config, FloatArray, Room, Sizes, Sums, Tables
+from models.label_model.labels import crowd_score, hedge
+from models.label_model.layout import (
+    Answers,
+    ColumnArray,
+    Config,
+    FloatArray,
+    Room,
+    Sizes,
+    Sums,
+    Tables,
+)
 from models.label_model.pairs import pair_width, start_pairs
-from models.label_model.rows import add_counts, at_prior, crowd_score, hedge, judge
+from models.label_model.rows import add_counts, at_prior, judge
 from models.label_model.tables import start_tables
 
 __all__ = ["learn_gold_row"]
@@ -76,7 +86,7 @@ def learn_gold_row(
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
     gain = np.empty((h_n, k_n))
-    add_counts(n, columns, labels, change, factor, gain, own.counts, own.mass, sizes)
+    add_counts(n, columns, labels, change, factor, gain, room.counts, own.mass, sizes)
     believed[:] = 0.0
     believed[label] = 1.0
     place = answers.total[0] % answers.label.shape[0]
@@ -84,7 +94,7 @@ def learn_gold_row(
     answers.label[place] = label
     answers.clock[place] = now
     answers.total[0] += 1
-    start_tables(own, other, tables, config, prior, forms, sizes)
+    start_tables(room, own, other, tables, config, prior, forms, sizes)
     start_pairs(tables, config)
     if answers.total[0] <= FEW_ANSWERS or answers.total[0] % REFIT_EVERY == 0:
         size = min(answers.total[0], answers.label.shape[0])
@@ -92,12 +102,8 @@ def learn_gold_row(
 
 
 @njit(error_model="numpy")
-def _log_chance(score: FloatArray, label: int) -> float:
-    top = score.max()
-    total = 0.0
-    for k in range(score.shape[0]):
-        total += math.exp(score[k] - top)
-    return float(max(score[label] - top - math.log(total), WORST))
+def _log_chance(chance: float) -> float:
+    return float(max(math.log(chance), WORST))
 
 
 @njit(error_model="numpy")
@@ -108,7 +114,7 @@ def _score_answer(
     score: FloatArray,
     crowd: FloatArray,
     n: int,
-    columns: IntArray,
+    columns: ColumnArray,
     own: Sums,
     tables: Tables,
     config: Config,
@@ -129,22 +135,23 @@ def _score_answer(
             own.gold_hits[w, 0] += weight
     tempered = np.empty(k_n)
     doubted = np.empty(k_n)
+    hard = np.empty(k_n)
     for j in range(config.temperatures.shape[0]):
         for k in range(k_n):
             votes = score[k] - tables.log_prior[k]
             tempered[k] = tables.shown_prior[k] + votes / config.temperatures[j]
             doubted[k] = crowd[k] / config.temperatures[j]
-        hedge(tempered, doubted, config.hard_share, config.hard_weight, tempered, sizes)
-        own.gold_loss[j] -= weight * _log_chance(tempered, label)
+        hedge(tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, sizes)
+        own.gold_loss[j] -= weight * _log_chance(tempered[label])
     for k in range(k_n):
         votes = score[k] - tables.log_prior[k]
         tempered[k] = tables.shown_prior[k] + votes / tables.scalars[0]
         doubted[k] = crowd[k] / tables.scalars[0]
     corrected = np.empty(k_n)
     correct(row, n, columns, tables.corrector, tempered, corrected)
-    hedge(tempered, doubted, config.hard_share, config.hard_weight, tempered, sizes)
-    hedge(corrected, doubted, config.hard_share, config.hard_weight, corrected, sizes)
-    gain = weight * (_log_chance(corrected, label) - _log_chance(tempered, label))
+    hedge(tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, sizes)
+    hedge(corrected, doubted, config.hard_share, config.hard_weight, hard, corrected, sizes)
+    gain = weight * (_log_chance(corrected[label]) - _log_chance(tempered[label]))
     own.gate[0] += weight
     own.gate[1] += gain
     own.gate[2] += gain * gain

@@ -10,18 +10,19 @@ import numpy.typing as npt
 
 from models.label_model.columns import derive_columns, look
 from models.label_model.compiling import compiled
+from models.label_model.labels import publish
 from models.label_model.layout import Config, FloatArray, Recent, Room, Sizes, Sums, Tables
 from models.label_model.pairs import age_pairs, learn_pairs, pair_width, start_pairs
 from models.label_model.replay import find_recent, replay_start
 from models.label_model.rows import (
     add_belief,
     add_counts,
+    add_up,
     fill_fair,
     find_votes,
     judge,
     learn_evidence,
     leave_out,
-    publish,
 )
 from models.label_model.tables import start_tables
 
@@ -32,6 +33,8 @@ VoteArray = npt.NDArray[np.int8]
 
 EARLY_SHARE = 8
 """A block is at most an eighth of what was learned: what the first examples teach is new."""
+LATE_SHARE = 32
+"""A block that grows is at most a 32nd of what was learned."""
 REVISED_BLOCKS = 8
 """Later stages of examples end a block too, if so many blocks of them come and nothing new."""
 
@@ -50,10 +53,12 @@ def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config, sizes
 
 
 @compiled
-def scale_sums(sums: Sums, config: Config, age: float, keep: FloatArray, sizes: Sizes) -> None:
+def scale_sums(
+    sums: Sums, counts: FloatArray, config: Config, age: float, keep: FloatArray, sizes: Sizes
+) -> None:
     """Express sums at a time ``age`` examples later; of the bank's, ``keep`` (H,) is left.
 
-    Pairs are left alone: see `age_pairs`.
+    ``counts`` are those of the sums, in one row of cells. Pairs are left alone: see `age_pairs`.
     """
     k_n, h_n = len(sizes.classes), len(sizes.lives)
     for h in range(h_n):
@@ -64,10 +69,10 @@ def scale_sums(sums: Sums, config: Config, age: float, keep: FloatArray, sizes: 
         for h in range(h_n):
             for k in range(k_n):
                 sums.before[w, h, k] *= keep[h]
-        for label in range(k_n):
-            for h in range(h_n):
-                for k in range(k_n):
-                    sums.counts[w, label, h, k] *= keep[h]
+    for first in range(0, counts.shape[0], h_n * k_n):
+        for h in range(h_n):
+            for k in range(k_n):
+                counts[np.uint64(first + h * k_n + k)] *= keep[h]
     if sums.gold_size[2] > 0.0 and math.isfinite(config.gold_half_life):
         kept = 2.0 ** (-age / config.gold_half_life)
         for part in (sums.gold_share, sums.gold_size, sums.gold_loss, sums.gate):
@@ -97,6 +102,7 @@ def _any_above(table: FloatArray) -> bool:
 
 @compiled
 def start_block(
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -112,22 +118,24 @@ def start_block(
     for h in range(len(sizes.lives)):
         keep[h] = 1.0 / tables.weight[h]
         tables.weight[h] = 1.0
-    scale_sums(own, config, age, keep, sizes)
+    scale_sums(own, room.counts, config, age, keep, sizes)
     if _any_above(other.mass) or other.gold_size[2] > 0.0:
-        scale_sums(other, config, age, keep, sizes)
-    start_tables(own, other, tables, config, prior, forms, sizes)
+        scale_sums(other, room.others, config, age, keep, sizes)
+    start_tables(room, own, other, tables, config, prior, forms, sizes)
     if config.use_pairs:
         age_pairs(own, other, tables, config, forms, age)
         start_pairs(tables, config)
 
 
 @compiled
-def block_length(own: int, clock: int, block: int) -> int:
+def block_length(own: int, clock: int, block: int, growth: int) -> int:
     """Return the own examples that make up a block of the whole stream, a sixteenth of it at least.
 
     A partition that sees a quarter of the stream learns after a quarter of a block, so that all
-    follow a change at the same speed. The first blocks are short: what they teach is new.
+    follow a change at the same speed. The first blocks are short: what they teach is new. Late
+    ones may be ``growth`` times as long, as far as that is little beside what was learned.
     """
+    block = max(block, min(growth * block, clock // LATE_SHARE))
     share = max(block * own // clock, block // 16) if clock > 0 else block
     return int(max(min(share, own // EARLY_SHARE), 1))
 
@@ -135,6 +143,7 @@ def block_length(own: int, clock: int, block: int) -> int:
 @compiled
 def _next_block(
     counters: IntArray,
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -144,9 +153,9 @@ def _next_block(
     sizes: Sizes,
 ) -> None:
     """End the block under way and start the next."""
-    start_block(own, other, tables, config, prior, forms, float(counters[2]), sizes)
+    start_block(room, own, other, tables, config, prior, forms, float(counters[2]), sizes)
     counters[2] = 0
-    counters[5] = block_length(counters[0], counters[1], counters[3])
+    counters[5] = block_length(counters[0], counters[1], counters[3], config.block_growth)
     counters[7] = 0
 
 
@@ -196,10 +205,15 @@ def step_rows(
     for i in range(first, n):
         row = votes[i]
         n_votes = look(row, limit, room, own, other, tables, config, forms, sizes)
-        judge(
-            n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior,
-            sizes,
-        )  # fmt: skip
+        if learn or listed:
+            judge(
+                n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score,
+                posterior, sizes,
+            )  # fmt: skip
+        else:
+            add_up(
+                n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score, sizes
+            )
         if proba.shape[0] > 0:
             publish(
                 i, n_votes, columns, labels, shares, forms, tables.log_prior, tables.shown_prior,
@@ -234,25 +248,25 @@ def step_rows(
                 for h in range(h_n):
                     factor[h] = -tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
                 n_before = find_votes(ex_votes[e], k_n, before, labels_before)
-                derive_columns(n_before, before, own, other, tables, config, forms, sizes)
+                derive_columns(n_before, before, room, own, other, tables, config, forms, sizes)
                 add_counts(
-                    n_before, before, labels_before, ex_proba[e], factor, gain, own.counts,
+                    n_before, before, labels_before, ex_proba[e], factor, gain, room.counts,
                     own.mass, sizes,
                 )  # fmt: skip
                 add_belief(ex_proba[e], factor, own.belief, fair, sizes)
                 for h in range(h_n):
                     factor[h] = -factor[h]
                 add_counts(
-                    n_votes, columns, labels, posterior, factor, gain, own.counts, own.mass, sizes
+                    n_votes, columns, labels, posterior, factor, gain, room.counts, own.mass, sizes
                 )
                 add_belief(posterior, factor, own.belief, fair, sizes)
                 leave_out(
                     n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-                    inverse, without, sizes,
+                    room.taken, inverse, without, sizes,
                 )  # fmt: skip
                 learn_evidence(
                     n_votes, columns, labels, without, True, ex_votes[e], own.cast, own.evidence,
-                    tables.bank, tables.product, tables.voted, sizes,
+                    room.bank, tables.product, tables.voted, sizes,
                 )  # fmt: skip
                 keep_row(row, ex_votes, e)
                 keep_row(posterior, ex_proba, e)
@@ -261,7 +275,7 @@ def step_rows(
                     keep_row(posterior, recent.posterior, place)
                 counters[7] += 1
                 if counters[7] >= REVISED_BLOCKS * counters[3]:
-                    _next_block(counters, own, other, tables, config, prior, forms, sizes)
+                    _next_block(counters, room, own, other, tables, config, prior, forms, sizes)
                     fill_fair(tables, prior, fair)
                     if counters[4] > 0:
                         return i + 1
@@ -271,22 +285,22 @@ def step_rows(
         for h in range(h_n):
             tables.weight[h] *= config.growth[h]
         add_counts(
-            n_votes, columns, labels, posterior, tables.weight, gain, own.counts, own.mass, sizes
+            n_votes, columns, labels, posterior, tables.weight, gain, room.counts, own.mass, sizes
         )
         add_belief(posterior, tables.weight, own.belief, fair, sizes)
         leave_out(
             n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-            inverse, without, sizes,
+            room.taken, inverse, without, sizes,
         )  # fmt: skip
         learn_evidence(
             n_votes, columns, labels, without, False, row, own.cast, own.evidence,
-            tables.bank, tables.product, tables.voted, sizes,
+            room.bank, tables.product, tables.voted, sizes,
         )  # fmt: skip
         if config.use_pairs:
             learn_pairs(
                 n_votes, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
-                tables.scalars[3], 0, own.pairs, other.pairs, tables.agree, tables.turn,
-                tables.moments, sizes,
+                tables.alone[0] > 0, tables.scalars[3], 0, own.pairs, other.pairs, tables.agree,
+                tables.turn, tables.moments, sizes,
             )  # fmt: skip
         counters[0] += 1
         counters[1] += 1
@@ -308,7 +322,7 @@ def step_rows(
             counters[6] += 1
         if counters[2] >= counters[5]:
             grown = counters[2]
-            _next_block(counters, own, other, tables, config, prior, forms, sizes)
+            _next_block(counters, room, own, other, tables, config, prior, forms, sizes)
             if at_hand:
                 replay_start(
                     counters[6] - grown, counters[6], counters[1], recent, room, own, other,

@@ -16,6 +16,7 @@ __all__ = [
     "REPLAY_SIZE",
     "TEMPERATURES",
     "Answers",
+    "ColumnArray",
     "Config",
     "Recent",
     "Room",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
+ColumnArray = npt.NDArray[np.uint32]
+"""Columns of a row, or what they voted: never below 0, so that no index need be looked at."""
 
 LF = 0
 """Joint form: P(vote, voted at all | class), so that one-sided functions are informative."""
@@ -46,8 +49,9 @@ PAIR_LIMIT = 512
 ANSWER_SIZE = 512
 """Latest gold answers that the corrector is fitted to."""
 
-USUAL = (2, 4)
-"""Classes and half-lives of the models whose loops are compiled for these numbers."""
+FEW_CLASSES = 3
+USUAL_LIVES = 4
+"""Half-lives of the models whose loops are compiled for this number, and for that of classes."""
 
 REPLAY_SIZE = 512
 """First examples that get a second look."""
@@ -89,6 +93,7 @@ class Config(NamedTuple):
     corrector_z: float
     learn_balance: bool
     replay_passes: int
+    block_growth: int
     use_pairs: bool
 
 
@@ -137,10 +142,12 @@ class Tables(NamedTuple):
     start: FloatArray  # (H, K) mass of all examples at the block start
     population: FloatArray  # (K, H, K) pseudo-votes of an annotator
     pooled: FloatArray  # (H,) accuracy of all annotators
+    tally: FloatArray  # (m, 2, H) votes of an annotator, and right ones
     common: FloatArray  # (3,) annotators, excess that their pairs share, variance around it
     voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
     balance: FloatArray  # (2, K) room for class balances
     mixture: FloatArray  # (1 + K, H) room for the weights of half-lives, and a column's mass
+    alone: npt.NDArray[np.int8]  # (1,) whether the others' sums of votes are known to be zero
     derived: npt.NDArray[np.int8]  # (m,) whether the column's rows are those of this block
     turn: npt.NDArray[np.int64]  # (p,) the turn at which a pair's rows were derived
     now: npt.NDArray[np.int64]  # (1,) the present turn, an even number
@@ -149,7 +156,7 @@ class Tables(NamedTuple):
 class Sizes(NamedTuple):
     """What has as many members as there are classes, and half-lives.
 
-    Tuples' lengths are part of their type: two classes and four half-lives, which nearly all
+    Tuples' lengths are part of their type: few classes and four half-lives, which nearly all
     models have, get loops of their own, in which both numbers are constants.
     """
 
@@ -158,15 +165,20 @@ class Sizes(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Room for one row: compiled loops allocate nothing, and count no references."""
+    """Room for one row: compiled loops allocate nothing, and count no references.
 
-    columns: npt.NDArray[np.int64]  # (m,) who voted
-    labels: npt.NDArray[np.int64]  # (m,) what
-    before: npt.NDArray[np.int64]  # (m,) who had voted at an earlier stage
-    labels_before: npt.NDArray[np.int64]  # (m,) what
+    And the largest tables once more, in one row of cells [w, l, h, k]: with all but the first
+    index's number of places known, a cell is found without looking at an array's shape.
+    """
+
+    columns: ColumnArray  # (m,) who voted
+    labels: ColumnArray  # (m,) what
+    before: ColumnArray  # (m,) who had voted at an earlier stage
+    labels_before: ColumnArray  # (m,) what
     shares: FloatArray  # (m,) of each vote, 1 / (1 + Σ rho)
     weighed: npt.NDArray[np.int64]  # (m + 2,) who the shares are for, how many, and the turn
-    inverse: FloatArray  # (m, K) what takes a vote out
+    taken: npt.NDArray[np.int64]  # (m,) which vote `inverse` is for, -1 for none
+    inverse: FloatArray  # (m, K) what takes a vote out, up to a factor
     without: FloatArray  # (m, K) the posterior without a vote
     score: FloatArray  # (K,)
     posterior: FloatArray  # (K,)
@@ -175,6 +187,9 @@ class Room(NamedTuple):
     published: FloatArray  # (6, K)
     factor: FloatArray  # (H,)
     gain: FloatArray  # (H, K)
+    counts: FloatArray  # (m K H K,) own sums
+    others: FloatArray  # (m K H K,) the others'
+    bank: FloatArray  # (m K H K,)
 
 
 class Recent(NamedTuple):
@@ -241,10 +256,12 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         start=np.zeros((h, k)),
         population=np.zeros((k, h, k)),
         pooled=np.zeros(h),
+        tally=np.zeros((m, 2, h)),
         common=np.zeros(3),
         voted_share=np.zeros(k),
         balance=np.zeros((2, k)),
         mixture=np.zeros((1 + k, h)),
+        alone=np.zeros(1, dtype=np.int8),
         derived=np.zeros(m, dtype=np.int8),
         turn=np.zeros(pair_count(m), dtype=np.int64),
         now=np.full(1, 2, dtype=np.int64),
@@ -253,21 +270,22 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
 
 def new_sizes(prior: FloatArray, half_lives: FloatArray) -> Sizes:
     """Return as many classes as there are in a balance, and as many half-lives."""
-    if (len(prior), len(half_lives)) == USUAL:
+    if 1 < len(prior) <= FEW_CLASSES and len(half_lives) == USUAL_LIVES:
         return Sizes((0,) * len(prior), (0,) * len(half_lives))
     return Sizes(prior, half_lives)
 
 
-def new_room(m: int, n_classes: int, n_bank: int) -> Room:
-    """Return room for rows of ``m`` votes."""
-    k, h = n_classes, n_bank
+def new_room(own: Sums, other: Sums, tables: Tables) -> Room:
+    """Return room for rows of votes, and views of sums and tables."""
+    m, k, h, _ = own.counts.shape
     return Room(
-        columns=np.empty(m, dtype=np.int64),
-        labels=np.empty(m, dtype=np.int64),
-        before=np.empty(m, dtype=np.int64),
-        labels_before=np.empty(m, dtype=np.int64),
+        columns=np.empty(m, dtype=np.uint32),
+        labels=np.empty(m, dtype=np.uint32),
+        before=np.empty(m, dtype=np.uint32),
+        labels_before=np.empty(m, dtype=np.uint32),
         shares=np.empty(m),
         weighed=np.full(m + 2, -1, dtype=np.int64),
+        taken=np.full(m, -1, dtype=np.int64),
         inverse=np.empty((m, k)),
         without=np.empty((m, k)),
         score=np.empty(k),
@@ -277,6 +295,9 @@ def new_room(m: int, n_classes: int, n_bank: int) -> Room:
         published=np.empty((6, k)),
         factor=np.empty(h),
         gain=np.empty((h, k)),
+        counts=own.counts.reshape(-1),
+        others=other.counts.reshape(-1),
+        bank=tables.bank.reshape(-1),
     )
 
 

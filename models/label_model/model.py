@@ -65,8 +65,9 @@ class LabelModel(base.Classifier):
         ``"lf"`` or ``"crowd"`` for all columns, and exceptions by name. A labeling function's
         silence is informative, an annotator's is not.
     block
-        Examples judged with the same parameters. Counted by the model, so that results do not
-        depend on how a stream is split into calls.
+        Examples judged with the same parameters; up to four times as many where only annotators
+        vote, in a long stream. Counted by the model, so that results do not depend on how a
+        stream is split into calls.
     correlations
         Whether to find columns that agree more than their accuracies explain.
     half_lives

@@ -12,8 +12,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from models.label_model.compiling import compiled, inlined
-from models.label_model.layout import CROWD, Config, FloatArray, Room, Sizes, Sums, Tables
+from models.label_model.compiling import compiled, hot, inlined
+from models.label_model.layout import (
+    CROWD,
+    ColumnArray,
+    Config,
+    FloatArray,
+    Room,
+    Sizes,
+    Sums,
+    Tables,
+)
 
 __all__ = [
     "age_pairs",
@@ -109,8 +118,10 @@ def start_pairs(tables: Tables, config: Config) -> None:
     tables.common[2] = max(over / (COMMON_ROOM + qq), 0.0)
 
 
-@compiled
-def _expect(w: int, v: int, p: int, given_vote: FloatArray, agree: FloatArray, k_n: int) -> None:
+@hot
+def _expect(
+    w: int, v: int, p: int | np.uint32, given_vote: FloatArray, agree: FloatArray, k_n: int
+) -> None:
     """Write the chance that independent votes of a pair agree, given the class."""
     for k in range(k_n):
         total = 0.0
@@ -129,11 +140,12 @@ def complete_pairs(limit: int, given_vote: FloatArray, agree: FloatArray) -> Non
                 _expect(w, v, p, given_vote, agree, agree.shape[1])
 
 
-@compiled
+@inlined
 def derive_pair(
     w: int,
     v: int,
     annotators: bool,
+    alone: bool,
     pairs: FloatArray,
     others: FloatArray,
     weight: float,
@@ -153,12 +165,19 @@ def derive_pair(
     few. A pair of annotators is shrunk towards the excess of all, the more the less pairs
     differ (empirical Bayes).
     """
-    p = v * (v - 1) // 2 + w
+    p = np.uint32(v * (v - 1) // 2 + w)
     _expect(w, v, p, given_vote, agree, len(sizes.classes))
     scale = 1.0 / weight
-    excess = (pairs[p, 0] + others[p, 0] - pairs[p, 1] - others[p, 1]) * scale
-    room = (pairs[p, 2] + others[p, 2]) * scale
-    spread = (pairs[p, 3] + others[p, 3]) * scale
+    excess = pairs[p, 0] - pairs[p, 1]
+    room = pairs[p, 2]
+    spread = pairs[p, 3]
+    if not alone:
+        excess += others[p, 0] - others[p, 1]
+        room += others[p, 2]
+        spread += others[p, 3]
+    excess *= scale
+    room *= scale
+    spread *= scale
     if annotators:
         noise = spread + crowd_shrinkage
         found = excess * room * common[2] + common[1] * noise
@@ -201,6 +220,7 @@ def weigh(
             for a in range(n):
                 shares[a] = 1.0
                 weighed[a] = columns[a]
+                room.taken[a] = -1
             weighed[m] = n
             weighed[m + 1] = now
             for b in range(1, n):
@@ -211,13 +231,15 @@ def weigh(
                 total = 1.0
                 for a in range(b):
                     w = columns[a]
-                    if tables.turn[first + w] < now:
-                        tables.turn[first + w] = now
+                    p = np.uint32(first + w)
+                    if tables.turn[p] < now:
+                        tables.turn[p] = now
                         derive_pair(
-                            w, v, forms[w] == CROWD and forms[v] == CROWD, own.pairs,
-                            other.pairs, tables.scalars[3], tables.common,
-                            config.crowd_shrinkage, config.pair_shrinkage, config.pair_z,
-                            config.pair_floor, tables.given_vote, tables.agree, tables.rho, sizes,
+                            w, v, forms[w] == CROWD and forms[v] == CROWD,
+                            tables.alone[0] > 0, own.pairs, other.pairs, tables.scalars[3],
+                            tables.common, config.crowd_shrinkage, config.pair_shrinkage,
+                            config.pair_z, config.pair_floor, tables.given_vote, tables.agree,
+                            tables.rho, sizes,
                         )  # fmt: skip
                     shares[a] += tables.rho[v, w]
                     total += tables.rho[v, w]
@@ -227,18 +249,20 @@ def weigh(
     else:
         for a in range(n):
             shares[a] = 1.0
+            room.taken[a] = -1
 
 
-@compiled
+@hot
 def learn_pairs(
     n: int,
-    columns: IntArray,
-    labels: IntArray,
+    columns: ColumnArray,
+    labels: ColumnArray,
     inverse: FloatArray,
     without: FloatArray,
     limit: int,
     forms: IntArray,
     annotators: bool,
+    alone: bool,
     weight: float,
     afresh: int,
     pairs: FloatArray,
@@ -260,9 +284,10 @@ def learn_pairs(
         if v >= limit:
             break
         first = v * (v - 1) // 2
+        watched = annotators and forms[v] == CROWD
         for a in range(b):
             w = columns[a]
-            p = first + w
+            p = np.uint32(first + w)
             total = without[a, 0] * inverse[b, 0]
             expected = total * agree[p, 0]
             for k in range(1, k_n):
@@ -274,9 +299,12 @@ def learn_pairs(
             rest = weight * (1.0 - expected)
             spread = rest * expected
             expected *= weight
-            if annotators and forms[w] == CROWD and forms[v] == CROWD:
-                x = pairs[p, 0] - pairs[p, 1] + (others[p, 0] - others[p, 1])
-                q = pairs[p, 2] + others[p, 2]
+            if watched and forms[w] == CROWD:
+                x = pairs[p, 0] - pairs[p, 1]
+                q = pairs[p, 2]
+                if not alone:
+                    x += others[p, 0] - others[p, 1]
+                    q += others[p, 2]
                 more_x, more_q, more_u = agreed - expected, rest, spread
                 if turn[p] < afresh:
                     more_x -= pairs[p, 0] - pairs[p, 1]

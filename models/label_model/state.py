@@ -120,7 +120,7 @@ class LabelState:
             self._bound = Arrays(
                 self.counters,
                 self.recent,
-                new_room(len(self.lfs), *self.own.counts.shape[1:3]),
+                new_room(self.own, self.other, self.tables),
                 new_sizes(self.prior, self.config.half_lives),
                 self.own,
                 self.other,

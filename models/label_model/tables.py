@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.label_model.compiling import compiled
-from models.label_model.layout import CROWD, Config, FloatArray, Sizes, Sums, Tables
+from models.label_model.layout import CROWD, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import shared_excess
 
-__all__ = ["start_tables"]
+__all__ = ["find_alone", "start_tables"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -23,7 +23,28 @@ LEAST_STRENGTH = 0.5
 
 
 @compiled
+def find_alone(other: Sums, tables: Tables) -> None:
+    """Find out whether others' sums of votes are all zero: then no block need look at them.
+
+    They are replaced between blocks, and else only scaled.
+    """
+    tables.alone[0] = 0
+    for w in range(other.counts.shape[0]):
+        for label in range(other.counts.shape[1]):
+            for h in range(other.counts.shape[2]):
+                for k in range(other.counts.shape[3]):
+                    if other.counts[w, label, h, k] != 0.0:
+                        return
+    for p in range(other.pairs.shape[0]):
+        for c in range(other.pairs.shape[1]):
+            if other.pairs[p, c] != 0.0:
+                return
+    tables.alone[0] = 1
+
+
+@compiled
 def start_tables(
+    room: Room,
     own: Sums,
     other: Sums,
     tables: Tables,
@@ -38,14 +59,19 @@ def start_tables(
     for h in range(h_n):
         for k in range(k_n):
             tables.start[h, k] = own.mass[h, k] + other.mass[h, k]
-    _build_population(own, other, tables, config, forms, sizes)
+    _build_population(room.counts, room.others, tables, config, forms, sizes)
     _build_balance(own, other, tables, config, prior, forms)
     _build_temperature(own, other, tables, config)
 
 
 @compiled
 def _build_population(
-    own: Sums, other: Sums, tables: Tables, config: Config, forms: IntArray, sizes: Sizes
+    counts: FloatArray,
+    others: FloatArray,
+    tables: Tables,
+    config: Config,
+    forms: IntArray,
+    sizes: Sizes,
 ) -> None:
     """Write (K, H, K) pseudo-votes of an annotator: half the average one, half a diagonal start.
 
@@ -63,11 +89,7 @@ def _build_population(
             if tables.common[0] == 0.0:
                 out[:, :, :] = 0.0
             tables.common[0] += 1.0
-            for label in range(k_n):
-                for h in range(h_n):
-                    for k in range(k_n):
-                        here = own.counts[w, label, h, k] + other.counts[w, label, h, k]
-                        out[label, h, k] += max(here, 0.0)
+            _tally(w, counts, others, tables.alone[0] > 0, out, tables.tally, sizes)
     if tables.common[0] == 0.0:
         return
     # The balance needs the plain share of votes, before they become pseudo-votes.
@@ -78,7 +100,10 @@ def _build_population(
     off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
     for h in range(h_n):
         tables.pooled[h] = _accuracy(h, out, config)
-        tables.mixture[0, h] = _likeness(h, tables.pooled[h], out, own, other, config, forms, sizes)
+        tables.mixture[0, h] = _likeness(
+            h, tables.pooled[h], out, tables.tally, config.crowd_strength, config.spread_votes,
+            config.crowd_limit, forms, sizes,
+        )  # fmt: skip
     for h in range(h_n):
         for k in range(k_n):
             total = config.crowd_strength
@@ -88,6 +113,37 @@ def _build_population(
                 start = config.crowd_accuracy if label == k else off
                 average = (out[label, h, k] + config.crowd_strength * start) / total
                 out[label, h, k] = tables.mixture[0, h] * 0.5 * (average + start)
+
+
+@compiled
+def _tally(
+    w: int,
+    counts: FloatArray,
+    others: FloatArray,
+    alone: bool,
+    total: FloatArray,
+    tally: FloatArray,
+    sizes: Sizes,
+) -> None:
+    """Add an annotator's counts to all annotators', and sum up his votes and right ones."""
+    k_n, h_n = len(sizes.classes), len(sizes.lives)
+    for h in range(h_n):
+        tally[w, 0, h] = 0.0
+        tally[w, 1, h] = 0.0
+    for label in range(k_n):
+        for h in range(h_n):
+            cast = 0.0
+            for k in range(k_n):
+                cell = np.uint64(((w * k_n + label) * h_n + h) * k_n + k)
+                here = counts[cell]
+                if not alone:
+                    here += others[cell]
+                here = max(here, 0.0)
+                total[label, h, k] += here
+                cast += here
+                if k == label:
+                    tally[w, 1, h] += here
+            tally[w, 0, h] += cast
 
 
 @compiled
@@ -107,9 +163,10 @@ def _likeness(
     h: int,
     mean: float,
     total: FloatArray,
-    own: Sums,
-    other: Sums,
-    config: Config,
+    tally: FloatArray,
+    strength: float,
+    spread_votes: float,
+    limit: float,
     forms: IntArray,
     sizes: Sizes,
 ) -> float:
@@ -119,7 +176,7 @@ def _likeness(
     q (1 − q) Σ (1 − n_w / n) (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
     """
     k_n = len(sizes.classes)
-    votes = config.crowd_strength
+    votes = strength
     for k in range(k_n):
         for label in range(k_n):
             votes += total[label, h, k]
@@ -129,24 +186,17 @@ def _likeness(
     for w in range(forms.shape[0]):
         if forms[w] != CROWD:
             continue
-        n = 0.0
-        hits = 0.0
-        for label in range(k_n):
-            for k in range(k_n):
-                here = max(own.counts[w, label, h, k] + other.counts[w, label, h, k], 0.0)
-                n += here
-                if label == k:
-                    hits += here
+        n, hits = tally[w, 0, h], tally[w, 1, h]
         if n > 0.0:
             part = 1.0 - n / votes
             spread += n * (hits / n - mean) ** 2
             chance += part
             room += part * max(n - 1.0, 0.0)
-    likeness = (
-        spread / (mean * (1.0 - mean)) - chance + config.spread_votes / (config.crowd_strength + 1)
-    ) / (room + config.spread_votes)
+    likeness = (spread / (mean * (1.0 - mean)) - chance + spread_votes / (strength + 1.0)) / (
+        room + spread_votes
+    )
     likeness = min(max(likeness, 1e-4), 0.9999)
-    return float(min(max(1.0 / likeness - 1.0, LEAST_STRENGTH), config.crowd_limit))
+    return float(min(max(1.0 / likeness - 1.0, LEAST_STRENGTH), limit))
 
 
 @compiled
