@@ -20,10 +20,11 @@ _LEVELS: Final = "__"
 _NOT_SETTINGS: Final = frozenset(
     {
         CONFIG_VARIABLE,
-        # Read by the tests and the Makefile.
+        # Read by the tests, the benchmarks and the Makefile.
         "HEADRACE_REQUIRE_SERVICES",
         "HEADRACE_CACHE_DIR",
         "HEADRACE_SHARED_DATA",
+        "HEADRACE_PEERS_PYTHON",
     }
 )
 # Kubernetes writes these into every container for a Service whose name begins with "headrace".

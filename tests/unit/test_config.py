@@ -151,6 +151,7 @@ def test_an_empty_variable_and_those_of_others_are_no_settings(tmp_path: Path) -
         HEADRACE_REQUIRE_SERVICES="1",
         HEADRACE_CACHE_DIR="cache",
         HEADRACE_SHARED_DATA="data",
+        HEADRACE_PEERS_PYTHON="/opt/peers/bin/python",
         # Written by Kubernetes for a Service named "headrace" or "headrace-api".
         HEADRACE_SERVICE_HOST="10.0.0.1",
         HEADRACE_API_SERVICE_PORT_HTTP="80",
