@@ -147,6 +147,9 @@ class Exchange:
     ) -> tuple[str | None, float]:
         others = [chunk for chunk in chunks if chunk.partition != owned.partition]
         async with owned.lock:
+            if owned.closed:
+                # It has moved away while others were read.
+                return None, 0.0
             began = time.thread_time()
             wanted = owned.processor.take_in(others, whole=whole)
             return wanted, time.thread_time() - began
