@@ -20,7 +20,7 @@ RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/headrace head
 COPY --from=build /opt/headrace /opt/headrace
 ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/var/cache/headrace
 USER headrace
-# Compile the kernels now: it takes half a minute, in which a worker would miss its heartbeats. On
+# Compile the kernels now: it takes minutes, in which a worker would miss its heartbeats. On
 # another kind of processor than the builder's they are compiled anew at the start.
 RUN headrace demo --exit --events 500 --rate 100000
 # Where headrace.toml is looked for, and where the embedded deployment keeps its database: mount a

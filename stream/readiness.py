@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -21,7 +24,12 @@ from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
 
-__all__ = ["calm_collector", "get_ready"]
+__all__ = ["SAY_AFTER_S", "calm_collector", "get_ready"]
+
+log = logging.getLogger(__name__)
+
+SAY_AFTER_S: Final = 5.0
+"""Whoever waits longer is told why; where everything was compiled before, nobody does."""
 
 _GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 """State is a large heap of plain values without cycles: looking through it again and again costs
@@ -40,12 +48,28 @@ def calm_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
+@contextmanager
+def _said_if_long() -> Iterator[None]:
+    saying = threading.Timer(
+        SAY_AFTER_S,
+        log.warning,
+        ["compiling the numeric kernels: minutes at first, later runs find them on disk"],
+    )
+    saying.daemon = True
+    saying.start()
+    try:
+        yield
+    finally:
+        saying.cancel()
+
+
 @interruptible()
+@_said_if_long()
 def get_ready(spec: PipelineSpec) -> None:
     """Run a few made-up events through a pipeline of their own, so that every kernel is compiled.
 
-    Compiled code is cached on disk; the first time on a machine takes half a minute, in which a
-    worker that had joined its group already would miss its heartbeats.
+    Compiled code is cached on disk; the first time on a machine takes minutes, in which a worker
+    that had joined its group already would miss its heartbeats.
     """
     calm_collector()
     alone = replace(spec, n_partitions=1, timer=None, pseudonymise=False)

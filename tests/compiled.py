@@ -31,11 +31,12 @@ def main() -> None:
     settings = load_settings(env={})
     get_ready(pipeline_spec(settings, partitions=2))
     get_ready_to_serve()
-    # Two classes have loops of their own; all other numbers share theirs.
-    model = LabelModel(["a", "b", "c"], ["x", "y"], form="crowd")
-    model.learn_many([[0, 1]] * 3)
-    model.learn_gold([[0, 1]], ["a"])
-    LabelModel.from_bytes(model.to_bytes()).predict_proba_many([[0, 1]])
+    # Two and three classes have loops of their own; all other numbers share theirs.
+    for classes in (["a", "b", "c"], ["a", "b", "c", "d"]):
+        model = LabelModel(classes, ["x", "y"], form="crowd")
+        model.learn_many([[0, 1]] * 3)
+        model.learn_gold([[0, 1]], ["a"])
+        LabelModel.from_bytes(model.to_bytes()).predict_proba_many([[0, 1]])
 
 
 if __name__ == "__main__":
