@@ -44,6 +44,7 @@ NOT_FILLED: dict[str, str] = {
     "headrace_worker_state": "a shop runs embedded, without Faust",
     "headrace_worker_partitions": "a shop runs embedded, without Faust",
     "headrace_worker_generation": "a shop runs embedded, without Faust",
+    "headrace_exchange_timestamp_seconds": "a shop runs embedded: no other process learns",
 }
 
 # A series of ours, or `up`, with its matchers.
