@@ -330,6 +330,9 @@ def disturb(
         at = commit()
         time.sleep(quiet_s)
         # Nothing moves any more once everything is sent.
+        if at >= feed.ended_at:
+            say(f"{name}: everything was sent before, so nothing stood still")
+            continue
         stall = watch.longest_stall(at - 0.5, min(time.monotonic(), feed.ended_at))
         stalls.setdefault(name, []).append(stall)
         say(f"{name}: longest stall {stall:.2f} s")
