@@ -131,29 +131,45 @@ def bench_peers() -> None:
     Once for a whole set, and once for labels that are there when an example comes, which a batch
     model has only as of its last fit.
     """
-    heads = [head for name, _, _, least in RIVALS for head in (name, f"≥ {least:.0f} ×")]
-    whole = table(
-        "Seconds for a whole set, fitted and judged", "set", "votes", "here", "votes/s", *heads
+    _bench_whole()
+    _bench_current()
+
+
+def _bench_whole() -> None:
+    out = table(
+        "Seconds for a whole set, fitted and judged", "set", "votes", "here", "votes/s", *_heads()
     )
-    current = table(
-        f"Seconds for labels kept current: each row judged when it comes, then learned; peers "
-        f"fitted again every {REFIT_EVERY:,} examples, and at the end",
-        "set", "examples", "here", *heads,
-    )  # fmt: skip
     for data in _sets():
+        CONSOLE.print(f"peers: {data.name}, whole")
         cast = int((data.votes >= 0).sum())
         seconds = median_seconds(partial(_bulk, data))
-        by_row = median_seconds(partial(_row_by_row, data))
         fitted: list[float | None] = []
-        kept: list[float | None] = []
         for _, peer, epochs, _ in RIVALS:
             once = fit_peer(peer, data.votes, data.n_classes, epochs=epochs)
             fitted.append(once.seconds if once else None)
-            kept.append(keep_current(peer, data.votes, data.n_classes, epochs=epochs))
-        whole.add_row(
+        out.add_row(
             data.name, f"{cast:,}", f"{seconds:.4f}", f"{cast / seconds:,.0f}",
             *_beside(seconds, fitted),
         )  # fmt: skip
-        current.add_row(data.name, f"{len(data.votes):,}", f"{by_row:.4f}", *_beside(by_row, kept))
-    CONSOLE.print(whole)
-    CONSOLE.print(current)
+    CONSOLE.print(out)
+
+
+def _bench_current() -> None:
+    out = table(
+        f"Seconds for labels kept current: each row judged when it comes, then learned; peers "
+        f"fitted again every {REFIT_EVERY:,} examples, and at the end",
+        "set", "examples", "here", *_heads(),
+    )  # fmt: skip
+    for data in _sets():
+        CONSOLE.print(f"peers: {data.name}, kept current")
+        seconds = median_seconds(partial(_row_by_row, data))
+        kept = [
+            keep_current(peer, data.votes, data.n_classes, epochs=epochs)
+            for _, peer, epochs, _ in RIVALS
+        ]
+        out.add_row(data.name, f"{len(data.votes):,}", f"{seconds:.4f}", *_beside(seconds, kept))
+    CONSOLE.print(out)
+
+
+def _heads() -> list[str]:
+    return [head for name, _, _, least in RIVALS for head in (name, f"≥ {least:.0f} ×")]
