@@ -15,11 +15,11 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, Refused, note, out
-from stream.commands.ending import told_to_end
 from stream.commands.learner_process import LearnerProcess
 from stream.commands.switching import quick_switches
 from stream.config import Settings
 from stream.embedded_files import open_embedded
+from stream.ending import told_to_end
 from stream.explained import explained
 from stream.joined_metrics import JoinedMetrics
 from stream.log_items import LogItems, LogItemsFeed

@@ -13,11 +13,11 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import pipeline_spec
 from stream.commands.console import BUG, note, out
-from stream.commands.ending import told_to_end
 from stream.commands.switching import quick_switches
 from stream.config import Settings
 from stream.embedded import EmbeddedEngine
 from stream.embedded_files import open_embedded
+from stream.ending import told_to_end
 from stream.explained import explained
 from stream.merged_export import MergedExport
 from stream.merged_view import MergedView

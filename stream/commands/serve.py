@@ -12,10 +12,10 @@ from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
 from stream.commands.console import BUG, ConfigOption, Refused, log_to_stderr, out
-from stream.commands.ending import told_to_end
 from stream.commands.switching import quick_switches
 from stream.config import Settings, load_settings
 from stream.distributed.kafka_sink import KafkaSink
+from stream.ending import told_to_end
 from stream.explained import explained
 from stream.interrupts import Terminated
 from stream.merged_export import MergedExport

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from mode.threads import WorkerThread
 
@@ -20,6 +20,7 @@ from stream.distributed.metrics_server import MetricsServer
 from stream.distributed.options import WorkerOptions
 from stream.distributed.publishing import Publisher
 from stream.distributed.store_calls import WorkerStop
+from stream.ending import told_to_end
 from stream.http_server import StartFailed
 from stream.processor import ProcessorFactory
 from stream.records import RecordBatch
@@ -94,14 +95,7 @@ async def _serve(
 ) -> tuple[int, WorkerStop | None]:
     """Run a worker to its end; return the exit code, and what must change outside if that is 2."""
     loop = asyncio.get_running_loop()
-    stopping = loop.create_future()
-
-    def stop() -> None:
-        if not stopping.done():
-            stopping.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    stopping: asyncio.Future[Any] = loop.create_task(told_to_end().wait())
     worker = make_worker()
     health = Health(worker)
     server = MetricsServer(options, health.report, worker.metrics.render)
@@ -131,6 +125,7 @@ async def _serve(
             worker.fail(crashed.result())
         return await _end(worker, starting)
     finally:
+        stopping.cancel()
         crashed.cancel()
         await server.stop()
 
