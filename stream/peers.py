@@ -55,11 +55,7 @@ class Peers:
 
     def is_news(self, chunks: Iterable[SharedChunk]) -> bool:
         """Return whether updates are among the chunks that no partition here was given before."""
-        return any(
-            chunk.name.startswith(_UPDATES)
-            and self._seen.get((chunk.partition, chunk.name)) != chunk.version
-            for chunk in chunks
-        )
+        return any(map(self._is_unseen_update, chunks))
 
     def take_in(self, chunks: Iterable[SharedChunk], *, whole: bool = False) -> str | None:
         """Learn what others learned; return the prefix of chunks that are needed whole, if any.
@@ -70,12 +66,11 @@ class Peers:
         updates: list[tuple[int, int, Updates]] = []
         contributions: dict[int, dict[str, bytes]] = {}
         for chunk in chunks:
-            place = chunk.partition, chunk.name
             if chunk.name.startswith(RECOMMENDER_CHUNKS):
                 name = chunk.name.removeprefix(RECOMMENDER_CHUNKS)
                 contributions.setdefault(chunk.partition, {})[name] = chunk.data
-            elif chunk.name.startswith(_UPDATES) and self._seen.get(place) != chunk.version:
-                self._seen[place] = chunk.version
+            elif self._is_unseen_update(chunk):
+                self._seen[chunk.partition, chunk.name] = chunk.version
                 if self.world.is_home(chunk.partition):
                     continue
                 try:
@@ -96,3 +91,7 @@ class Peers:
         updates.sort(key=lambda one: one[:2])
         self.world.take_in((partition, one) for partition, _, one in updates)
         return RECOMMENDER_CHUNKS if self.world.lacking else None
+
+    def _is_unseen_update(self, chunk: SharedChunk) -> bool:
+        known = self._seen.get((chunk.partition, chunk.name))
+        return chunk.name.startswith(_UPDATES) and known != chunk.version
