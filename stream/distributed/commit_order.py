@@ -124,10 +124,11 @@ class Checkpointer:
 
     async def _settle(self, owned: OwnedPartition) -> None:
         """Do what a cut begins with, each part in a turn of its own: the cut is long enough."""
-        for part in owned.processor.settling() if self._may_cut(owned) else ():
+        for part in owned.processor.settling():
             async with owned.lock:
-                if self._may_cut(owned):
-                    part()
+                if not self._may_cut(owned):
+                    return
+                part()
             await self._turn.come()
 
     @staticmethod
