@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from models.recommender import Recommender
 from models.recommender.slate import candidates
+from stream import event_loop
 from stream.api.serving import ApiService
 from stream.commands.apart import service_apart
 from stream.commands.running import embedded_service
@@ -119,12 +120,12 @@ def _service(url: str, apart: bool, port: Any, stop: Any) -> None:
 
     if apart:
         with service_apart(settings) as (learner, service):
-            asyncio.run(answer(service, [learner.pid] if learner.pid else []))
+            event_loop.run(answer(service, [learner.pid] if learner.pid else []))
             learner.stop()
         return
     with embedded_service(settings) as (engine, service):
         engine.start()
-        asyncio.run(answer(service, []))
+        event_loop.run(answer(service, []))
         engine.stop()
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import typer
 
+from stream import event_loop
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
@@ -42,7 +43,7 @@ _GRACE_S: Final = 2.0
 def run(settings: Settings, threads: Supervision) -> None:
     """Run the service until a signal ends it, one of its processes, or a bug in a thread."""
     with service_apart(settings) as (learner, service):
-        told = asyncio.run(_until_ended(learner, service, threads))
+        told = event_loop.run(_until_ended(learner, service, threads))
         # The loop has set it free: what is being ended is not to be cut off.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         code = learner.stop()

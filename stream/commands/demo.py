@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from monitoring.metrics import Metrics
+from stream import event_loop
 from stream.api.serving import ApiService
 from stream.commands.console import Refused, note, out
 from stream.commands.running import embedded_service
@@ -84,7 +85,7 @@ def demo(
             feeder = _Feeder(sent, service, engine.log, rate)
             failed = partial(_failure, engine, feeder, threads)
             try:
-                asyncio.run(
+                event_loop.run(
                     _demo(engine, service, feeder, failed, _planted(world), events, stay=not exit_)
                 )
             except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import typer
 
 from monitoring.metrics import Metrics
+from stream import event_loop
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import pipeline_spec
@@ -34,7 +35,7 @@ def run(settings: Settings, threads: Supervision) -> None:
     """Run the service until a signal ends it, or a bug."""
     # What compiles comes before the event loop, which would take Ctrl-C and not heed it.
     with embedded_service(settings) as (engine, service):
-        asyncio.run(_up(engine, service, threads))
+        event_loop.run(_up(engine, service, threads))
 
 
 async def _up(engine: EmbeddedEngine, service: ApiService, threads: Supervision) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import typer
 
 from monitoring.metrics import Metrics
+from stream import event_loop
 from stream.api.health import Check, blocking
 from stream.api.serving import ApiService
 from stream.assembly import open_state, pipeline_spec
@@ -44,7 +45,7 @@ def serve(config: ConfigOption = None) -> None:
         )
     with supervised() as threads:
         get_ready_to_serve()  # before the loop, which would not heed Ctrl-C meanwhile
-        code = asyncio.run(_serve(settings, threads))
+        code = event_loop.run(_serve(settings, threads))
     if code:
         raise typer.Exit(code)
 

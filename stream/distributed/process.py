@@ -15,6 +15,7 @@ from typing import Any
 from mode.threads import WorkerThread
 
 from monitoring.metrics import Metrics
+from stream import event_loop
 from stream.distributed.health import Health
 from stream.distributed.metrics_server import MetricsServer
 from stream.distributed.options import WorkerOptions
@@ -65,7 +66,7 @@ def serve(
 
     sys.setswitchinterval(SWITCH_S)
     with supervised() as threads:
-        code, reason = asyncio.run(_serve(options, make_worker, threads))
+        code, reason = event_loop.run(_serve(options, make_worker, threads))
     ended = _join_threads()
     if reason is not None:
         # Once more, below what ended meanwhile: who looks finds it in the last line.
