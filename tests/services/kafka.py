@@ -137,6 +137,9 @@ class KafkaBroker(Service):
             find_java(),
             f"-Xmx{heap_mb}m",
             "-XX:+UseSerialGC",
+            # It lives for minutes at most: the optimizing compiler would take a tenth of a core
+            # from what is tested, and give nothing back.
+            "-XX:TieredStopAtLevel=1",
             "-XX:+ExitOnOutOfMemoryError",
             "-Djava.awt.headless=true",
             # A killed broker leaves its native libraries behind.
