@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +12,7 @@ import numpy as np
 from models.recommender import HISTORY, SharedRecommender
 from monitoring.drift_view import DriftView, contribution
 from stream.catalogue import Catalogue
+from stream.compiling import said_if_long
 from stream.events import EVENTS, GOLD, ITEMS
 from stream.ids import example_id, user_key
 from stream.interrupts import interruptible
@@ -24,12 +22,7 @@ from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
 
-__all__ = ["SAY_AFTER_S", "calm_collector", "get_ready"]
-
-log = logging.getLogger(__name__)
-
-SAY_AFTER_S: Final = 5.0
-"""Whoever waits longer is told why; where everything was compiled before, nobody does."""
+__all__ = ["calm_collector", "get_ready"]
 
 _GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 """State is a large heap of plain values without cycles: looking through it again and again costs
@@ -48,23 +41,8 @@ def calm_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-@contextmanager
-def _said_if_long() -> Iterator[None]:
-    saying = threading.Timer(
-        SAY_AFTER_S,
-        log.warning,
-        ["compiling the numeric kernels: minutes at first, later runs find them on disk"],
-    )
-    saying.daemon = True
-    saying.start()
-    try:
-        yield
-    finally:
-        saying.cancel()
-
-
 @interruptible()
-@_said_if_long()
+@said_if_long()
 def get_ready(spec: PipelineSpec) -> None:
     """Run a few made-up events through a pipeline of their own, so that every kernel is compiled.
 

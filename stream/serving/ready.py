@@ -7,6 +7,7 @@ import numpy as np
 from models.content import ContentIndex
 from models.label_model import LabelModel
 from models.recommender import HISTORY, Config, Recommender
+from stream.compiling import said_if_long
 from stream.interrupts import interruptible
 from stream.serving.catalogue import ServedCatalogue
 from stream.serving.model import Person, merged
@@ -16,6 +17,7 @@ __all__ = ["get_ready_to_serve"]
 
 
 @interruptible()
+@said_if_long()
 def get_ready_to_serve() -> None:
     """Answer made-up questions from made-up contributions, so that everything is compiled."""
     config = Config(max_items=64)
