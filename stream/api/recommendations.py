@@ -258,8 +258,8 @@ class Recommendations:
             "ts": self._clock(),
             "policy": slate.policy,
             "items": [
-                {"item_id": place.item_id, "position": rank, "propensity": place.propensity}
-                for rank, place in enumerate(slate.places, start=1)
+                {"item_id": item_id, "position": rank, "propensity": propensity}
+                for rank, (item_id, propensity, *_) in enumerate(slate.places, start=1)
             ],
             "model_version": slate.model_version,
         }
@@ -323,20 +323,18 @@ class Recommendations:
 
 
 def _written(user_id: str, question: Question, slate: Slate) -> dict[str, Any]:
-    items = []
-    for rank, place in enumerate(slate.places, start=1):
-        reason = {"expert": place.reason}
-        if place.because is not None:
-            reason["because"] = place.because
-        items.append(
-            {
-                "item_id": place.item_id,
-                "position": rank,
-                "propensity": place.propensity,
-                "score": place.score,
-                "reason": reason,
-            }
-        )
+    items = [
+        {
+            "item_id": item_id,
+            "position": rank,
+            "propensity": propensity,
+            "score": score,
+            "reason": {"expert": reason}
+            if because is None
+            else {"expert": reason, "because": because},
+        }
+        for rank, (item_id, propensity, score, reason, because, _) in enumerate(slate.places, 1)
+    ]
     return {
         "request_id": question.request_id,
         "user_id": user_id,

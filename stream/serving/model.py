@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class ServedModel:
         self.version = version
         self._places = places
         self._items = len(core.vocabulary)
-        self._popular: list[str] = []
+        self._popular: dict[str, float] = {}
 
     @property
     def n_items(self) -> int:
@@ -74,8 +75,8 @@ class ServedModel:
         found = self.core.segment_index(person.segment)
         return found if found < self._items else UNKNOWN
 
-    def popular(self, n: int) -> list[str]:
-        """Return the items engaged with most, as far as they are known."""
+    def popular(self, n: int) -> dict[str, float]:
+        """Return the items engaged with most, each with its count, as far as they are known."""
         if len(self._popular) < min(n, self._items):
             # Looked for once a model: all items are gone through.
             n = min(max(n, _POPULAR), self._items)
@@ -83,8 +84,12 @@ class ServedModel:
             best = np.argpartition(-counts, n - 1)[:n]
             best = best[np.lexsort((best, -counts[best]))]
             ids = self.core.item_ids(best.astype(np.int32))
-            self._popular = [name for name in ids if not name.startswith(SEGMENT_MARK)]
-        return self._popular[:n]
+            self._popular = {
+                name: count
+                for name, count in zip(ids, counts[best].tolist(), strict=True)
+                if not name.startswith(SEGMENT_MARK)
+            }
+        return dict(islice(self._popular.items(), n))
 
     def history(self, person: Person) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
         """Return the person's (items, weights, length) by this model's indexes."""

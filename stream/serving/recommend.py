@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -110,14 +111,19 @@ class _Pool:
     reasons: list[str]
     because: list[str | None]
 
-    def add(
-        self, item_id: str, score: float, count: float, reason: str, because: str | None
+    def extend(
+        self,
+        item_ids: Sequence[str],
+        scores: Sequence[float],
+        counts: Sequence[float],
+        reasons: Sequence[str],
+        because: Sequence[str | None],
     ) -> None:
-        self.item_ids.append(item_id)
-        self.scores.append(score)
-        self.counts.append(count)
-        self.reasons.append(reason)
-        self.because.append(because)
+        self.item_ids += item_ids
+        self.scores += scores
+        self.counts += counts
+        self.reasons += reasons
+        self.because += because
 
 
 def recommend(
@@ -135,10 +141,15 @@ def recommend(
     return _slate(pool, catalogue, question, model.version if model is not None else "0")
 
 
-def _allowed(entry: Mapping[str, Any], question: Question, wanted: frozenset[str]) -> bool:
-    if question.available_only and entry.get("available") is False:
-        return False
-    return not wanted or not wanted.isdisjoint(entry.get("categories", ()))
+def _allowed(item_ids: Iterable[str], catalogue: Catalogued, question: Question) -> Iterator[int]:
+    """Yield the positions of those that pass the question's filters."""
+    available_only, wanted = question.available_only, frozenset(question.categories)
+    for at, item_id in enumerate(item_ids):
+        entry = catalogue(item_id)
+        if available_only and entry.get("available") is False:
+            continue
+        if not wanted or not wanted.isdisjoint(entry.get("categories", ())):
+            yield at
 
 
 def _from_history(
@@ -158,20 +169,20 @@ def _from_history(
         excluded=excluded,
         segment=model.segment(person),
     )
-    wanted = frozenset(question.categories)
-    counts = core.tables.cells[found.item, Cell.COUNT].tolist()
     ids = core.item_ids(found.item)
-    causes = core.item_ids(np.maximum(found.because, 0)) if len(ids) else []
-    because = found.because.tolist()
-    enough = max(_POOL, question.k)
-    for at, (item_id, score, reason) in enumerate(
-        zip(ids, found.score.tolist(), found.reason.tolist(), strict=True)
-    ):
-        if _allowed(catalogue(item_id), question, wanted):
-            cause = causes[at] if because[at] >= 0 and reason != AGAIN else None
-            pool.add(item_id, score, counts[at], REASONS[reason], cause)
-            if len(pool.item_ids) >= enough:
-                return
+    kept = list(islice(_allowed(ids, catalogue, question), max(_POOL, question.k)))
+    if not kept:
+        return
+    reasons, because = found.reason[kept], found.because[kept]
+    causes = core.item_ids(np.maximum(because, 0))
+    caused = ((because >= 0) & (reasons != AGAIN)).tolist()
+    pool.extend(
+        [ids[at] for at in kept],
+        found.score[kept].tolist(),
+        core.tables.cells[found.item[kept], Cell.COUNT].tolist(),
+        [REASONS[reason] for reason in reasons.tolist()],
+        [cause if named else None for cause, named in zip(causes, caused, strict=True)],
+    )
 
 
 def _fill(
@@ -179,36 +190,38 @@ def _fill(
 ) -> None:
     """Add items that nothing speaks for but their popularity, or that they are new."""
     had = {*pool.item_ids, *question.exclude}
-    wanted = frozenset(question.categories)
-    offered: dict[str, None] = {}
-    for category in question.categories:
-        offered.update(dict.fromkeys(catalogue.in_category(category)))
-    reason = "category"
-    if not question.categories:
+    if question.categories:
+        reason = "category"
+        offered = chain.from_iterable(map(catalogue.in_category, question.categories))
+        counts = core_counts(model, list(islice(dict.fromkeys(offered), _FILLERS)))
+    else:
         reason = "new"
-        offered = dict.fromkeys(catalogue.newest(question.k + len(had)))
+        counts = core_counts(model, catalogue.newest(question.k + len(had)))
         if model is not None:
-            for item_id in model.popular(question.k + len(had)):
-                offered.setdefault(item_id)
-    counts = core_counts(model, list(offered)[:_FILLERS])
-    lowest = min(pool.scores, default=1.0)
+            # What is in both keeps its place among the newest.
+            counts |= model.popular(question.k + len(had))
+    lowest = 0.5 * min(pool.scores, default=1.0)
     most = max(counts.values(), default=0.0) + 1.0
-    ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+    # Stable: of equal ones the first stays first.
+    ranked = sorted(counts, key=counts.__getitem__, reverse=True)
+    left = [item_id for item_id in ranked if item_id not in had]
     missing = max(question.k, _POOL) - len(pool.item_ids)
-    for item_id, count in ranked:
-        if missing <= 0:
-            return
-        if item_id in had or not _allowed(catalogue(item_id), question, wanted):
-            continue
-        missing -= 1
-        named = "popular" if count > 0.0 and not question.categories else reason
+    taken = [left[at] for at in islice(_allowed(left, catalogue, question), missing)]
+    found = [counts[item_id] for item_id in taken]
+    popular = reason if question.categories else "popular"
+    pool.extend(
+        taken,
         # Below whatever the history speaks for, in order of popularity.
-        pool.add(item_id, 0.5 * lowest * (1.0 + count) / most, count, named, None)
+        [lowest * (1.0 + count) / most for count in found],
+        found,
+        [popular if count > 0.0 else reason for count in found],
+        [None] * len(taken),
+    )
 
 
 def core_counts(model: ServedModel | None, item_ids: Sequence[str]) -> dict[str, float]:
     """Return how often each item was engaged with, decayed, in units of the model."""
-    if model is None:
+    if model is None or not item_ids:
         return dict.fromkeys(item_ids, 0.0)
     index = np.array([model.index(item_id) for item_id in item_ids], np.int64)
     counts = np.zeros(len(index))
@@ -228,21 +241,22 @@ def _slate(pool: _Pool, catalogue: Catalogued, question: Question, version: str)
     chosen = choose(
         values, question.k, policy, budget=budget, seed=_seed(question), uncertainty=spread
     )
-    places = []
-    for rank, propensity, explored in zip(
-        chosen.items.tolist(), chosen.propensities.tolist(), chosen.explored.tolist(), strict=True
-    ):
-        at = int(order[rank])
-        places.append(
-            Place(
-                pool.item_ids[at],
-                min(1.0, propensity),
-                pool.scores[at],
-                pool.reasons[at],
-                pool.because[at],
-                explored,
-            )
+    places = [
+        Place(
+            pool.item_ids[at],
+            propensity,
+            pool.scores[at],
+            pool.reasons[at],
+            pool.because[at],
+            explored,
         )
+        for at, propensity, explored in zip(
+            order[chosen.items].tolist(),
+            np.minimum(chosen.propensities, 1.0).tolist(),
+            chosen.explored.tolist(),
+            strict=True,
+        )
+    ]
     return Slate(places, question.policy if budget else BEST, version)
 
 
