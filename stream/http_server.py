@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from stream.http_transport import WholeAnswers
 from stream.refusal import Refusal
 
 __all__ = ["HttpServer", "StartFailed"]
@@ -74,7 +75,7 @@ class HttpServer:
                 app,
                 # Said, since a bound method is not recognised.
                 interface="asgi3",
-                http="httptools",
+                http=WholeAnswers,
                 ws="none",
                 lifespan="on" if lifespan else "off",
                 # The paths of requests hold ids of people.
