@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from stream.state import NewerSchema
 
@@ -234,6 +235,20 @@ class SqliteFile:
                         self._reader.execute("COMMIT")
             except sqlite3.Error as failure:
                 raise self._error(explain(failure, self.path)) from failure
+
+    def look_up(self, query: str, arguments: Sequence[object]) -> tuple[Any, ...] | None:
+        """Return the first row of one query, None if there is none.
+
+        A statement is a snapshot by itself. Each lets other threads have the interpreter, and
+        waits until it is given back: a transaction around it would cost that three times.
+        """
+        with self._read_lock:
+            self._check_open()
+            try:
+                row: tuple[Any, ...] | None = self._reader.execute(query, arguments).fetchone()
+            except sqlite3.Error as failure:
+                raise self._error(explain(failure, self.path)) from failure
+        return row
 
     def data_version(self) -> int:
         """Return a number that changes when any other connection has written to the file."""

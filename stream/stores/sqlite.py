@@ -242,14 +242,13 @@ class SqliteStore:
 
     def find_user(self, key: bytes, partition: int | None = None) -> tuple[int, bytes] | None:
         """Return (partition, blob) of the user with this key."""
-        with self._file.read() as connection:
-            # The subquery makes it one look-up a partition, without an index of keys alone.
-            row = connection.execute(
-                """SELECT partition, blob FROM state_users WHERE key = ?1 AND partition IN
-                (SELECT partition FROM state_partitions WHERE ifnull(?2, partition) = partition)
-                ORDER BY partition LIMIT 1""",
-                (key, partition),
-            ).fetchone()
+        # The subquery makes it one look-up a partition, without an index of keys alone.
+        row = self._file.look_up(
+            """SELECT partition, blob FROM state_users WHERE key = ?1 AND partition IN
+            (SELECT partition FROM state_partitions WHERE ifnull(?2, partition) = partition)
+            ORDER BY partition LIMIT 1""",
+            (key, partition),
+        )
         return (int(row[0]), bytes(row[1])) if row else None
 
     def reset(self, partitions: Iterable[int] | None = None) -> None:
