@@ -6,14 +6,23 @@ Bytes are versioned msgpack; nothing here knows how labels are made, or where st
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from stream.evidence import DEFAULTS, Evidence
 from stream.stored_evidence import packed_rows, unpacked_row
 
-__all__ = ["FINAL", "OPENED", "PROVISIONAL", "Example", "Shown", "UserState", "users_to_bytes"]
+__all__ = [
+    "FINAL",
+    "OPENED",
+    "PROVISIONAL",
+    "Example",
+    "Shown",
+    "UserState",
+    "stored_history",
+    "users_to_bytes",
+]
 
 OPENED: Final = 0
 PROVISIONAL: Final = 1
@@ -96,11 +105,26 @@ class _StoredUser(msgspec.Struct, array_like=True):
     decided: dict[int, Shown] = {}
 
 
+class _StoredHistory(msgspec.Struct, array_like=True):
+    """The first fields of `_StoredUser`; the others are not read."""
+
+    format: int
+    layout: str
+    user_id: str
+    last_ts: float
+    rate: float
+    segment: str | None
+    history: bytes
+    history_length: int
+
+
 def _evidence_in(kind: type, stored: bytes | list[float]) -> Evidence:
     return Evidence("d", stored) if isinstance(stored, list) else unpacked_row(stored)
 
 
+_Stored = TypeVar("_Stored", _StoredUser, _StoredHistory)
 _decoder: Final = msgspec.msgpack.Decoder(_StoredUser, dec_hook=_evidence_in)
+_history_decoder: Final = msgspec.msgpack.Decoder(_StoredHistory)
 
 
 class UserState:
@@ -176,12 +200,7 @@ class UserState:
         ValueError
             If the bytes are damaged, or of a newer format than this program reads.
         """
-        try:
-            stored = _decoder.decode(data)
-        except msgspec.DecodeError as error:
-            _refuse_newer(_format_of(data))
-            raise ValueError(f"the stored state of a user cannot be read: {error}") from error
-        _refuse_newer(stored.format)
+        stored = _read(_decoder, data)
         user = cls(stored.user_id, key)
         user.last_ts = stored.last_ts
         user.rate = stored.rate
@@ -208,6 +227,28 @@ class UserState:
         if user.previous is not None:
             user.busy = user.examples.get(user.previous)
         return user, stored.layout
+
+
+def stored_history(data: bytes) -> tuple[bytes, str | None]:
+    """Return the packed history and the segment of a stored state, and read nothing else of it.
+
+    Raises
+    ------
+    ValueError
+        As `UserState.from_bytes`.
+    """
+    stored = _read(_history_decoder, data)
+    return _packed(stored.history, stored.history_length), stored.segment
+
+
+def _read(decoder: msgspec.msgpack.Decoder[_Stored], data: bytes) -> _Stored:
+    try:
+        stored = decoder.decode(data)
+    except msgspec.DecodeError as error:
+        _refuse_newer(_format_of(data))
+        raise ValueError(f"the stored state of a user cannot be read: {error}") from error
+    _refuse_newer(stored.format)
+    return stored
 
 
 def users_to_bytes(users: Collection[UserState], layout: str) -> list[bytes]:

@@ -13,9 +13,8 @@ from typing import Final
 
 import msgspec
 
-from models.recommender import unpack_histories
 from stream.pipeline import PartitionPipeline
-from stream.serving.model import Person
+from stream.serving.model import Person, person_from
 from stream.user_state import UserState
 
 __all__ = ["FreshPeople", "PeopleTeller"]
@@ -166,9 +165,8 @@ class FreshPeople:
         if found is None:
             return None
         _, partition, packed, segment = found
-        items, weights, length = unpack_histories([packed])
         named = None if segment is None else segment.decode("utf-8", "surrogatepass")
-        return Person(partition, items[0], weights[0], int(length[0]), named)
+        return person_from(partition, packed, named)
 
     def _listen(self) -> None:
         while True:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.content import ContentIndex
-from models.recommender import HISTORY, Config
+from models.recommender import HISTORY, Config, unpack_histories
 from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from models.recommender.tables import Cell
 from models.recommender.vocabulary import SEGMENT_MARK, UNKNOWN
 
-__all__ = ["NOBODY", "Person", "ServedModel", "merged"]
+__all__ = ["NOBODY", "Person", "ServedModel", "merged", "person_from"]
 
 _POPULAR: Final = 1_000
 
@@ -29,6 +29,12 @@ class Person(NamedTuple):
     weights: NDArray[np.float32]
     length: int
     segment: str | None
+
+
+def person_from(partition: int, packed: bytes, segment: str | None) -> Person:
+    """Return a person from the packed history and the segment."""
+    items, weights, length = unpack_histories([packed])
+    return Person(partition, items[0], weights[0], int(length[0]), segment)
 
 
 NOBODY = Person(-1, np.full(HISTORY, -1, np.int32), np.zeros(HISTORY, np.float32), 0, None)

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from models.content import ContentIndex
-from models.recommender import Config, unpack_histories
+from models.recommender import Config
 from models.recommender.borrowing import Borrowing
 from models.recommender.core import RecommenderCore
 from models.recommender.snapshot import SnapshotError
 from models.recommender.vocabulary import UNKNOWN
 from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.ids import user_key
-from stream.serving.model import NOBODY, Person, ServedModel, merged
+from stream.serving.model import NOBODY, Person, ServedModel, merged, person_from
 from stream.serving.recommend import Catalogued
 from stream.state import StateStore, StoreError
-from stream.user_state import UserState
+from stream.user_state import UserState, stored_history
 
 __all__ = ["ModelSource", "Served", "StoreSource", "person_of"]
 
@@ -67,8 +67,7 @@ class Served(NamedTuple):
 def person_of(user: UserState, partition: int) -> Person:
     """Return what serving needs of a person's state."""
     # Read once: the learning thread may be about to replace it.
-    items, weights, length = unpack_histories([user.packed_history])
-    return Person(partition, items[0], weights[0], int(length[0]), user.segment)
+    return person_from(partition, user.packed_history, user.segment)
 
 
 class StoreSource:
@@ -137,11 +136,11 @@ class StoreSource:
             return NOBODY
         place, data = found
         try:
-            user, _ = UserState.from_bytes(data, key)
+            packed, segment = stored_history(data)
         except ValueError as error:
             # As while a newer version of the workers is at work already.
             raise StoreError(str(error)) from error
-        return person_of(user, place)
+        return person_from(place, packed, segment)
 
     def start(self) -> None:
         """Begin to follow."""

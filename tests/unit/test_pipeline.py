@@ -25,7 +25,7 @@ from stream.report import report
 from stream.state import PartitionHead, SharedChunk, StoreError
 from stream.stored_evidence import unpacked_row
 from stream.stores.memory import MemoryStore
-from stream.user_state import USER_FORMAT, UserState
+from stream.user_state import USER_FORMAT, UserState, stored_history
 from tests.unit.partition_harness import DAY_S, EPOCH, NOW, Partition, T, event, gold, spec
 
 
@@ -307,8 +307,18 @@ def test_a_newer_state_of_a_person_is_refused_with_the_remedy(change: str) -> No
         fields[0] = USER_FORMAT + 1
         if change == "format and types":
             fields[3] = {"last": 1.0}
+    stored = msgspec.msgpack.encode(fields)
     with pytest.raises(ValueError, match="run the newer version"):
-        UserState.from_bytes(msgspec.msgpack.encode(fields), user.key)
+        UserState.from_bytes(stored, user.key)
+    if change != "columns":
+        with pytest.raises(ValueError, match="run the newer version"):
+            stored_history(stored)
+
+
+def test_half_a_state_of_a_person_is_refused() -> None:
+    stored = UserState("u", user_key("u")).to_bytes("layout")
+    with pytest.raises(ValueError, match="cannot be read"):
+        stored_history(stored[:-1])
 
 
 @pytest.mark.parametrize("older", [1, 2, 3, 4, 5])
@@ -336,8 +346,10 @@ def test_a_person_stored_in_an_older_format_reads_the_same(older: int) -> None:
     if older == 1:
         for example in fields[11]:
             example[2] = np.frombuffer(example[2], dtype="<f8").tolist()
-    user, layout = UserState.from_bytes(msgspec.msgpack.encode(fields), user_key("u"))
+    stored = msgspec.msgpack.encode(fields)
+    user, layout = UserState.from_bytes(stored, user_key("u"))
     assert user.to_bytes(layout) == now
+    assert stored_history(stored) == (user.packed_history, user.segment)
 
 
 def test_quality_is_the_same_after_bytes() -> None:
