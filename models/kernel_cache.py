@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["fingerprint"]
@@ -18,7 +18,8 @@ __all__ = ["fingerprint"]
 
 def _code(code: CodeType) -> bytes:
     constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
-    return code.co_code + repr((constants, code.co_names, code.co_varnames)).encode()
+    inner = b"".join(_code(c) for c in code.co_consts if isinstance(c, CodeType))
+    return code.co_code + repr((constants, code.co_names, code.co_varnames)).encode() + inner
 
 
 def fingerprint(*modules: ModuleType) -> int:
@@ -27,6 +28,9 @@ def fingerprint(*modules: ModuleType) -> int:
     for module in modules:
         for name, value in sorted(vars(module).items()):
             function: Callable[..., Any] | None = getattr(value, "py_func", None)
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                # What writes out compiled code itself.
+                function = value
             if function is not None:
                 found = zlib.crc32(_code(function.__code__), found)
             elif isinstance(value, (int, float)):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from models.label_model.compiling import compiled, inlined
+from models.label_model.compiling import compiled, hot, inlined
 from models.label_model.layout import (
     CROWD,
     LF,
@@ -21,6 +21,7 @@ from models.label_model.layout import (
 )
 from models.label_model.pairs import pair_width, weigh
 from models.label_model.rows import find_votes
+from models.label_model.vectors import FEW, log_few
 
 __all__ = ["derive_all", "derive_columns", "look", "restore_tables"]
 
@@ -60,22 +61,63 @@ def derive_columns(
     sizes: Sizes,
 ) -> None:
     """Derive the rows of columns that were not, since the block began."""
+    late = 0
     for a in range(n):
-        if tables.derived[columns[a]] == 0:
-            tables.derived[columns[a]] = 1
-            _derive_column(
-                columns[a], forms[columns[a]] == LF, room.counts, room.others, own.before,
-                other.before, own.evidence, other.evidence, config.lf_accuracy,
-                config.lf_strength, config.crowd_strength, config.crowd_lasting,
-                config.coin_strength, tables.alone[0] > 0, tables.column_prior, tables.start,
-                tables.population, tables.pooled, tables.mixture, room.bank, tables.log_like,
-                tables.given_vote, tables.inverse, sizes,
-            )  # fmt: skip
+        room.fresh[late] = columns[a]
+        late += int(tables.derived[columns[a]] == 0)
+    if late > 0:
+        _derive_listed(
+            room.fresh, late, tables.derived, forms, room.counts, room.others, own.before,
+            other.before, own.evidence, other.evidence, config.lf_accuracy, config.lf_strength,
+            config.crowd_strength, config.crowd_lasting, config.coin_strength,
+            tables.alone[0] > 0, tables.column_prior, tables.start, tables.population,
+            tables.pooled, tables.mixture, room.bank, tables.log_like, tables.given_vote, sizes,
+        )  # fmt: skip
 
 
 @compiled
+def _derive_listed(
+    listed: ColumnArray,
+    n: int,
+    derived: VoteArray,
+    forms: IntArray,
+    counts: FloatArray,
+    others: FloatArray,
+    before: FloatArray,
+    others_before: FloatArray,
+    evidence: FloatArray,
+    others_evidence: FloatArray,
+    lf_accuracy: float,
+    lf_strength: float,
+    crowd_strength: float,
+    lasting: float,
+    coin_strength: float,
+    alone: bool,
+    column_prior: FloatArray,
+    start: FloatArray,
+    population: FloatArray,
+    pooled: FloatArray,
+    mixture: FloatArray,
+    bank: FloatArray,
+    log_like: FloatArray,
+    given_vote: FloatArray,
+    sizes: Sizes,
+) -> None:
+    """Derive the listed columns: one call hands over what would take longer for each of them."""
+    for j in range(n):
+        w = listed[j]
+        derived[w] = 1
+        _derive_column(
+            w, forms[w] == LF, counts, others, before, others_before, evidence,
+            others_evidence, lf_accuracy, lf_strength, crowd_strength, lasting, coin_strength,
+            alone, column_prior, start, population, pooled, mixture, bank, log_like,
+            given_vote, sizes,
+        )  # fmt: skip
+
+
+@hot
 def _derive_column(
-    w: int,
+    w: int | np.uint32,
     joint: bool,
     counts: FloatArray,
     others: FloatArray,
@@ -97,7 +139,6 @@ def _derive_column(
     bank: FloatArray,
     log_like: FloatArray,
     given_vote: FloatArray,
-    inverse: FloatArray,
     sizes: Sizes,
 ) -> None:
     """Derive θ of one column, by half-life and their mixture."""
@@ -128,26 +169,6 @@ def _derive_column(
             w, crowd_strength, coin_strength, population, pooled, mixture, bank, log_like,
             given_vote, sizes,
         )  # fmt: skip
-    _fill_inverse(w, joint, log_like, given_vote, inverse, sizes)
-
-
-@compiled
-def _fill_inverse(
-    w: int,
-    joint: bool,
-    log_like: FloatArray,
-    given_vote: FloatArray,
-    inverse: FloatArray,
-    sizes: Sizes,
-) -> None:
-    """Write 1 / θ_w, from what a snapshot holds."""
-    k_n = len(sizes.classes)
-    for label in range(k_n):
-        for k in range(k_n):
-            if joint:
-                inverse[w, label, k] = math.exp(-log_like[w, label, k])
-            else:
-                inverse[w, label, k] = 1.0 / _chance(given_vote[w, label, k])
 
 
 @compiled
@@ -156,7 +177,18 @@ def _chance(theta: float) -> float:
     return min(max(theta, 1e-9), 1.0)
 
 
-@compiled
+@hot
+def _take_logs(w: int | np.uint32, table: FloatArray, n: int) -> None:
+    """Replace the ``n`` cells of a column by their logarithms."""
+    whole = n - n % FEW
+    for j in range(0, whole, FEW):
+        log_few(table, w * n + j)
+    for j in range(whole, n):
+        label, k = j // table.shape[2], j % table.shape[2]
+        table[w, label, k] = math.log(table[w, label, k])
+
+
+@hot
 def _softmax_row(mixture: FloatArray, sizes: Sizes) -> None:
     """Turn evidence into weights, in place: how well each half-life predicted recent votes."""
     h_n = len(sizes.lives)
@@ -171,9 +203,9 @@ def _softmax_row(mixture: FloatArray, sizes: Sizes) -> None:
         mixture[0, h] /= total
 
 
-@compiled
+@hot
 def _joint_form(
-    w: int,
+    w: int | np.uint32,
     prior_accuracy: float,
     strength: float,
     mixture: FloatArray,
@@ -218,12 +250,13 @@ def _joint_form(
                 given_vote[w, label, k] += mixture[0, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
-            log_like[w, label, k] = math.log(_chance(log_like[w, label, k]))
+            log_like[w, label, k] = _chance(log_like[w, label, k])
+    _take_logs(w, log_like, k_n * k_n)
 
 
-@compiled
+@hot
 def _conditional_form(
-    w: int,
+    w: int | np.uint32,
     strength: float,
     coin_strength: float,
     population: FloatArray,
@@ -270,7 +303,8 @@ def _conditional_form(
                 given_vote[w, label, k] += mixture[0, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
-            log_like[w, label, k] = math.log(_chance(given_vote[w, label, k]))
+            log_like[w, label, k] = _chance(given_vote[w, label, k])
+    _take_logs(w, log_like, k_n * k_n)
 
 
 @compiled
@@ -292,11 +326,8 @@ def derive_all(
 
 
 @compiled
-def restore_tables(tables: Tables, config: Config, forms: IntArray, sizes: Sizes) -> None:
+def restore_tables(tables: Tables, config: Config, forms: IntArray) -> None:
     """Fill in what a snapshot, whose tables were all derived, leaves out."""
-    for w in range(tables.log_like.shape[0]):
-        joint = forms[w] == LF
-        _fill_inverse(w, joint, tables.log_like, tables.given_vote, tables.inverse, sizes)
     tables.derived[:] = 1
     tables.turn[:] = tables.now[0]
     tables.scalars[2] = 1.0 if config.use_pairs else 0.0

@@ -25,7 +25,7 @@ from models.label_model.layout import (
     Tables,
 )
 from models.label_model.pairs import pair_width
-from models.label_model.rows import judge
+from models.label_model.rows import add_up
 
 __all__ = ["correct", "fit_corrector"]
 
@@ -138,13 +138,11 @@ def fit_corrector(
     used = np.arange(size)
     offsets = np.empty((size, k_n))
     columns, labels, shares = room.columns, room.labels, room.shares
-    score, posterior = np.empty(k_n), np.empty(k_n)
+    score = np.empty(k_n)
     limit = min(m, pair_width(own))
     for i in range(size):
         n = look(answers.votes[i], limit, room, own, other, tables, config, forms, sizes)
-        judge(
-            n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior, sizes
-        )
+        add_up(n, columns, labels, shares, tables.log_prior, tables.log_like, score, sizes)
         for k in range(k_n):
             from_votes = score[k] - tables.log_prior[k]
             offsets[i, k] = tables.shown_prior[k] + from_votes / tables.scalars[0]

@@ -16,7 +16,18 @@ from numba import njit, types
 from numba.experimental import structref
 
 from models.kernel_cache import fingerprint
-from models.label_model import columns, corrector, kernels, labels, pairs, replay, rows, tables
+from models.label_model import (
+    agreements,
+    columns,
+    corrector,
+    kernels,
+    labels,
+    pairs,
+    replay,
+    rows,
+    tables,
+    vectors,
+)
 from models.label_model import gold as gold_kernels
 from models.label_model.columns import derive_all, restore_tables
 from models.label_model.corrector import fit_corrector
@@ -141,7 +152,7 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     def restore(handle: Handle, older: bool) -> int:
         a = handle.content
         find_alone(a.other, a.tables)
-        restore_tables(a.tables, a.config, a.forms, a.sizes)
+        restore_tables(a.tables, a.config, a.forms)
         if older:
             complete_pairs(pair_width(a.own), a.tables.given_vote, a.tables.agree)
             sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
@@ -163,5 +174,17 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
 
 
 bind, step, gold, rebuild, derive, restore, fold, scale = _compiled(
-    fingerprint(columns, corrector, gold_kernels, kernels, labels, pairs, replay, rows, tables)
+    fingerprint(
+        agreements,
+        columns,
+        corrector,
+        gold_kernels,
+        kernels,
+        labels,
+        pairs,
+        replay,
+        rows,
+        tables,
+        vectors,
+    )  # fmt: skip
 )

@@ -68,7 +68,10 @@ def learn_gold_row(
     score, posterior = room.score, room.posterior
     limit = min(m, pair_width(own))
     n = look(row, limit, room, own, other, tables, config, forms, sizes)
-    judge(n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior, sizes)
+    judge(
+        n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior,
+        room.powers, sizes,
+    )  # fmt: skip
     if not known:
         believed[:] = posterior
     change = -believed
@@ -80,8 +83,9 @@ def learn_gold_row(
             own.gold_share[k] += (answer - posterior[k]) / inclusion
         crowd_score(n, columns, labels, shares, forms, tables.log_like, room.change, sizes)
         _score_answer(
-            row, label, 1.0 / inclusion, score, room.change, n, columns, own, tables, config, sizes
-        )
+            row, label, 1.0 / inclusion, score, room.change, n, columns, own, tables, config,
+            room.powers, sizes,
+        )  # fmt: skip
     factor = np.empty(h_n)
     for h in range(h_n):
         factor[h] = tables.weight[h] * 2.0 ** (-age / config.half_lives[h])
@@ -118,11 +122,12 @@ def _score_answer(
     own: Sums,
     tables: Tables,
     config: Config,
+    powers: FloatArray,
     sizes: Sizes,
 ) -> None:
     """Record what the answer says of balance, temperature and votes, before it is learned.
 
-    ``crowd`` (K,) is the annotators' part of ``score``.
+    ``crowd`` (K,) is the annotators' part of ``score``; ``powers`` is room.
     """
     k_n = score.shape[0]
     own.gold_size[0] += weight
@@ -141,7 +146,9 @@ def _score_answer(
             votes = score[k] - tables.log_prior[k]
             tempered[k] = tables.shown_prior[k] + votes / config.temperatures[j]
             doubted[k] = crowd[k] / config.temperatures[j]
-        hedge(tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, sizes)
+        hedge(
+            tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, powers, sizes
+        )
         own.gold_loss[j] -= weight * _log_chance(tempered[label])
     for k in range(k_n):
         votes = score[k] - tables.log_prior[k]
@@ -149,8 +156,8 @@ def _score_answer(
         doubted[k] = crowd[k] / tables.scalars[0]
     corrected = np.empty(k_n)
     correct(row, n, columns, tables.corrector, tempered, corrected)
-    hedge(tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, sizes)
-    hedge(corrected, doubted, config.hard_share, config.hard_weight, hard, corrected, sizes)
+    hedge(tempered, doubted, config.hard_share, config.hard_weight, hard, tempered, powers, sizes)
+    hedge(corrected, doubted, config.hard_share, config.hard_weight, hard, corrected, powers, sizes)
     gain = weight * (_log_chance(corrected[label]) - _log_chance(tempered[label]))
     own.gate[0] += weight
     own.gate[1] += gain

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.label_model.agreements import learn_pairs
 from models.label_model.columns import derive_columns, look
 from models.label_model.compiling import compiled
 from models.label_model.labels import publish
 from models.label_model.layout import Config, FloatArray, Recent, Room, Sizes, Sums, Tables
-from models.label_model.pairs import age_pairs, learn_pairs, pair_width, start_pairs
+from models.label_model.pairs import age_pairs, pair_width, start_pairs
 from models.label_model.replay import find_recent, replay_start
 from models.label_model.rows import (
     add_belief,
@@ -25,6 +26,7 @@ from models.label_model.rows import (
     leave_out,
 )
 from models.label_model.tables import start_tables
+from models.label_model.vectors import FEW, log_few
 
 __all__ = ["block_length", "fold_evidence", "scale_sums", "start_block", "step_rows"]
 
@@ -42,11 +44,18 @@ REVISED_BLOCKS = 8
 @compiled
 def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config, sizes: Sizes) -> None:
     """Move the block's predictive likelihoods into the sums, decayed by votes cast."""
+    h_n = len(sizes.lives)
     for w in range(tables.voted.shape[0]):
         if tables.voted[w] > 0.0:
             keep = 2.0 ** (-tables.voted[w] / config.evidence_half_life)
-            for h in range(len(sizes.lives)):
-                sums.evidence[w, h] = keep * sums.evidence[w, h] + math.log(tables.product[w, h])
+            if h_n % FEW == 0:
+                for h in range(0, h_n, FEW):
+                    log_few(tables.product, w * h_n + h)
+            else:
+                for h in range(h_n):
+                    tables.product[w, h] = math.log(tables.product[w, h])
+            for h in range(h_n):
+                sums.evidence[w, h] = keep * sums.evidence[w, h] + tables.product[w, h]
                 other.evidence[w, h] *= keep
                 tables.product[w, h] = 1.0
             tables.voted[w] = 0.0
@@ -208,7 +217,7 @@ def step_rows(
         if learn or listed:
             judge(
                 n_votes, columns, labels, shares, tables.log_prior, tables.log_like, score,
-                posterior, sizes,
+                posterior, room.powers, sizes,
             )  # fmt: skip
         else:
             add_up(
@@ -218,7 +227,8 @@ def step_rows(
             publish(
                 i, n_votes, columns, labels, shares, forms, tables.log_prior, tables.shown_prior,
                 tables.log_like, tables.corrector, tables.scalars, hard_share,
-                config.hard_weight, score, room.published, proba, weights, sizes,
+                config.hard_weight, score, room.published, room.powers, proba, weights,
+                sizes,
             )  # fmt: skip
         if listed:
             e = example[i]
@@ -261,8 +271,8 @@ def step_rows(
                 )
                 add_belief(posterior, factor, own.belief, fair, sizes)
                 leave_out(
-                    n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-                    room.taken, inverse, without, sizes,
+                    n_votes, columns, labels, shares, posterior, tables.log_like, room.powers,
+                    inverse, without, sizes,
                 )  # fmt: skip
                 learn_evidence(
                     n_votes, columns, labels, without, True, ex_votes[e], own.cast, own.evidence,
@@ -289,8 +299,8 @@ def step_rows(
         )
         add_belief(posterior, tables.weight, own.belief, fair, sizes)
         leave_out(
-            n_votes, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-            room.taken, inverse, without, sizes,
+            n_votes, columns, labels, shares, posterior, tables.log_like, room.powers,
+            inverse, without, sizes,
         )  # fmt: skip
         learn_evidence(
             n_votes, columns, labels, without, False, row, own.cast, own.evidence,
@@ -299,8 +309,8 @@ def step_rows(
         if config.use_pairs:
             learn_pairs(
                 n_votes, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
-                tables.alone[0] > 0, tables.scalars[3], 0, own.pairs, other.pairs, tables.agree,
-                tables.turn, tables.moments, sizes,
+                tables.alone[0] > 0, tables.scalars[3], own.pairs, other.pairs, tables.agree,
+                tables.moments, sizes,
             )  # fmt: skip
         counters[0] += 1
         counters[1] += 1

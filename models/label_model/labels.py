@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from models.label_model.compiling import compiled, hot
 from models.label_model.layout import CROWD, ColumnArray, FloatArray, Sizes
-from models.label_model.rows import TINY, softmax
+from models.label_model.rows import TINY, end_softmax, softmax, start_softmax
+from models.label_model.vectors import exponentials
 
 __all__ = ["crowd_score", "hedge", "publish"]
 
@@ -18,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BINARY = 2
 
 
-@compiled
+@hot
 def crowd_score(
     n: int,
     columns: ColumnArray,
@@ -50,6 +51,7 @@ def hedge(
     weight: float,
     hard: FloatArray,
     out: FloatArray,
+    powers: FloatArray,
     sizes: Sizes,
 ) -> None:
     """Write probabilities that allow for hard items into ``out``, which may be ``score``.
@@ -57,18 +59,21 @@ def hedge(
     *Math* — p = (1 − h) softmax(score) + h softmax(score − (1 − g) crowd): of a ``share`` h of
     all items annotators' votes say a ``weight`` g of what they say of others. Their errors on
     such an item have one cause, which no confusion matrix of an annotator explains. ``hard`` is
-    room (K,) for the second.
+    room (K,) for the second, ``powers`` for both.
     """
     k_n = len(sizes.classes)
     for k in range(k_n):
         hard[k] = score[k] - (1.0 - weight) * crowd[k]
-    softmax(hard, hard, sizes)
-    softmax(score, out, sizes)
+    start_softmax(hard, powers, 0, sizes)
+    start_softmax(score, powers, k_n, sizes)
+    exponentials(powers, 2 * k_n)
+    end_softmax(powers, 0, hard, sizes)
+    end_softmax(powers, k_n, out, sizes)
     for k in range(k_n):
         out[k] = max((1.0 - share) * out[k] + share * hard[k], TINY)
 
 
-@compiled
+@hot
 def publish(
     i: int,
     n: int,
@@ -85,6 +90,7 @@ def publish(
     hard_weight: float,
     score: FloatArray,
     scratch: FloatArray,
+    powers: FloatArray,
     proba: FloatArray,
     weights: FloatArray,
     sizes: Sizes,
@@ -99,8 +105,7 @@ def publish(
     k_n = len(sizes.classes)
     temper = 1.0 / scalars[0]
     corrected = scalars[1] > 0.0
-    final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
-    crowd, shown = scratch[4], scratch[5]
+    final, mix, other, crowd = scratch[0], scratch[2], scratch[3], scratch[4]
     for k in range(k_n):
         final[k] = shown_prior[k] + (score[k] - log_prior[k]) * temper
         if corrected:
@@ -113,16 +118,43 @@ def publish(
     if hedged:
         for k in range(k_n):
             crowd[k] *= temper
-        hedge(final, crowd, hard_share, hard_weight, mix, other, sizes)
+        hedge(final, crowd, hard_share, hard_weight, mix, other, powers, sizes)
     else:
-        softmax(final, other, sizes)
+        softmax(final, other, powers, sizes)
     best = 0
     for k in range(k_n):
         proba[i, k] = other[k]
         if other[k] > other[best]:
             best = k
-    if weights.shape[0] == 0:
-        return
+    if weights.shape[0] > 0:
+        _explain(
+            i, n, best, columns, labels, shares, shown_prior, log_like, corrector, temper,
+            corrected, hedged, scratch, weights, sizes,
+        )  # fmt: skip
+
+
+@compiled
+def _explain(
+    i: int,
+    n: int,
+    best: int,
+    columns: ColumnArray,
+    labels: ColumnArray,
+    shares: FloatArray,
+    shown_prior: FloatArray,
+    log_like: FloatArray,
+    corrector: FloatArray,
+    temper: float,
+    corrected: bool,
+    hedged: bool,
+    scratch: FloatArray,
+    weights: FloatArray,
+    sizes: Sizes,
+) -> None:
+    """Write row ``i`` of each vote's weight; ``scratch`` is as `publish` left it."""
+    k_n = len(sizes.classes)
+    final, base, mix, other = scratch[0], scratch[1], scratch[2], scratch[3]
+    shown = scratch[5]
     for w in range(weights.shape[1]):
         weights[i, w] = 0.0
     if k_n == 1 or n == 0:

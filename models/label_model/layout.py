@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.label_model.vectors import lanes
+
 __all__ = [
     "ANSWER_SIZE",
     "CROWD",
@@ -138,7 +140,6 @@ class Tables(NamedTuple):
     voted: FloatArray  # (m,) votes in this block
     column_prior: FloatArray  # (m, 2) accuracy and strength, 0 for the usual; a function's only
     moments: FloatArray  # (6,) sums over annotators' pairs: x, q, u, x², x q, q²; see `pairs`
-    inverse: FloatArray  # (m, K, K) 1 / θ [w, l, k]
     start: FloatArray  # (H, K) mass of all examples at the block start
     population: FloatArray  # (K, H, K) pseudo-votes of an annotator
     pooled: FloatArray  # (H,) accuracy of all annotators
@@ -175,9 +176,11 @@ class Room(NamedTuple):
     labels: ColumnArray  # (m,) what
     before: ColumnArray  # (m,) who had voted at an earlier stage
     labels_before: ColumnArray  # (m,) what
+    late: ColumnArray  # (p,) pairs of a row that are to be derived
+    listed: ColumnArray  # (p,) pairs that were compared anew
     shares: FloatArray  # (m,) of each vote, 1 / (1 + Σ rho)
     weighed: npt.NDArray[np.int64]  # (m + 2,) who the shares are for, how many, and the turn
-    taken: npt.NDArray[np.int64]  # (m,) which vote `inverse` is for, -1 for none
+    fresh: ColumnArray  # (m,) columns that are to be derived
     inverse: FloatArray  # (m, K) what takes a vote out, up to a factor
     without: FloatArray  # (m, K) the posterior without a vote
     score: FloatArray  # (K,)
@@ -185,6 +188,7 @@ class Room(NamedTuple):
     change: FloatArray  # (K,)
     fair: FloatArray  # (K,)
     published: FloatArray  # (6, K)
+    powers: FloatArray  # (m (K − 1),) or (2 K,), in whole lanes: what e is raised to
     factor: FloatArray  # (H,)
     gain: FloatArray  # (H, K)
     counts: FloatArray  # (m K H K,) own sums
@@ -252,7 +256,6 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         voted=np.zeros(m),
         column_prior=np.zeros((m, 2)),
         moments=np.zeros(6),
-        inverse=np.ones((m, k, k)),
         start=np.zeros((h, k)),
         population=np.zeros((k, h, k)),
         pooled=np.zeros(h),
@@ -283,9 +286,11 @@ def new_room(own: Sums, other: Sums, tables: Tables) -> Room:
         labels=np.empty(m, dtype=np.uint32),
         before=np.empty(m, dtype=np.uint32),
         labels_before=np.empty(m, dtype=np.uint32),
+        late=np.empty(pair_count(m), dtype=np.uint32),
+        listed=np.empty(pair_count(m), dtype=np.uint32),
         shares=np.empty(m),
         weighed=np.full(m + 2, -1, dtype=np.int64),
-        taken=np.full(m, -1, dtype=np.int64),
+        fresh=np.empty(m, dtype=np.uint32),
         inverse=np.empty((m, k)),
         without=np.empty((m, k)),
         score=np.empty(k),
@@ -293,6 +298,7 @@ def new_room(own: Sums, other: Sums, tables: Tables) -> Room:
         change=np.empty(k),
         fair=np.empty(k),
         published=np.empty((6, k)),
+        powers=np.zeros(lanes(max(m * (k - 1), 2 * k))),
         factor=np.empty(h),
         gain=np.empty((h, k)),
         counts=own.counts.reshape(-1),

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from models.label_model.compiling import compiled, hot, inlined
 from models.label_model.layout import (
     CROWD,
-    ColumnArray,
     Config,
     FloatArray,
     Room,
@@ -25,9 +24,9 @@ from models.label_model.layout import (
 )
 
 __all__ = [
+    "LIST_BASE",
     "age_pairs",
     "complete_pairs",
-    "learn_pairs",
     "pair_width",
     "shared_excess",
     "start_pairs",
@@ -40,6 +39,8 @@ VoteArray = npt.NDArray[np.int8]
 
 COMMON_ROOM = 100.0
 """Agreements that stand for no excess, before any are seen."""
+LIST_BASE = 1024
+"""A listed pair is one number, v times this + w: above all columns that have pairs."""
 HEAVIEST = 2.0
 """Weight of the next agreement at which all sums are brought to the present."""
 
@@ -148,7 +149,7 @@ def derive_pair(
     alone: bool,
     pairs: FloatArray,
     others: FloatArray,
-    weight: float,
+    scale: float,
     common: FloatArray,
     crowd_shrinkage: float,
     shrinkage: float,
@@ -163,11 +164,10 @@ def derive_pair(
 
     Between labeling functions an excess counts when it is large and significant: copies are
     few. A pair of annotators is shrunk towards the excess of all, the more the less pairs
-    differ (empirical Bayes).
+    differ (empirical Bayes). ``scale`` is what sums are multiplied by, 1 / the present weight.
     """
     p = np.uint32(v * (v - 1) // 2 + w)
     _expect(w, v, p, given_vote, agree, len(sizes.classes))
-    scale = 1.0 / weight
     excess = pairs[p, 0] - pairs[p, 1]
     room = pairs[p, 2]
     spread = pairs[p, 3]
@@ -220,117 +220,36 @@ def weigh(
             for a in range(n):
                 shares[a] = 1.0
                 weighed[a] = columns[a]
-                room.taken[a] = -1
             weighed[m] = n
             weighed[m + 1] = now
-            for b in range(1, n):
+            scale = 1.0 / tables.scalars[3]
+            alone = tables.alone[0] > 0
+            watched = 0
+            late = 0
+            for b in range(n):
                 v = columns[b]
                 if v >= limit:
                     break
+                watched += 1
                 first = v * (v - 1) // 2
-                total = 1.0
                 for a in range(b):
-                    w = columns[a]
-                    p = np.uint32(first + w)
-                    if tables.turn[p] < now:
-                        tables.turn[p] = now
-                        derive_pair(
-                            w, v, forms[w] == CROWD and forms[v] == CROWD,
-                            tables.alone[0] > 0, own.pairs, other.pairs, tables.scalars[3],
-                            tables.common, config.crowd_shrinkage, config.pair_shrinkage,
-                            config.pair_z, config.pair_floor, tables.given_vote, tables.agree,
-                            tables.rho, sizes,
-                        )  # fmt: skip
-                    shares[a] += tables.rho[v, w]
-                    total += tables.rho[v, w]
-                shares[b] = total
-            for a in range(n):
-                shares[a] = 1.0 / shares[a]
+                    # Written in any case: which pairs are not derived yet is not foreseen.
+                    room.late[late] = v * LIST_BASE + columns[a]
+                    late += int(tables.turn[np.uint32(first + columns[a])] < now)
+            for j in range(late):
+                v, w = room.late[j] // LIST_BASE, room.late[j] % LIST_BASE
+                tables.turn[np.uint32(v * (v - 1) // 2 + w)] = now
+                derive_pair(
+                    w, v, forms[w] == CROWD and forms[v] == CROWD, alone, own.pairs,
+                    other.pairs, scale, tables.common, config.crowd_shrinkage,
+                    config.pair_shrinkage, config.pair_z, config.pair_floor,
+                    tables.given_vote, tables.agree, tables.rho, sizes,
+                )  # fmt: skip
+            for a in range(watched):
+                total = 1.0
+                for b in range(watched):
+                    total += tables.rho[columns[a], columns[b]]
+                shares[a] = 1.0 / total
     else:
         for a in range(n):
             shares[a] = 1.0
-            room.taken[a] = -1
-
-
-@hot
-def learn_pairs(
-    n: int,
-    columns: ColumnArray,
-    labels: ColumnArray,
-    inverse: FloatArray,
-    without: FloatArray,
-    limit: int,
-    forms: IntArray,
-    annotators: bool,
-    alone: bool,
-    weight: float,
-    afresh: int,
-    pairs: FloatArray,
-    others: FloatArray,
-    agree: FloatArray,
-    turn: IntArray,
-    moments: FloatArray,
-    sizes: Sizes,
-) -> None:
-    """Compare each pair's agreement with what its accuracies explain, leaving both out.
-
-    What a pair held before is forgotten at its first agreement of the turn ``afresh``, if that
-    is not 0. ``annotators`` says whether there are pairs of annotators, whose moments to keep.
-    """
-    k_n = len(sizes.classes)
-    x1, q1, u1, xx, xq, qq = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for b in range(1, n):
-        v = columns[b]
-        if v >= limit:
-            break
-        first = v * (v - 1) // 2
-        watched = annotators and forms[v] == CROWD
-        for a in range(b):
-            w = columns[a]
-            p = np.uint32(first + w)
-            total = without[a, 0] * inverse[b, 0]
-            expected = total * agree[p, 0]
-            for k in range(1, k_n):
-                r = without[a, k] * inverse[b, k]
-                total += r
-                expected += r * agree[p, k]
-            expected /= total
-            agreed = weight if labels[a] == labels[b] else 0.0
-            rest = weight * (1.0 - expected)
-            spread = rest * expected
-            expected *= weight
-            if watched and forms[w] == CROWD:
-                x = pairs[p, 0] - pairs[p, 1]
-                q = pairs[p, 2]
-                if not alone:
-                    x += others[p, 0] - others[p, 1]
-                    q += others[p, 2]
-                more_x, more_q, more_u = agreed - expected, rest, spread
-                if turn[p] < afresh:
-                    more_x -= pairs[p, 0] - pairs[p, 1]
-                    more_q -= pairs[p, 2]
-                    more_u -= pairs[p, 3]
-                x1 += more_x
-                q1 += more_q
-                u1 += more_u
-                xx += more_x * (2.0 * x + more_x)
-                xq += x * more_q + q * more_x + more_x * more_q
-                qq += more_q * (2.0 * q + more_q)
-            if turn[p] < afresh:
-                turn[p] = afresh
-                pairs[p, 0] = agreed
-                pairs[p, 1] = expected
-                pairs[p, 2] = rest
-                pairs[p, 3] = spread
-            else:
-                pairs[p, 0] += agreed
-                pairs[p, 1] += expected
-                pairs[p, 2] += rest
-                pairs[p, 3] += spread
-    if annotators:
-        moments[0] += x1
-        moments[1] += q1
-        moments[2] += u1
-        moments[3] += xx
-        moments[4] += xq
-        moments[5] += qq

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from models.label_model.agreements import compare_pairs, put_back
 from models.label_model.columns import look
 from models.label_model.compiling import compiled
 from models.label_model.layout import Config, FloatArray, Recent, Room, Sizes, Sums, Tables
-from models.label_model.pairs import learn_pairs, pair_width, start_pairs
+from models.label_model.pairs import pair_width, start_pairs
 from models.label_model.rows import (
     add_belief,
     add_counts,
@@ -91,13 +92,14 @@ def replay_start(
         # How pairs agree hardly changes between passes, and takes longest to find out.
         last = turn == passes - 1
         pairs = compare and last
+        listed = 0
         own.belief[:, :] = 0.0
         fill_fair(tables, prior, fair)
         for i in range(size):
             n = look(recent.votes[i], limit, room, own, other, tables, config, forms, sizes)
             judge(
                 n, columns, labels, shares, tables.log_prior, tables.log_like, score, posterior,
-                sizes,
+                room.powers, sizes,
             )  # fmt: skip
             follows = i > 0 and recent.clock[i] == recent.clock[i - 1] + 1
             for h in range(h_n):
@@ -129,14 +131,15 @@ def replay_start(
             add_belief(posterior, factor, own.belief, fair, sizes)
             if pairs:
                 leave_out(
-                    n, columns, labels, shares, posterior, tables.log_like, tables.inverse,
-                    room.taken, inverse, without, sizes,
+                    n, columns, labels, shares, posterior, tables.log_like, room.powers,
+                    inverse, without, sizes,
                 )  # fmt: skip
-                learn_pairs(
-                    n, columns, labels, inverse, without, limit, forms, tables.common[0] > 1.0,
-                    tables.alone[0] > 0, tables.scalars[3], tables.now[0] + 1, own.pairs,
-                    other.pairs, tables.agree, tables.turn, tables.moments, sizes,
+                listed = compare_pairs(
+                    n, columns, labels, inverse, without, limit, forms, tables.scalars[3],
+                    tables.now[0] + 1, room.listed, listed, own.pairs, other.pairs,
+                    tables.agree, tables.turn, tables.moments, sizes,
                 )  # fmt: skip
+        put_back(room.listed, listed, own.pairs, other.pairs, forms, tables.moments)
         start_tables(room, own, other, tables, config, prior, forms, sizes)
         if config.use_pairs and last:
             start_pairs(tables, config)

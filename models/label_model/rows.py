@@ -12,18 +12,21 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 
 from models.label_model.compiling import compiled, hot
 from models.label_model.layout import ColumnArray, FloatArray, Sizes, Tables
+from models.label_model.vectors import FEW, add_few, exponentials
 
 __all__ = [
     "add_belief",
     "add_counts",
     "add_up",
     "at_prior",
+    "end_softmax",
     "fill_fair",
     "find_votes",
     "judge",
     "learn_evidence",
     "leave_out",
     "softmax",
+    "start_softmax",
 ]
 
 IntArray = npt.NDArray[np.int64]
@@ -34,60 +37,82 @@ TINY = 1e-12
 FOLD_BELOW = 1e-150
 WORD = 8
 """Columns looked at in one step, as bytes of one number."""
+BITS = 64
 ABSTAINED = np.uint64(0x8080808080808080)
 """The top bits of eight votes that are all below 0."""
+GATHER = np.uint64(0x0102040810204080)
+"""Times the lowest bit of each byte of a number: these bits, in order, in the top byte."""
 # The types of an intrinsic are not those of the function that describes it.
 _trailing: Callable[[np.uint64], np.uint64] = cast(Any, trailing_zeros)
 
 
 @hot
-def softmax(score: FloatArray, out: FloatArray, sizes: Sizes) -> None:
-    """Write the softmax of ``score`` into ``out``, no value below TINY."""
+def softmax(score: FloatArray, out: FloatArray, powers: FloatArray, sizes: Sizes) -> None:
+    """Write the softmax of ``score`` into ``out``, no value below TINY; ``powers`` is room."""
+    start_softmax(score, powers, 0, sizes)
+    exponentials(powers, len(sizes.classes))
+    end_softmax(powers, 0, out, sizes)
+
+
+@hot
+def start_softmax(score: FloatArray, powers: FloatArray, first: int, sizes: Sizes) -> None:
+    """Write what e is to be raised to for the softmax of ``score``, from ``first`` on."""
     k_n = len(sizes.classes)
     top = score[0]
     for k in range(1, k_n):
         top = max(top, score[k])
-    total = 0.0
     for k in range(k_n):
-        # exp(0) is 1: one call less for each row.
-        out[k] = math.exp(score[k] - top) if score[k] < top else 1.0
-        total += out[k]
-    for k in range(k_n):
-        out[k] = max(out[k] / total, TINY)
+        powers[np.uint64(first + k)] = score[k] - top
 
 
 @hot
-def _silent(row: VoteArray, first: int) -> np.uint64:
-    """Return the top bits of eight votes, each set where there is none."""
+def end_softmax(powers: FloatArray, first: int, out: FloatArray, sizes: Sizes) -> None:
+    """Write the softmax into ``out``, no value below TINY, from what e was raised to."""
+    k_n = len(sizes.classes)
+    total = 0.0
+    for k in range(k_n):
+        total += powers[np.uint64(first + k)]
+    scale = 1.0 / total
+    for k in range(k_n):
+        out[k] = max(powers[np.uint64(first + k)] * scale, TINY)
+
+
+@hot
+def _voted(row: VoteArray, first: int) -> np.uint64:
+    """Return which of eight columns voted, as the lowest bits of a number."""
     word = np.uint64(0)
     for j in range(WORD):
-        word |= np.uint64(np.uint8(row[first + j])) << np.uint64(WORD * j)
-    return word & ABSTAINED
+        word |= np.uint64(np.uint8(row[np.uint64(first + j)])) << np.uint64(WORD * j)
+    # Each vote's top bit is moved to its own place in the top byte, and none to another's.
+    return (((~word & ABSTAINED) >> np.uint64(7)) * GATHER) >> np.uint64(56)
 
 
-@compiled
+@hot
 def find_votes(row: VoteArray, n_classes: int, columns: ColumnArray, labels: ColumnArray) -> int:
     """List the columns that voted, in order, and their votes; return how many.
 
-    Of many annotators few vote on an example: eight columns are looked at in one step.
+    Of many annotators few vote on an example: eight columns are looked at in one step, and who
+    voted is gone through for up to 64 at once.
     """
-    n = 0
+    n = np.uint64(0)
     m = row.shape[0]
     whole = m - m % WORD
-    for first in range(0, whole, WORD):
-        voted = _silent(row, first) ^ ABSTAINED
+    for start in range(0, whole, BITS):
+        voted = np.uint64(0)
+        for first in range(start, min(start + BITS, whole), WORD):
+            voted |= _voted(row, first) << np.uint64(first - start)
         while voted:
-            v = np.uint32(np.uint64(first) + (_trailing(voted) >> np.uint64(3)))
+            v = np.uint64(start) + _trailing(voted)
             voted &= voted - np.uint64(1)
             columns[n] = v
             labels[n] = row[v]
-            n += int(row[v] < n_classes)
+            n += np.uint64(row[v] < n_classes)
     for w in range(whole, m):
         # Written in any case: who voted is not foreseen, and a branch would often be wrong.
         columns[n] = w
         labels[n] = row[w]
-        n += int((row[w] >= 0) & (row[w] < n_classes))
-    return n
+        n += np.uint64((row[w] >= 0) & (row[w] < n_classes))
+    return int(np.int64(n))
 
 
 @hot
@@ -100,11 +125,15 @@ def judge(
     log_like: FloatArray,
     score: FloatArray,
     posterior: FloatArray,
+    powers: FloatArray,
     sizes: Sizes,
 ) -> None:
-    """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``."""
+    """Write log π_k + Σ_w ω_w log θ_w(l|k) into ``score`` and its softmax into ``posterior``.
+
+    ``powers`` is room.
+    """
     add_up(n, columns, labels, shares, log_prior, log_like, score, sizes)
-    softmax(score, posterior, sizes)
+    softmax(score, posterior, powers, sizes)
 
 
 @hot
@@ -135,8 +164,7 @@ def leave_out(
     shares: FloatArray,
     posterior: FloatArray,
     log_like: FloatArray,
-    table: FloatArray,
-    taken: IntArray,
+    powers: FloatArray,
     inverse: FloatArray,
     without: FloatArray,
     sizes: Sizes,
@@ -144,23 +172,20 @@ def leave_out(
     """Write what takes each vote out of a posterior, θ_w(l|k)^−ω, into ``inverse`` (n, K).
 
     Up to a factor: ``without`` (n, K) are the posteriors without each vote, not normalised.
-    ``table`` holds the inverses of whole votes, and ``taken`` the votes whose inverses are there
-    already, the same having voted on the row before.
+    ``powers`` is room.
     """
     k_n = len(sizes.classes)
     for a in range(n):
         w, label, share = columns[a], labels[a], shares[a]
-        if taken[a] != label:
-            taken[a] = label
-            if share == 1.0:
-                for k in range(k_n):
-                    inverse[a, k] = table[w, label, k]
-            else:
-                inverse[a, 0] = 1.0
-                for k in range(1, k_n):
-                    apart = log_like[w, label, 0] - log_like[w, label, k]
-                    inverse[a, k] = math.exp(share * apart)
-        for k in range(k_n):
+        for k in range(1, k_n):
+            apart = log_like[w, label, 0] - log_like[w, label, k]
+            powers[np.uint64(a * (k_n - 1) + k - 1)] = share * apart
+    exponentials(powers, n * (k_n - 1))
+    for a in range(n):
+        inverse[a, 0] = 1.0
+        without[a, 0] = posterior[0]
+        for k in range(1, k_n):
+            inverse[a, k] = powers[np.uint64(a * (k_n - 1) + k - 1)]
             without[a, k] = posterior[k] * inverse[a, k]
 
 
@@ -232,9 +257,13 @@ def add_counts(
             mass[h, k] += gain[h, k]
     for a in range(n):
         first = (columns[a] * k_n + labels[a]) * h_n * k_n
-        for h in range(h_n):
-            for k in range(k_n):
-                counts[np.uint64(first + h * k_n + k)] += gain[h, k]
+        if h_n % FEW == 0:
+            for j in range(0, h_n * k_n, FEW):
+                add_few(counts, first + j, gain, j)
+        else:
+            for h in range(h_n):
+                for k in range(k_n):
+                    counts[np.uint64(first + h * k_n + k)] += gain[h, k]
 
 
 @compiled

@@ -31,5 +31,16 @@ def test_any_change_is_seen() -> None:
     assert usual != fingerprint(module("def f(x):\n    return x + 1", A=2))
 
 
+def test_functions_that_write_out_compiled_code_are_seen() -> None:
+    def written(addend: int) -> ModuleType:
+        made = ModuleType("made")
+        source = f"def write():\n    def inner(x):\n        return x + {addend}\n    return inner"
+        exec(source, vars(made))  # noqa: S102 - the point is code that changes
+        return made
+
+    assert fingerprint(written(1)) == fingerprint(written(1))
+    assert fingerprint(written(1)) != fingerprint(written(2))
+
+
 def test_our_own_modules_are_read() -> None:
     assert fingerprint(counting) != fingerprint(ModuleType("empty"))

@@ -7,7 +7,7 @@ from models import LabelModel
 from models.label_model.rows import find_votes
 
 
-@pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 37, 64])
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 37, 64, 65, 71, 72, 130, 176])
 def test_votes_of_a_row_are_found_in_order(width: int) -> None:
     rng = np.random.default_rng(width)
     columns, labels = np.empty(width, dtype=np.uint32), np.empty(width, dtype=np.uint32)
