@@ -65,7 +65,8 @@ def default_config(
         corrector_z=1.5,
         learn_balance=learn_balance,
         replay_passes=4,
-        # A block of annotators' votes may become so many times as long in a long stream.
+        # A block of annotators' votes may become so many times as long in a long stream, and twice
+        # that in a very long one.
         block_growth=4 if learn_balance else 1,
         use_pairs=correlations,
     )

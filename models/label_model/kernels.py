@@ -37,6 +37,8 @@ EARLY_SHARE = 8
 """A block is at most an eighth of what was learned: what the first examples teach is new."""
 LATE_SHARE = 32
 """A block that grows is at most a 32nd of what was learned."""
+LATEST_SHARE = 64
+"""A block that grows twice as far is at most a 64th of it."""
 REVISED_BLOCKS = 8
 """Later stages of examples end a block too, if so many blocks of them come and nothing new."""
 
@@ -142,9 +144,12 @@ def block_length(own: int, clock: int, block: int, growth: int) -> int:
 
     A partition that sees a quarter of the stream learns after a quarter of a block, so that all
     follow a change at the same speed. The first blocks are short: what they teach is new. Late
-    ones may be ``growth`` times as long, as far as that is little beside what was learned.
+    ones may be ``growth`` times as long, and the latest twice that, as far as that is little
+    beside what was learned.
     """
-    block = max(block, min(growth * block, clock // LATE_SHARE))
+    if growth > 1:
+        late = min(growth * block, clock // LATE_SHARE)
+        block = max(block, late, min(2 * growth * block, clock // LATEST_SHARE))
     share = max(block * own // clock, block // 16) if clock > 0 else block
     return int(max(min(share, own // EARLY_SHARE), 1))
 

@@ -66,8 +66,8 @@ class LabelModel(base.Classifier):
         silence is informative, an annotator's is not.
     block
         Examples judged with the same parameters; up to four times as many where only annotators
-        vote, in a long stream. Counted by the model, so that results do not depend on how a
-        stream is split into calls.
+        vote, in a long stream, and eight times in a very long one. Counted by the model, so that
+        results do not depend on how a stream is split into calls.
     correlations
         Whether to find columns that agree more than their accuracies explain.
     half_lives

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models import LabelModel
+from models.label_model.kernels import block_length
 from models.label_model.rows import find_votes
 
 
@@ -18,6 +19,17 @@ def test_votes_of_a_row_are_found_in_order(width: int) -> None:
         expected = np.flatnonzero((row >= 0) & (row < 3))
         assert columns[:n].tolist() == expected.tolist()
         assert labels[:n].tolist() == row[expected].tolist()
+
+
+@pytest.mark.parametrize(
+    ("learned", "growth", "expected"),
+    [
+        (8_000, 4, 128), (8_256, 4, 129), (12_800, 4, 200), (16_384, 4, 256), (10**6, 4, 256),
+        (10**6, 1, 32), (3_200, 4, 100),
+    ],
+)  # fmt: skip
+def test_the_latest_blocks_are_longest(learned: int, growth: int, expected: int) -> None:
+    assert block_length(learned, learned, 32, growth) == expected
 
 
 @pytest.mark.parametrize(("form", "longest"), [("lf", 32), ("crowd", 128)])
