@@ -6,6 +6,7 @@ A service that this machine cannot start skips the tests that need it; with `CI=
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, TypeVar
 
@@ -46,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[UNAVAILABLE] = {}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs tests in the background lets them ignore Ctrl-C, and so would every
+        # process that they start, and that is to end by it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A busy machine is slow to draw examples and to try them: no test is about that.
     hypothesis.settings.register_profile(
         "unhurried",
