@@ -87,7 +87,9 @@ class Shown(msgspec.Struct, array_like=True, frozen=True, gc=False):
     policy: str
 
 
-class _StoredUser(msgspec.Struct, array_like=True):
+class _StoredHistory(msgspec.Struct, array_like=True):
+    """How a user's stored state begins: all that who recommends reads of it."""
+
     format: int
     layout: str
     user_id: str
@@ -96,6 +98,9 @@ class _StoredUser(msgspec.Struct, array_like=True):
     segment: str | None
     history: bytes
     history_length: int
+
+
+class _StoredUser(_StoredHistory, array_like=True):
     previous: int | None
     due: float | None
     seen: dict[int, float]
@@ -103,19 +108,6 @@ class _StoredUser(msgspec.Struct, array_like=True):
     visit: tuple[float, float, bytes] | None = None
     next_revision: int = 0
     decided: dict[int, Shown] = {}
-
-
-class _StoredHistory(msgspec.Struct, array_like=True):
-    """The first fields of `_StoredUser`; the others are not read."""
-
-    format: int
-    layout: str
-    user_id: str
-    last_ts: float
-    rate: float
-    segment: str | None
-    history: bytes
-    history_length: int
 
 
 def _evidence_in(kind: type, stored: bytes | list[float]) -> Evidence:
