@@ -93,5 +93,7 @@ class Peers:
         return RECOMMENDER_CHUNKS if self.world.lacking else None
 
     def _is_unseen_update(self, chunk: SharedChunk) -> bool:
-        known = self._seen.get((chunk.partition, chunk.name))
-        return chunk.name.startswith(_UPDATES) and known != chunk.version
+        return (
+            chunk.name.startswith(_UPDATES)
+            and self._seen.get((chunk.partition, chunk.name)) != chunk.version
+        )
