@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from models.recommender.config import POWER_STEPS, Parameters
 from models.recommender.kernel import kernel
 from models.recommender.listing import list_popular, relist
-from models.recommender.tables import Cell, Flag, Row, Tables, Total, Trait
+from models.recommender.rows import is_narrow, row_of, widen
+from models.recommender.tables import NARROW, Cell, Flag, Row, Tables, Total, Trait
 
 __all__ = [
     "decayed",
@@ -105,10 +106,10 @@ def derive(t: Tables, p: Parameters, i: int) -> None:
     traits[_FRESH32] = t.cells[i, _FRESH]
     if count > 0.0:
         traits[_INVERSE] = count**-p.target_power
-        t.values[i, _SOURCE] = count**p.source_power
+        t.strengths[row_of(t, i) + _SOURCE] = count**p.source_power
     else:
         traits[_INVERSE] = 0.0
-        t.values[i, _SOURCE] = 0.0
+        t.strengths[row_of(t, i) + _SOURCE] = 0.0
 
 
 @kernel
@@ -120,7 +121,8 @@ def _scale(values: NDArray[np.float64], factor: float) -> None:
 @kernel
 def scale_row(t: Tables, i: int, factor: float) -> None:
     """Multiply the strengths of a row."""
-    row, value = t.rows[i], t.values[i]
+    at = row_of(t, i)
+    row, value = t.pool[at:], t.strengths[at:]
     by = np.float32(factor)
     for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
         strength = value[x + 1] * by
@@ -200,7 +202,8 @@ def learn_pair(t: Tables, a: int, b: int, amount: float) -> None:
     A full row gives its weakest slot up to a stronger newcomer; to a weaker one it loses half
     the newcomer's weight, so that what keeps coming gets in.
     """
-    row, value = t.rows[a], t.values[a]
+    start = row_of(t, a)
+    row, value = t.pool[start:], t.strengths[start:]
     end = _FIRST + 2 * row[_FILLED]
     gain = np.float32(amount)
     at = -1
@@ -213,6 +216,9 @@ def learn_pair(t: Tables, a: int, b: int, amount: float) -> None:
     elif amount <= 0.0:
         return
     elif row[_FILLED] < t.room:
+        if row[_FILLED] == NARROW and is_narrow(t, a):
+            start = widen(t, a)
+            row, value = t.pool[start:], t.strengths[start:]
         at = end
         row[_FILLED] += 1
         new = gain

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.kernel import kernel
+from models.recommender.rows import row_of
 from models.recommender.tables import FIXED, Flag, Row, Tables, Trait
 
 __all__ = ["popularity_rank", "spread"]
@@ -47,7 +48,8 @@ def spread(t: Tables, best: NDArray[np.int32]) -> float:
         a = best[x]
         if a < 0:
             continue
-        row, value = t.rows[a], t.values[a]
+        start = row_of(t, a)
+        row, value = t.pool[start:], t.strengths[start:]
         own = float(t.traits[a, _N])
         for y in range(x + 1, best.size):
             b = best[y]

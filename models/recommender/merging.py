@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from models.recommender.config import Config, Parameters
 from models.recommender.counting import derive, scale_row
 from models.recommender.listing import relist
-from models.recommender.tables import Cell, Flag, Row, Tables, Total
+from models.recommender.rows import is_narrow, row_of, widen
+from models.recommender.tables import NARROW, Cell, Flag, Row, Tables, Total
 
 __all__ = ["add_rows", "derive_all", "merge_tables"]
 
@@ -40,17 +41,20 @@ def add_rows(
     by = np.float32(theirs)
     for o in range(target.size):
         a = target[o]
-        filled = other.rows[o, _FILLED]
+        start = row_of(other, o)
+        brought, strength = other.pool[start:], other.strengths[start:]
+        filled = brought[_FILLED]
         if a < 0 or filled == 0:
             continue
-        row, value = own.rows[a], own.values[a]
+        start = row_of(own, a)
+        row, value = own.pool[start:], own.strengths[start:]
         n = row[_FILLED]
         for x in range(n):
             ids[x] = row[_FIRST + 2 * x]
             sums[x] = value[_FIRST + 2 * x + 1]
             slots[ids[x]] = x + 1
         for x in range(_FIRST, _FIRST + 2 * filled, 2):
-            c = target[other.rows[o, x]]
+            c = target[brought[x]]
             if c < 0:
                 continue
             at = slots[c]
@@ -60,13 +64,16 @@ def add_rows(
                 n += 1
                 at = n
                 slots[c] = n
-            sums[at - 1] += other.values[o, x + 1] * by
+            sums[at - 1] += strength[x + 1] * by
         for x in range(n):
             slots[ids[x]] = 0
         # Smaller indexes first among equals, whichever side they came from.
         by_id = np.argsort(ids[:n])
         order = by_id[np.argsort(-sums[:n][by_id], kind="mergesort")]
         kept = min(n, own.room)
+        if kept > NARROW and is_narrow(own, a):
+            start = widen(own, a)
+            row, value = own.pool[start:], own.strengths[start:]
         for x in range(kept):
             row[_FIRST + 2 * x] = ids[order[x]]
             value[_FIRST + 2 * x + 1] = sums[order[x]]

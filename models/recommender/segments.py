@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.kernel import kernel
+from models.recommender.rows import give_wide, row_of, rows_of
 from models.recommender.snapshot import SnapshotError, body_of, headed, taken
-from models.recommender.tables import Cell, Row, Tables
+from models.recommender.tables import NARROW, Cell, Row, Tables
 
 __all__ = [
     "IDS",
@@ -109,7 +110,7 @@ def pack_segment(
 
     ``copy`` is `copy_rows`, compiled.
     """
-    filled = t.rows[rows, Row.FILLED]
+    filled = t.pool[rows_of(t, rows) + Row.FILLED]
     n_pairs = int(filled.sum(dtype=np.int64))
     words = np.empty(2 * n_pairs, np.int32)
     copy(t, rows, words)
@@ -130,7 +131,7 @@ def copy_rows(t: Tables, rows: NDArray[np.int64], words: NDArray[np.int32]) -> N
     """Put the neighbours of these rows side by side."""
     n = 0
     for i in rows:
-        row = t.rows[i]
+        row = t.pool[row_of(t, i) :]
         for x in range(_FIRST, _FIRST + 2 * row[_FILLED]):
             words[n] = row[x]
             n += 1
@@ -182,15 +183,16 @@ def unpack_segment(t: Tables, data: bytes, items: int) -> tuple[int, NDArray[np.
 def fill_rows(
     t: Tables, rows: NDArray[np.int32], filled: NDArray[np.int32], words: NDArray[np.int32]
 ) -> None:
-    """Fill rows with their neighbours, (n, 2) words in a run, as far as there is room."""
+    """Fill different rows with their neighbours, (n, 2) words in a run, as far as there is room."""
     if not len(rows):
         return
     kept = np.minimum(filled, t.room)
-    t.rows[rows, Row.FILLED] = kept
+    give_wide(t, rows[kept > NARROW])
+    begin = rows_of(t, rows)
+    t.pool[begin + Row.FILLED] = kept
     starts = np.concatenate([[0], np.cumsum(filled, dtype=np.int64)[:-1]])
     place = np.arange(len(words)) - np.repeat(starts, filled)
     fits = place < t.room
-    row = np.repeat(rows, filled)[fits]
-    column = Row.FIRST + 2 * place[fits]
-    t.rows[row, column] = words[fits, 0]
-    t.rows[row, column + 1] = words[fits, 1]
+    at = np.repeat(begin, filled)[fits] + Row.FIRST + 2 * place[fits]
+    t.pool[at] = words[fits, 0]
+    t.pool[at + 1] = words[fits, 1]

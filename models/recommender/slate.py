@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.recommender.config import POWER_STEPS
 from models.recommender.core import RecommenderCore
 from models.recommender.entry import Part
-from models.recommender.tables import Row
+from models.recommender.tables import LINE_WORDS, Row
 from models.recommender.walk import FAR_POWERS
 
 __all__ = ["AGAIN", "REASONS", "Candidates", "candidates"]
@@ -73,8 +73,9 @@ def candidates(
     because = np.full(len(index), -1, np.int32)
     steps = t.powers[FAR_POWERS, ::POWER_STEPS][: min(length, p.window)]
     _attribute(
-        t.rows,
-        t.values,
+        t.pool,
+        t.strengths,
+        t.lines,
         items[: len(steps)],
         (steps * weights[: len(steps)]).astype(np.float64),
         index,
@@ -92,8 +93,9 @@ def candidates(
 
 @numba.njit(cache=True)
 def _attribute(
-    rows: NDArray[np.int32],
-    values: NDArray[np.float32],
+    pool: NDArray[np.int32],
+    strengths: NDArray[np.float32],
+    lines: NDArray[np.int32],
     items: NDArray[np.int32],
     weights: NDArray[np.float64],
     chosen: NDArray[np.int32],
@@ -111,9 +113,11 @@ def _attribute(
         j = items[k]
         if j < 0:
             continue
-        source = weights[k] / (1.0 + values[j, _SOURCE])
-        for y in range(_FIRST, _FIRST + 2 * rows[j, _FILLED], 2):
-            x = place[rows[j, y]] - 1
-            if x >= 0 and source * values[j, y + 1] > best[x]:
-                best[x] = source * values[j, y + 1]
+        row = lines[j] * LINE_WORDS
+        source = weights[k] / (1.0 + strengths[row + _SOURCE])
+        first = row + _FIRST
+        for y in range(first, first + 2 * pool[row + _FILLED], 2):
+            x = place[pool[y]] - 1
+            if x >= 0 and source * strengths[y + 1] > best[x]:
+                best[x] = source * strengths[y + 1]
                 because[x] = j

@@ -24,6 +24,7 @@ from models.recommender.kernel import kernel
 from models.recommender.lending import learn_lending
 from models.recommender.newcomers import contender, hold_place, learn_place, rank_behind
 from models.recommender.repeats import learn_repeats
+from models.recommender.rows import row_of
 from models.recommender.scoring import clear, gather, learn_mixture, rank_of, top
 from models.recommender.tables import Row, Tables, Total
 
@@ -113,7 +114,8 @@ def position_of(items: NDArray[np.int32], length: int, item: int) -> int:
 @kernel
 def _refuse(t: Tables, a: int, b: int, part: float) -> None:
     """Take ``part`` of the strength of ``b`` among a's neighbours away."""
-    row, value = t.rows[a], t.values[a]
+    start = row_of(t, a)
+    row, value = t.pool[start:], t.strengths[start:]
     end = _FIRST + 2 * row[_FILLED]
     at = -1
     for x in range(_FIRST, end, 2):

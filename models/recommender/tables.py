@@ -17,6 +17,9 @@ __all__ = [
     "CONTEXTS",
     "FIXED",
     "GLOBAL_ARRAYS",
+    "LINE_WORDS",
+    "NARROW",
+    "NARROW_LINES",
     "NEVER_CHOSEN",
     "NOT_LENT",
     "RATIOS",
@@ -64,11 +67,13 @@ BORROWED = 2 * (AGES * SHARES + CONTENDERS)
 _TOP = 10
 _PRIOR = (0.6, 0.2, 0.1, 0.1)
 _LINE_BYTES = 64
-_SLOT_BYTES = 8
+
+LINE_WORDS = _LINE_BYTES // 4
+"""Words of a cache line."""
 
 
 class Row:
-    """Words of a row of ``Tables.rows``, in one run of memory so that a visit touches few lines.
+    """Words of an item's row, in one run of memory so that a visit touches few lines.
 
     ``FILLED`` is the number of neighbours, ``SOURCE`` (a float) the item's ``count **
     source_power``. From ``FIRST`` on stand pairs of words, a neighbour's index and its strength
@@ -78,6 +83,15 @@ class Row:
     FILLED = 0
     SOURCE = 1
     FIRST = 2
+
+
+# An odd number: with an even one the first lines of all rows, which are all that most rows fill,
+# would compete for a part of the cache.
+NARROW_LINES = 3
+"""Lines of a narrow row."""
+
+NARROW = (NARROW_LINES * LINE_WORDS - Row.FIRST) // 2
+"""Neighbours that a narrow row holds; an item that has more has a wide one."""
 
 
 class Cell:
@@ -135,11 +149,13 @@ class Tables(NamedTuple):
     Counts and strengths are kept in units that grow with time (``2 ** ((ts - epoch) / half
     life)``), so that nothing has to be touched to decay, and comparisons need no clock.
 
-    ``rows`` (items, words) is laid out as `Row` says, and ``values`` is the same memory as
-    float32; ``room`` is how many neighbours a row holds. ``traits`` (items, `Trait`) repeats
-    counts as float32, and ``places`` is the same memory as int32. ``listed`` (2, popular): items
-    popular lately, and over long. ``lag_hits``, ``lag_seen`` (contexts + all, `LAGS`): how often
-    the next item was the one ``lag`` steps back; ``lag_expected``: what co-visitation gave it.
+    ``pool`` (words,) holds the rows, each laid out as `Row` says, and ``strengths`` is the same
+    memory as float32. An item's row begins at cache line ``lines`` of it. ``wide`` (2,) is the
+    line of the next wide row, and how many lines one has; ``room`` how many neighbours.
+    ``traits`` (items, `Trait`) repeats counts as float32, and ``places`` is the same memory as
+    int32. ``listed`` (2, popular): items popular lately, and over long. ``lag_hits``, ``lag_seen``
+    (contexts + all, `LAGS`): how often the next item was the one ``lag`` steps back;
+    ``lag_expected``: what co-visitation gave it.
     ``again`` (2, `RATIOS`): what of the history came again, and what these lags let expect, by how
     much more co-visitation expects it than on average.
     ``evidence`` (contexts, experts): events for which each expert was responsible. ``gains``
@@ -156,8 +172,10 @@ class Tables(NamedTuple):
     long histories.
     """
 
-    rows: NDArray[np.int32]
-    values: NDArray[np.float32]
+    pool: NDArray[np.int32]
+    strengths: NDArray[np.float32]
+    lines: NDArray[np.int32]
+    wide: NDArray[np.int64]
     room: int
     cells: NDArray[np.float64]
     traits: NDArray[np.float32]
@@ -203,20 +221,17 @@ def _aligned(shape: tuple[int, int], dtype: type[np.generic]) -> NDArray[Any]:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _row_words(room: int) -> int:
-    """Return the words of a row: whole cache lines, and an odd number of them.
-
-    With an even one the first lines of all rows, which are all that most rows fill, would compete
-    for a part of the cache.
-    """
-    lines = -(-(room + 1) * _SLOT_BYTES // _LINE_BYTES) | 1
-    return lines * _LINE_BYTES // 4
+def _wide_lines(room: int) -> int:
+    """Return the cache lines of a wide row: an odd number, as of narrow ones."""
+    return -(-(Row.FIRST + 2 * room) // LINE_WORDS) | 1
 
 
 def allocate(config: Config, capacity: int) -> Tables:
     """Return empty tables for ``capacity`` items."""
     room = config.row_slots(capacity)
-    rows = _aligned((capacity, _row_words(room)), np.int32)
+    wide = _wide_lines(room)
+    # There may be as many wide rows as items. The system gives memory to what is written to.
+    pool = _aligned((capacity * (NARROW_LINES + wide), LINE_WORDS), np.int32).reshape(-1)
     traits = _aligned((capacity, Trait.SIZE), np.float32)
     totals = np.zeros(Total.SIZE)
     totals[Total.COUNT_EPOCH] = totals[Total.FRESH_EPOCH] = np.nan
@@ -225,8 +240,10 @@ def allocate(config: Config, capacity: int) -> Tables:
     visited = config.window + config.indirect_window * config.indirect_through
     places = min(capacity, visited * room) + 2 * config.popular + FIXED + 1
     return Tables(
-        rows=rows,
-        values=rows.view(np.float32),
+        pool=pool,
+        strengths=pool.view(np.float32),
+        lines=np.arange(0, capacity * NARROW_LINES, NARROW_LINES, dtype=np.int32),
+        wide=np.array([capacity * NARROW_LINES, wide]),
         room=room,
         cells=_aligned((capacity, Cell.SIZE), np.float64),
         traits=traits,
@@ -289,29 +306,26 @@ def grown(tables: Tables, config: Config, capacity: int) -> Tables:
     Rows may have fewer slots afterwards; the strongest neighbours come first, and stay.
     """
     larger = allocate(config, capacity)
-    items = len(tables.rows)
+    items = len(tables.lines)
     _fill(larger, tables, items)
-    words = min(tables.rows.shape[1], larger.rows.shape[1], Row.FIRST + 2 * larger.room)
-    larger.rows[:items, :words] = tables.rows[:, :words]
-    filled = larger.rows[:items, Row.FILLED]
-    cut = filled > larger.room
-    filled[cut] = larger.room
+    filled = larger.lines[:items].astype(np.int64) * LINE_WORDS + Row.FILLED
+    cut = larger.pool[filled] > larger.room
+    larger.pool[filled[cut]] = larger.room
     larger.dirty[:items][cut] = 1
     return _borrowing_too(larger, tables)
 
 
 def copied(tables: Tables, config: Config, items: int) -> Tables:
     """Return tables of the same size that hold the same of the first ``items``: all there are."""
-    same = allocate(config, len(tables.rows))
+    same = allocate(config, len(tables.lines))
     _fill(same, tables, items)
-    same.rows[:items] = tables.rows[:items]
     return _borrowing_too(same, tables)
 
 
 def _borrowing_too(target: Tables, source: Tables) -> Tables:
     if not len(source.lending.item):
         return target
-    return target._replace(lending=wider(source.lending, len(target.rows)))
+    return target._replace(lending=wider(source.lending, len(target.lines)))
 
 
 def _fill(target: Tables, source: Tables, items: int) -> None:
@@ -319,7 +333,29 @@ def _fill(target: Tables, source: Tables, items: int) -> None:
         getattr(target, name)[:items] = getattr(source, name)[:items]
     for name in GLOBAL_ARRAYS:
         getattr(target, name)[:] = getattr(source, name)
+    _fill_rows(target, source, items)
     # Between two scorings only the places of what is listed are taken.
     fixed = FIXED + source.listed.size
     for name in _CANDIDATES:
         getattr(target, name)[:fixed] = getattr(source, name)[:fixed]
+
+
+def _fill_rows(target: Tables, source: Tables, items: int) -> None:
+    """Copy the rows of so many items, as far as there is room."""
+    narrow = items * NARROW_LINES * LINE_WORDS
+    target.pool[:narrow] = source.pool[:narrow]
+    first, step = len(source.lines) * NARROW_LINES, int(source.wide[1])
+    line, room = target.wide.tolist()
+    used = (int(source.wide[0]) - first) // step
+    words = min(step, room) * LINE_WORDS
+    wide = _wide_rows(target, line, room, used)
+    wide[:, :words] = _wide_rows(source, first, step, used)[:, :words]
+    target.wide[0] = line + used * room
+    moved = np.flatnonzero(source.lines[:items] >= first)
+    target.lines[moved] = line + (source.lines[moved] - first) // step * room
+
+
+def _wide_rows(t: Tables, line: int, lines: int, used: int) -> NDArray[np.int32]:
+    """Return so many wide rows from a line on, (used, words)."""
+    start, words = line * LINE_WORDS, lines * LINE_WORDS
+    return t.pool[start : start + used * words].reshape(used, words)

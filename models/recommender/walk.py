@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.recommender.config import Parameters
 from models.recommender.counting import decayed
 from models.recommender.kernel import kernel
+from models.recommender.rows import row_of
 from models.recommender.tables import Row, Tables, Trait
 
 __all__ = ["FAR_POWERS", "walk"]
@@ -44,7 +45,7 @@ def walk(
     Of who has none, the far one scores what others of the ``segment`` (-1: none) choose.
     ``first`` is the first place for a candidate that has none yet. Returns the first free one.
     """
-    rows, values, powers = t.rows, t.values, t.powers
+    pool, strengths, powers = t.pool, t.strengths, t.powers
     n = first
     back = 0.0
     counted = (unit * usual) ** -p.source_power
@@ -52,21 +53,24 @@ def walk(
         j = items[k]
         if j < 0:
             continue
-        source = weights[k] / (values[j, _SOURCE] * counted + 1.0)
+        row = row_of(t, j)
+        source = weights[k] / (strengths[row + _SOURCE] * counted + 1.0)
         if source > 0.0:
             far_step = decayed(powers, FAR_POWERS, back)
             near_step = decayed(powers, NEAR_POWERS, back) if k < p.near_window else 0.0
             near_source, far_source = source * near_step, source * far_step
-            filled = rows[j, _FILLED]
+            filled = pool[row + _FILLED]
             # What lies further back weighs less, and its weakest neighbours nothing.
             used = min(filled, max(_MIN_SLOTS, int(t.room * far_step)))
-            n = _bring_up(t, j, used, near_source, far_source, n)
+            n = _bring_up(t, row, used, near_source, far_source, n)
             if k < p.indirect_window and filled < p.indirect_below:
-                for x in range(_FIRST, _FIRST + 2 * min(filled, p.indirect_through), 2):
-                    m = rows[j, x]
-                    part = p.indirect_part * min(1.0, values[j, x + 1] / (unit * usual))
-                    part /= values[m, _SOURCE] * counted + 1.0
-                    n = _bring_up(t, m, rows[m, _FILLED], near_source * part, far_source * part, n)
+                first = row + _FIRST
+                for x in range(first, first + 2 * min(filled, p.indirect_through), 2):
+                    through = row_of(t, pool[x])
+                    part = p.indirect_part * min(1.0, strengths[x + 1] / (unit * usual))
+                    part /= strengths[through + _SOURCE] * counted + 1.0
+                    used = pool[through + _FILLED]
+                    n = _bring_up(t, through, used, near_source * part, far_source * part, n)
         back += min(1.0, weights[k] / usual)
     if length == 0 and segment >= 0:
         n = _bring_up_chosen(t, segment, n)
@@ -74,10 +78,12 @@ def walk(
 
 
 @kernel
-def _bring_up(t: Tables, j: int, used: int, near_source: float, far_source: float, n: int) -> int:
-    """Add the strongest neighbours of an item to the candidates; return the first free place."""
+def _bring_up(
+    t: Tables, start: int, used: int, near_source: float, far_source: float, n: int
+) -> int:
+    """Add the strongest neighbours in a row to the candidates; return the first free place."""
     places, touched, near, far = t.places, t.touched, t.near, t.far
-    row, value = t.rows[j], t.values[j]
+    row, value = t.pool[start:], t.strengths[start:]
     by_near, by_far = np.float32(near_source), np.float32(far_source)
     for x in range(_FIRST, _FIRST + 2 * used, 2):
         c = row[x]
@@ -99,7 +105,8 @@ def _bring_up(t: Tables, j: int, used: int, near_source: float, far_source: floa
 def _bring_up_chosen(t: Tables, segment: int, n: int) -> int:
     """Add what a segment chooses to the candidates; return the first free place."""
     places, touched, far = t.places, t.touched, t.far
-    row, value = t.rows[segment], t.values[segment]
+    start = row_of(t, segment)
+    row, value = t.pool[start:], t.strengths[start:]
     for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
         c = row[x]
         inverse = t.traits[c, _INVERSE]

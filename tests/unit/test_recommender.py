@@ -277,11 +277,11 @@ def test_growing_past_the_first_capacity_keeps_everything() -> None:
 def test_rows_move_only_where_they_must_become_narrower() -> None:
     model = Recommender()
     model.learn_many(["u", "u"], ["a", "b"])
-    rows = model.tables.rows
+    pool, room = model.tables.pool, model.tables.room
     model.item_indexes([f"x{n}" for n in range(model.config.widest_rows() - 2)])
-    assert model.tables.rows is rows
+    assert model.tables.pool is pool
     model.item_indexes(["one more"])
-    assert model.tables.rows.shape[1] < rows.shape[1]
+    assert model.tables.room < room
 
 
 def test_what_went_together_lately_beats_what_once_did() -> None:
