@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -87,6 +88,9 @@ def main() -> None:
         sys.exit(REFUSED)
     except BrokenPipeError:
         sys.exit(0)
+    finally:
+        # Python looks through all that is left for garbage as it ends: half a second to a second.
+        gc.freeze()
 
 
 if __name__ == "__main__":
