@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain, repeat
 
 import msgspec
 import numpy as np
@@ -20,7 +21,10 @@ __all__ = ["Effects", "LabelBlock"]
 
 
 _encode = msgspec.json.Encoder().encode
-
+_record: Callable[[tuple[str, bytes, bytes, int | None]], Outgoing] = partial(
+    tuple.__new__, Outgoing
+)
+"""Make a tuple of the fields a record, without a call of Python's own."""
 
 _JUDGEMENTS = 8_192
 """So many texts of one task's judgements are kept for labels to come."""
@@ -116,35 +120,35 @@ class LabelBlock:
         ]
 
     def records(self) -> Iterator[Outgoing]:
-        """Yield each label as a record of the labels topic; fields as in `stream.events.Label`.
+        """Return each label as a record of the labels topic; fields as in `stream.events.Label`.
 
         A label goes to the partition of the same number as its events: both are the user's.
         """
-        keys = [(user.user_id.encode(), _text(user.user_id)) for user in self.users]
-        users = [keys[slot] for slot in self.user.tolist()]
-        examples = self.examples
-        items = [_text(examples[slot].item_id) for slot in self.example.tolist()]
-        stage, revision, ts = self.stage.tolist(), self.revision.tolist(), self.ts.tolist()
-        reason = self.reason.tolist()
+        keys = [user.user_id.encode() for user in self.users]
+        names = [_text(user.user_id) for user in self.users]
+        items = [_text(example.item_id) for example in self.examples]
         stages, reasons = _stages(self.task), _REASONS
-        partition = self.partition
+        users = self.user.tolist()
         rows = zip(
             self.example_ids(),
             users,
-            items,
-            stage,
-            revision,
-            ts,
+            self.example.tolist(),
+            self.stage.tolist(),
+            self.revision.tolist(),
+            self.ts.tolist(),
             self._judged(),
-            reason,
+            self.reason.tolist(),
             strict=True,
         )
-        for example_id, (key, user_id), item_id, at, number, when, judged, why in rows:
-            value = (
+        values = [
+            (
                 f'{{"example_id":"{example_id}{stages[at]}{number},"ts":{when!r},"user_id":'
-                f'{user_id},"item_id":{item_id},{judged}{reasons[why]}'
-            )
-            yield Outgoing(LABELS, key, value.encode(), partition)
+                f'{names[user]},"item_id":{items[example]},{judged}{reasons[why]}'
+            ).encode()
+            for example_id, user, example, at, number, when, judged, why in rows
+        ]
+        owners = map(keys.__getitem__, users)
+        return map(_record, zip(repeat(LABELS), owners, values, repeat(self.partition)))
 
     def _judged(self) -> list[str]:
         """Return what each row's label says about its classes, and who voted how.
@@ -217,7 +221,7 @@ class Effects:
             *self.misplaced,
             *self.dead_letters,
             *self.governance,
-            *(record for block in self.labels for record in block.records()),
+            *chain.from_iterable(block.records() for block in self.labels),
         ]
 
     def extend(self, other: Effects) -> None:
