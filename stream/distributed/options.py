@@ -72,7 +72,7 @@ class WorkerOptions:
     checkpoint_interval_s: float = 2.0
     checkpoint_records: int = 200_000
     commit_interval_s: float = 0.5
-    slice_s: float = 0.015
+    slice_s: float = 0.03
     fetch_wait_s: float = 0.01
     linger_s: float = 0.005
     tick_idle_s: float | None = 30.0

@@ -196,7 +196,7 @@ class WorkerSettings(Section):
         50_000, "users", "People kept in memory per partition; others are read back.", ge=1
     )
     slice_s: Duration = key(
-        0.015, "seconds", "How long processing may block heartbeats and acknowledgements.", gt=0
+        0.03, "seconds", "How long processing may block heartbeats and acknowledgements.", gt=0
     )
     linger_s: Duration = key(
         0.005,
