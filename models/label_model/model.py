@@ -119,12 +119,10 @@ class LabelModel(base.Classifier):
         config = default_config(
             learn_balance=form == "crowd", correlations=correlations, half_lives=half_lives
         )
-        self.state = LabelState.empty(config, read_prior(prior, self.classes), block)
-        self.state.append(
-            list(lfs),
-            [form_code((forms or {}).get(name, form)) for name in lfs],
-            read_column_priors([(accuracies or {}).get(name) for name in lfs], config),
-        )
+        balance = read_prior(prior, self.classes)
+        codes = [form_code((forms or {}).get(name, form)) for name in lfs]
+        priors = read_column_priors([(accuracies or {}).get(name) for name in lfs], config)
+        self.state = LabelState.empty(config, balance, block, list(lfs), codes, priors)
 
     def __repr__(self) -> str:
         return f"LabelModel({list(self.classes)}, {list(self.lf_names)})"

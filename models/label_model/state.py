@@ -63,6 +63,12 @@ KEPT = (
 BESIDE = ("column_prior", "shown_prior", "moments")
 
 
+def _require_distinct(names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        message = f"names of columns must be distinct: {list(names)}"
+        raise ValueError(message)
+
+
 @dataclass(slots=True)
 class LabelState:
     """Everything that a label model is, besides the names of its classes."""
@@ -82,22 +88,34 @@ class LabelState:
     _bound: Arrays | None = None
 
     @classmethod
-    def empty(cls, config: Config, prior: FloatArray, block: int) -> LabelState:
-        """Return the state with no columns and no examples."""
-        k, h = len(prior), len(config.half_lives)
-        return cls(
+    def empty(
+        cls,
+        config: Config,
+        prior: FloatArray,
+        block: int,
+        names: Sequence[str],
+        forms: Sequence[int],
+        priors: FloatArray,
+    ) -> LabelState:
+        """Return the state of these columns with no examples; `append` says what ``priors`` are."""
+        _require_distinct(names)
+        m, k, h = len(names), len(prior), len(config.half_lives)
+        state = cls(
             config=config,
             prior=prior,
-            lfs=(),
-            forms=np.zeros(0, dtype=np.int64),
+            lfs=tuple(names),
+            forms=np.array(forms, dtype=np.int64),
             counters=np.array([0, 0, 0, block, 0, 1, 0, 0], dtype=np.int64),
-            own=new_sums(0, k, h),
-            other=new_sums(0, k, h),
-            tables=new_tables(0, k, h),
+            own=new_sums(m, k, h),
+            other=new_sums(m, k, h),
+            tables=new_tables(m, k, h),
             # Only annotators' first examples get a second look.
-            recent=new_recent(0, k, REPLAY_SIZE if config.learn_balance else 0),
-            answers=new_answers(0),
+            recent=new_recent(m, k, REPLAY_SIZE if config.learn_balance else 0),
+            answers=new_answers(m),
         )
+        state.tables.column_prior[:] = priors
+        state.rebuild()
+        return state
 
     @property
     def votes_seen(self) -> FloatArray:
@@ -149,9 +167,7 @@ class LabelState:
         ``priors`` are rows of accuracy and strength, with strength 0 for the usual prior.
         """
         joined = self.lfs + tuple(names)
-        if len(set(joined)) != len(joined):
-            message = f"names of columns must be distinct: {list(names)}"
-            raise ValueError(message)
+        _require_distinct(joined)
         m, old = len(joined), len(self.lfs)
         k, h = self.own.mass.shape[1], self.own.mass.shape[0]
         fold(self.own, self.other, self.tables, self.config)
