@@ -143,7 +143,8 @@ class Tables(NamedTuple):
     start: FloatArray  # (H, K) mass of all examples at the block start
     population: FloatArray  # (K, H, K) pseudo-votes of an annotator
     pooled: FloatArray  # (H,) accuracy of all annotators
-    tally: FloatArray  # (m, 2, H) votes of an annotator, and right ones
+    tally: FloatArray  # (4, H) of annotators with n votes, r of them right: their number, Σ r² / n,
+    # Σ (n − 1) and Σ n (n − 1), both of those above 0
     common: FloatArray  # (3,) annotators, excess that their pairs share, variance around it
     voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
     balance: FloatArray  # (2, K) room for class balances
@@ -259,7 +260,7 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         start=np.zeros((h, k)),
         population=np.zeros((k, h, k)),
         pooled=np.zeros(h),
-        tally=np.zeros((m, 2, h)),
+        tally=np.zeros((4, h)),
         common=np.zeros(3),
         voted_share=np.zeros(k),
         balance=np.zeros((2, k)),

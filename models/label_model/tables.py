@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from models.label_model.compiling import compiled
+from models.label_model.compiling import compiled, hot
 from models.label_model.layout import CROWD, Config, FloatArray, Room, Sizes, Sums, Tables
 from models.label_model.pairs import shared_excess
 
@@ -88,6 +88,7 @@ def _build_population(
         if forms[w] == CROWD:
             if tables.common[0] == 0.0:
                 out[:, :, :] = 0.0
+                tables.tally[:, :] = 0.0
             tables.common[0] += 1.0
             _tally(w, counts, others, tables.alone[0] > 0, out, tables.tally, sizes)
     if tables.common[0] == 0.0:
@@ -99,11 +100,7 @@ def _build_population(
             tables.voted_share[label] += out[label, h_n - 1, k]
     off = (1.0 - config.crowd_accuracy) / max(k_n - 1, 1)
     for h in range(h_n):
-        tables.pooled[h] = _accuracy(h, out, config)
-        tables.mixture[0, h] = _likeness(
-            h, tables.pooled[h], out, tables.tally, config.crowd_strength, config.spread_votes,
-            config.crowd_limit, forms, sizes,
-        )  # fmt: skip
+        tables.mixture[0, h] = _likeness(h, out, tables.tally, tables.pooled, config)
     for h in range(h_n):
         for k in range(k_n):
             total = config.crowd_strength
@@ -115,7 +112,7 @@ def _build_population(
                 out[label, h, k] = tables.mixture[0, h] * 0.5 * (average + start)
 
 
-@compiled
+@hot
 def _tally(
     w: int,
     counts: FloatArray,
@@ -125,14 +122,11 @@ def _tally(
     tally: FloatArray,
     sizes: Sizes,
 ) -> None:
-    """Add an annotator's counts to all annotators', and sum up his votes and right ones."""
+    """Add an annotator's counts to all annotators', and what tells how these differ."""
     k_n, h_n = len(sizes.classes), len(sizes.lives)
     for h in range(h_n):
-        tally[w, 0, h] = 0.0
-        tally[w, 1, h] = 0.0
-    for label in range(k_n):
-        for h in range(h_n):
-            cast = 0.0
+        votes, hits = 0.0, 0.0
+        for label in range(k_n):
             for k in range(k_n):
                 cell = np.uint64(((w * k_n + label) * h_n + h) * k_n + k)
                 here = counts[cell]
@@ -140,63 +134,41 @@ def _tally(
                     here += others[cell]
                 here = max(here, 0.0)
                 total[label, h, k] += here
-                cast += here
+                votes += here
                 if k == label:
-                    tally[w, 1, h] += here
-            tally[w, 0, h] += cast
-
-
-@compiled
-def _accuracy(h: int, total: FloatArray, config: Config) -> float:
-    """Return the share of annotators' votes that are right."""
-    right = config.crowd_strength * config.crowd_accuracy
-    votes = config.crowd_strength
-    for k in range(total.shape[0]):
-        right += total[k, h, k]
-        for label in range(total.shape[0]):
-            votes += total[label, h, k]
-    return float(right / votes)
+                    hits += here
+        if votes > 0.0:
+            more = max(votes - 1.0, 0.0)
+            tally[0, h] += 1.0
+            tally[1, h] += hits * hits / votes
+            tally[2, h] += more
+            tally[3, h] += more * votes
 
 
 @compiled
 def _likeness(
-    h: int,
-    mean: float,
-    total: FloatArray,
-    tally: FloatArray,
-    strength: float,
-    spread_votes: float,
-    limit: float,
-    forms: IntArray,
-    sizes: Sizes,
+    h: int, total: FloatArray, tally: FloatArray, pooled: FloatArray, config: Config
 ) -> float:
     """Return how many votes the average annotator stands for, in judging any one.
 
-    *Math* — accuracies q_w of n_w votes vary around q, ``mean``, by Σ n_w (q_w − q)² =
-    q (1 − q) Σ (1 − n_w / n) (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
+    *Math* — accuracies q_w of n_w votes vary around q, which is written into ``pooled``, by
+    Σ n_w (q_w − q)² = q (1 − q) Σ (1 − n_w / n) (1 + (n_w − 1) ι); the strength is 1 / ι − 1.
     """
-    k_n = len(sizes.classes)
-    votes = strength
-    for k in range(k_n):
-        for label in range(k_n):
-            votes += total[label, h, k]
-    spread = 0.0
-    chance = 0.0
-    room = 0.0
-    for w in range(forms.shape[0]):
-        if forms[w] != CROWD:
-            continue
-        n, hits = tally[w, 0, h], tally[w, 1, h]
-        if n > 0.0:
-            part = 1.0 - n / votes
-            spread += n * (hits / n - mean) ** 2
-            chance += part
-            room += part * max(n - 1.0, 0.0)
-    likeness = (spread / (mean * (1.0 - mean)) - chance + spread_votes / (strength + 1.0)) / (
-        room + spread_votes
-    )
+    cast, hits = 0.0, 0.0
+    for k in range(total.shape[0]):
+        hits += total[k, h, k]
+        for label in range(total.shape[0]):
+            cast += total[label, h, k]
+    votes = cast + config.crowd_strength
+    mean = (hits + config.crowd_strength * config.crowd_accuracy) / votes
+    pooled[h] = mean
+    spread = max(tally[1, h] - 2.0 * mean * hits + mean * mean * cast, 0.0)
+    chance = tally[0, h] - cast / votes
+    room = tally[2, h] - tally[3, h] / votes + config.spread_votes
+    likeness = spread / (mean * (1.0 - mean)) - chance
+    likeness = (likeness + config.spread_votes / (config.crowd_strength + 1.0)) / room
     likeness = min(max(likeness, 1e-4), 0.9999)
-    return float(min(max(1.0 / likeness - 1.0, LEAST_STRENGTH), limit))
+    return float(min(max(1.0 / likeness - 1.0, LEAST_STRENGTH), config.crowd_limit))
 
 
 @compiled
