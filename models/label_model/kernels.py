@@ -231,8 +231,8 @@ def step_rows(
         if proba.shape[0] > 0:
             publish(
                 i, n_votes, columns, labels, shares, forms, tables.log_prior, tables.shown_prior,
-                tables.log_like, tables.corrector, tables.scalars, hard_share,
-                config.hard_weight, score, room.published, room.powers, proba, weights,
+                tables.log_like, tables.corrector, tables.scalars, tables.common[0] == m,
+                hard_share, config.hard_weight, score, room.published, room.powers, proba, weights,
                 sizes,
             )  # fmt: skip
         if listed:

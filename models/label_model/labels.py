@@ -86,6 +86,7 @@ def publish(
     log_like: FloatArray,
     corrector: FloatArray,
     scalars: FloatArray,
+    annotators: bool,
     hard_share: float,
     hard_weight: float,
     score: FloatArray,
@@ -100,7 +101,8 @@ def publish(
     Weights are those for the most probable class, and may have no rows. They and the prior's
     log-odds sum to the posterior's. With more than two classes the gain in log-odds is split
     along the straight path from the prior (Aumann-Shapley). What hard items take from it, they
-    take from each vote in proportion. ``scratch`` is (6, K).
+    take from each vote in proportion. ``annotators`` says whether there are only these: then all
+    that votes add to a score is theirs. ``scratch`` is (6, K).
     """
     k_n = len(sizes.classes)
     temper = 1.0 / scalars[0]
@@ -112,21 +114,27 @@ def publish(
             final[k] += corrector[0, k]
             for a in range(n):
                 final[k] += corrector[1 + columns[a] * k_n + labels[a], k]
-    hedged = hard_share > 0.0 and crowd_score(
-        n, columns, labels, shares, forms, log_like, crowd, sizes
-    )
+    if annotators:
+        hedged = hard_share > 0.0 and n > 0
+        for k in range(k_n):
+            crowd[k] = score[k] - log_prior[k]
+    else:
+        hedged = hard_share > 0.0 and crowd_score(
+            n, columns, labels, shares, forms, log_like, crowd, sizes
+        )
     if hedged:
         for k in range(k_n):
             crowd[k] *= temper
         hedge(final, crowd, hard_share, hard_weight, mix, other, powers, sizes)
     else:
         softmax(final, other, powers, sizes)
-    best = 0
     for k in range(k_n):
         proba[i, k] = other[k]
-        if other[k] > other[best]:
-            best = k
     if weights.shape[0] > 0:
+        best = 0
+        for k in range(k_n):
+            if other[k] > other[best]:
+                best = k
         _explain(
             i, n, best, columns, labels, shares, shown_prior, log_like, corrector, temper,
             corrected, hedged, scratch, weights, sizes,
