@@ -8,6 +8,7 @@ import numpy.typing as npt
 from models.label_model.compiling import compiled, hot
 from models.label_model.layout import CROWD, ColumnArray, FloatArray, Sizes
 from models.label_model.pairs import LIST_BASE
+from models.label_model.vectors import add_four
 
 __all__ = ["compare_pairs", "learn_pairs", "put_back"]
 
@@ -84,10 +85,7 @@ def learn_pairs(
                 xx += more_x * (2.0 * x + more_x)
                 xq += x * rest + q * more_x + more_x * rest
                 qq += rest * (2.0 * q + rest)
-            pairs[p, 0] += agreed
-            pairs[p, 1] += expected
-            pairs[p, 2] += rest
-            pairs[p, 3] += spread
+            add_four(pairs, np.uint64(p) * np.uint64(4), agreed, expected, rest, spread)
     if annotators:
         moments[0] += x1
         moments[1] += q1
@@ -161,10 +159,11 @@ def compare_pairs(
                     pairs[p, c] = 0.0
             expected = _explained(p, a, b, inverse, without, agree, sizes)
             rest = weight * (1.0 - expected)
-            pairs[p, 0] += weight if labels[a] == labels[b] else 0.0
-            pairs[p, 1] += weight * expected
-            pairs[p, 2] += rest
-            pairs[p, 3] += rest * expected
+            agreed = weight if labels[a] == labels[b] else 0.0
+            add_four(
+                pairs, np.uint64(p) * np.uint64(4), agreed, weight * expected, rest,
+                rest * expected,
+            )  # fmt: skip
     return n_listed
 
 

@@ -212,10 +212,10 @@ def weigh(
         now = tables.now[0]
         m = columns.shape[0]
         same = weighed[m] == n and weighed[m + 1] == now
-        a = 0
-        while same and a < n:
-            same = weighed[a] == columns[a]
-            a += 1
+        if same:
+            # All are looked at: which of them is the first to differ is not foreseen.
+            for a in range(n):
+                same &= weighed[a] == columns[a]
         if not same:
             for a in range(n):
                 shares[a] = 1.0
@@ -225,7 +225,7 @@ def weigh(
             scale = 1.0 / tables.scalars[3]
             alone = tables.alone[0] > 0
             watched = 0
-            late = 0
+            late = np.uint64(0)
             for b in range(n):
                 v = columns[b]
                 if v >= limit:
@@ -235,7 +235,7 @@ def weigh(
                 for a in range(b):
                     # Written in any case: which pairs are not derived yet is not foreseen.
                     room.late[late] = v * LIST_BASE + columns[a]
-                    late += int(tables.turn[np.uint32(first + columns[a])] < now)
+                    late += np.uint64(tables.turn[np.uint32(first + columns[a])] < now)
             for j in range(late):
                 v, w = room.late[j] // LIST_BASE, room.late[j] % LIST_BASE
                 tables.turn[np.uint32(v * (v - 1) // 2 + w)] = now
@@ -245,11 +245,15 @@ def weigh(
                     config.pair_shrinkage, config.pair_z, config.pair_floor,
                     tables.given_vote, tables.agree, tables.rho, sizes,
                 )  # fmt: skip
-            for a in range(watched):
+            for b in range(watched):
                 total = 1.0
-                for b in range(watched):
-                    total += tables.rho[columns[a], columns[b]]
-                shares[a] = 1.0 / total
+                for a in range(b):
+                    rho = tables.rho[columns[b], columns[a]]
+                    total += rho
+                    shares[a] += rho
+                shares[b] = total
+            for a in range(watched):
+                shares[a] = 1.0 / shares[a]
     else:
         for a in range(n):
             shares[a] = 1.0

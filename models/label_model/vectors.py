@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from models.label_model.compiling import hot
 
-__all__ = ["FEW", "LANES", "add_few", "exponentials", "lanes", "log_few"]
+__all__ = ["FEW", "LANES", "add_few", "add_four", "exponentials", "lanes", "log_few"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -155,10 +155,29 @@ def _add(typing: Any, values: Any, first: Any, more: Any, first_more: Any) -> An
     return types.void(values, first, more, first_more), write
 
 
+def _add_four(typing: Any, values: Any, first: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Add four numbers to as many cells."""
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        cells = _cells(context, builder, signature.args[0], given[0], given[1], FEW)
+        more = ir.Constant(ir.VectorType(ir.DoubleType(), FEW), ir.Undefined)
+        for place, number in enumerate(given[2:]):
+            more = builder.insert_element(more, number, ir.Constant(ir.IntType(32), place))
+        total = builder.fadd(_load(builder, cells), more)
+        builder.store(total, cells).align = DOUBLE
+        return context.get_dummy_value()
+
+    return types.void(values, first, *[types.float64] * FEW), write
+
+
 # The types of an intrinsic are not those of the function that describes it.
 _exp_lanes: Callable[[FloatArray, int], None] = cast(Any, intrinsic)(_raise)
 add_few: Callable[[FloatArray, int | np.uint64, FloatArray, int], None] = cast(Any, intrinsic)(_add)
 """Add to `FEW` cells of an array, from a place on, those of another; their cells in one row."""
+add_four: Callable[[FloatArray, np.uint64, float, float, float, float], None] = cast(
+    Any, intrinsic
+)(_add_four)
+"""Add four numbers to as many cells of an array, from a place on; its cells in one row."""
 log_few: Callable[[FloatArray, int | np.uint32], None] = cast(Any, intrinsic)(_reduce)
 """Replace `FEW` cells of an array, from a place on, by their logarithms."""
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from models.label_model.compiling import compiled
-from models.label_model.vectors import FEW, LANES, add_few, exponentials, lanes, log_few
+from models.label_model.vectors import FEW, LANES, add_few, add_four, exponentials, lanes, log_few
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,6 +24,11 @@ def reduced(values: FloatArray) -> None:
 @compiled
 def added(values: FloatArray, place: int, more: FloatArray, place_of_more: int) -> None:
     add_few(values, place, more, place_of_more)
+
+
+@compiled
+def added_numbers(values: FloatArray, place: int) -> None:
+    add_four(values, np.uint64(place), 1.0, 20.0, 300.0, 4000.0)
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 8, 13, 1000])
@@ -70,3 +75,9 @@ def test_few_cells_are_added_in_one_row_of_cells() -> None:
     assert values.ravel().tolist() == expected.tolist()
     assert lanes(0) == 0
     assert lanes(1) == lanes(LANES) == LANES
+
+
+def test_four_numbers_are_added_to_four_cells() -> None:
+    values = np.ones((3, 4))
+    added_numbers(values, 4)
+    assert values.tolist() == [[1.0] * 4, [2.0, 21.0, 301.0, 4001.0], [1.0] * 4]
