@@ -71,7 +71,8 @@ def derive_columns(
             other.before, own.evidence, other.evidence, config.lf_accuracy, config.lf_strength,
             config.crowd_strength, config.crowd_lasting, config.coin_strength,
             tables.alone[0] > 0, tables.column_prior, tables.start, tables.population,
-            tables.pooled, tables.mixture, room.bank, tables.log_like, tables.given_vote, sizes,
+            tables.pooled, tables.lives, tables.mixture, room.bank, tables.log_like,
+            tables.given_vote, sizes,
         )  # fmt: skip
 
 
@@ -97,6 +98,7 @@ def _derive_listed(
     start: FloatArray,
     population: FloatArray,
     pooled: FloatArray,
+    lives: FloatArray,
     mixture: FloatArray,
     bank: FloatArray,
     log_like: FloatArray,
@@ -110,7 +112,7 @@ def _derive_listed(
         _derive_column(
             w, forms[w] == LF, counts, others, before, others_before, evidence,
             others_evidence, lf_accuracy, lf_strength, crowd_strength, lasting, coin_strength,
-            alone, column_prior, start, population, pooled, mixture, bank, log_like,
+            alone, column_prior, start, population, pooled, lives, mixture, bank, log_like,
             given_vote, sizes,
         )  # fmt: skip
 
@@ -135,6 +137,7 @@ def _derive_column(
     start: FloatArray,
     population: FloatArray,
     pooled: FloatArray,
+    lives: FloatArray,
     mixture: FloatArray,
     bank: FloatArray,
     log_like: FloatArray,
@@ -150,11 +153,12 @@ def _derive_column(
         if not alone:
             here += others[cell]
         bank[cell] = max(here, 0.0)
-    for h in range(h_n):
-        mixture[0, h] = evidence[w, h] + others_evidence[w, h]
-    if not joint:
-        mixture[0, h_n - 1] += lasting
-    _softmax_row(mixture, sizes)
+    if lives[w, 0] < 0.0:
+        for h in range(h_n):
+            lives[w, h] = evidence[w, h] + others_evidence[w, h]
+        if not joint:
+            lives[w, h_n - 1] += lasting
+        _softmax_row(w, lives, sizes)
     if joint:
         for h in range(h_n):
             for k in range(k_n):
@@ -163,10 +167,10 @@ def _derive_column(
         accuracy, strength = lf_accuracy, lf_strength
         if column_prior[w, 1] > 0.0:
             accuracy, strength = column_prior[w, 0], column_prior[w, 1]
-        _joint_form(w, accuracy, strength, mixture, bank, log_like, given_vote, sizes)
+        _joint_form(w, accuracy, strength, lives, mixture, bank, log_like, given_vote, sizes)
     else:
         _conditional_form(
-            w, crowd_strength, coin_strength, population, pooled, mixture, bank, log_like,
+            w, crowd_strength, coin_strength, population, pooled, lives, bank, log_like,
             given_vote, sizes,
         )  # fmt: skip
 
@@ -189,18 +193,18 @@ def _take_logs(w: int | np.uint32, table: FloatArray, n: int) -> None:
 
 
 @hot
-def _softmax_row(mixture: FloatArray, sizes: Sizes) -> None:
+def _softmax_row(w: int | np.uint32, lives: FloatArray, sizes: Sizes) -> None:
     """Turn evidence into weights, in place: how well each half-life predicted recent votes."""
     h_n = len(sizes.lives)
-    top = mixture[0, 0]
+    top = lives[w, 0]
     for h in range(1, h_n):
-        top = max(top, mixture[0, h])
+        top = max(top, lives[w, h])
     total = 0.0
     for h in range(h_n):
-        mixture[0, h] = math.exp(mixture[0, h] - top) if mixture[0, h] < top else 1.0
-        total += mixture[0, h]
+        lives[w, h] = math.exp(lives[w, h] - top) if lives[w, h] < top else 1.0
+        total += lives[w, h]
     for h in range(h_n):
-        mixture[0, h] /= total
+        lives[w, h] /= total
 
 
 @hot
@@ -208,6 +212,7 @@ def _joint_form(
     w: int | np.uint32,
     prior_accuracy: float,
     strength: float,
+    lives: FloatArray,
     mixture: FloatArray,
     bank: FloatArray,
     log_like: FloatArray,
@@ -216,7 +221,7 @@ def _joint_form(
 ) -> None:
     """θ(l|k) = (C[l,k] + s·p0(l|k)) / (N[k] + s), p0(l|k) = K·m(l)·(a0 or the rest).
 
-    C is in ``bank`` at first, N[k] in row 1 + k of ``mixture``, below the half-lives' weights.
+    C is in ``bank`` at first, N[k] in row 1 + k of ``mixture``.
     """
     k_n, h_n = len(sizes.classes), len(sizes.lives)
     first = w * k_n * h_n * k_n
@@ -241,13 +246,13 @@ def _joint_form(
             total = 0.0
             for label in range(k_n):
                 total += bank[np.uint64(first + (label * h_n + h) * k_n + k)]
-            joint = mixture[0, h] / (mixture[1 + k, h] + strength)
+            joint = lives[w, h] / (mixture[1 + k, h] + strength)
             total = 1.0 / total
             for label in range(k_n):
                 cell = np.uint64(first + (label * h_n + h) * k_n + k)
                 log_like[w, label, k] += joint * bank[cell]
                 bank[cell] *= total
-                given_vote[w, label, k] += mixture[0, h] * bank[cell]
+                given_vote[w, label, k] += lives[w, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
             log_like[w, label, k] = _chance(log_like[w, label, k])
@@ -261,7 +266,7 @@ def _conditional_form(
     coin_strength: float,
     population: FloatArray,
     pooled: FloatArray,
-    mixture: FloatArray,
+    lives: FloatArray,
     bank: FloatArray,
     log_like: FloatArray,
     given_vote: FloatArray,
@@ -300,7 +305,7 @@ def _conditional_form(
             for label in range(k_n):
                 cell = np.uint64(first + (label * h_n + h) * k_n + k)
                 bank[cell] *= total
-                given_vote[w, label, k] += mixture[0, h] * bank[cell]
+                given_vote[w, label, k] += lives[w, h] * bank[cell]
     for label in range(k_n):
         for k in range(k_n):
             log_like[w, label, k] = _chance(given_vote[w, label, k])

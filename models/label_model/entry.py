@@ -135,6 +135,7 @@ def _compiled(mark: int) -> tuple[Callable[..., Any], ...]:
     def rebuild(handle: Handle) -> int:
         a = handle.content
         find_alone(a.other, a.tables)
+        a.tables.lives[:, :] = -1.0
         sum_pairs(a.own.pairs, a.other.pairs, a.forms, pair_width(a.own), a.tables.moments)
         start_tables(a.room, a.own, a.other, a.tables, a.config, a.prior, a.forms, a.sizes)
         start_pairs(a.tables, a.config)

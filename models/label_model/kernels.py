@@ -124,6 +124,9 @@ def start_block(
     sizes: Sizes,
 ) -> None:
     """Bring the sums to the present and derive the tables of the next block."""
+    for w in range(tables.voted.shape[0]):
+        if tables.voted[w] > 0.0:
+            tables.lives[w, 0] = -1.0
     fold_evidence(own, other, tables, config, sizes)
     keep = tables.mixture[0]
     for h in range(len(sizes.lives)):
@@ -281,7 +284,7 @@ def step_rows(
                 )  # fmt: skip
                 learn_evidence(
                     n_votes, columns, labels, without, True, ex_votes[e], own.cast, own.evidence,
-                    room.bank, tables.product, tables.voted, sizes,
+                    room.bank, tables.lives, tables.product, tables.voted, sizes,
                 )  # fmt: skip
                 keep_row(row, ex_votes, e)
                 keep_row(posterior, ex_proba, e)
@@ -309,7 +312,7 @@ def step_rows(
         )  # fmt: skip
         learn_evidence(
             n_votes, columns, labels, without, False, row, own.cast, own.evidence,
-            room.bank, tables.product, tables.voted, sizes,
+            room.bank, tables.lives, tables.product, tables.voted, sizes,
         )  # fmt: skip
         if config.use_pairs:
             learn_pairs(

@@ -148,7 +148,8 @@ class Tables(NamedTuple):
     common: FloatArray  # (3,) annotators, excess that their pairs share, variance around it
     voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
     balance: FloatArray  # (2, K) room for class balances
-    mixture: FloatArray  # (1 + K, H) room for the weights of half-lives, and a column's mass
+    lives: FloatArray  # (m, H) weights of half-lives; below 0 where evidence has changed since
+    mixture: FloatArray  # (1 + K, H) room for such weights, and a column's mass
     alone: npt.NDArray[np.int8]  # (1,) whether the others' sums of votes are known to be zero
     derived: npt.NDArray[np.int8]  # (m,) whether the column's rows are those of this block
     turn: npt.NDArray[np.int64]  # (p,) the turn at which a pair's rows were derived
@@ -177,7 +178,6 @@ class Room(NamedTuple):
     labels: ColumnArray  # (m,) what
     before: ColumnArray  # (m,) who had voted at an earlier stage
     labels_before: ColumnArray  # (m,) what
-    late: ColumnArray  # (p,) pairs of a row that are to be derived
     listed: ColumnArray  # (p,) pairs that were compared anew
     shares: FloatArray  # (m,) of each vote, 1 / (1 + Σ rho)
     weighed: npt.NDArray[np.int64]  # (m + 2,) who the shares are for, how many, and the turn
@@ -264,6 +264,7 @@ def new_tables(m: int, n_classes: int, n_bank: int) -> Tables:
         common=np.zeros(3),
         voted_share=np.zeros(k),
         balance=np.zeros((2, k)),
+        lives=np.full((m, h), -1.0),
         mixture=np.zeros((1 + k, h)),
         alone=np.zeros(1, dtype=np.int8),
         derived=np.zeros(m, dtype=np.int8),
@@ -287,7 +288,6 @@ def new_room(own: Sums, other: Sums, tables: Tables) -> Room:
         labels=np.empty(m, dtype=np.uint32),
         before=np.empty(m, dtype=np.uint32),
         labels_before=np.empty(m, dtype=np.uint32),
-        late=np.empty(pair_count(m), dtype=np.uint32),
         listed=np.empty(pair_count(m), dtype=np.uint32),
         shares=np.empty(m),
         weighed=np.full(m + 2, -1, dtype=np.int64),

@@ -121,7 +121,12 @@ def start_pairs(tables: Tables, config: Config) -> None:
 
 @hot
 def _expect(
-    w: int, v: int, p: int | np.uint32, given_vote: FloatArray, agree: FloatArray, k_n: int
+    w: int | np.uint32,
+    v: int | np.uint32,
+    p: int | np.uint32,
+    given_vote: FloatArray,
+    agree: FloatArray,
+    k_n: int,
 ) -> None:
     """Write the chance that independent votes of a pair agree, given the class."""
     for k in range(k_n):
@@ -143,8 +148,9 @@ def complete_pairs(limit: int, given_vote: FloatArray, agree: FloatArray) -> Non
 
 @inlined
 def derive_pair(
-    w: int,
-    v: int,
+    w: int | np.uint32,
+    v: int | np.uint32,
+    p: int | np.uint32,
     annotators: bool,
     alone: bool,
     pairs: FloatArray,
@@ -166,7 +172,6 @@ def derive_pair(
     few. A pair of annotators is shrunk towards the excess of all, the more the less pairs
     differ (empirical Bayes). ``scale`` is what sums are multiplied by, 1 / the present weight.
     """
-    p = np.uint32(v * (v - 1) // 2 + w)
     _expect(w, v, p, given_vote, agree, len(sizes.classes))
     excess = pairs[p, 0] - pairs[p, 1]
     room = pairs[p, 2]
@@ -225,30 +230,26 @@ def weigh(
             scale = 1.0 / tables.scalars[3]
             alone = tables.alone[0] > 0
             watched = 0
-            late = np.uint64(0)
             for b in range(n):
                 v = columns[b]
                 if v >= limit:
                     break
                 watched += 1
                 first = v * (v - 1) // 2
-                for a in range(b):
-                    # Written in any case: which pairs are not derived yet is not foreseen.
-                    room.late[late] = v * LIST_BASE + columns[a]
-                    late += np.uint64(tables.turn[np.uint32(first + columns[a])] < now)
-            for j in range(late):
-                v, w = room.late[j] // LIST_BASE, room.late[j] % LIST_BASE
-                tables.turn[np.uint32(v * (v - 1) // 2 + w)] = now
-                derive_pair(
-                    w, v, forms[w] == CROWD and forms[v] == CROWD, alone, own.pairs,
-                    other.pairs, scale, tables.common, config.crowd_shrinkage,
-                    config.pair_shrinkage, config.pair_z, config.pair_floor,
-                    tables.given_vote, tables.agree, tables.rho, sizes,
-                )  # fmt: skip
-            for b in range(watched):
+                annotator = forms[v] == CROWD
                 total = 1.0
                 for a in range(b):
-                    rho = tables.rho[columns[b], columns[a]]
+                    w = columns[a]
+                    p = np.uint32(first + w)
+                    if tables.turn[p] < now:
+                        tables.turn[p] = now
+                        derive_pair(
+                            w, v, p, annotator and forms[w] == CROWD, alone, own.pairs,
+                            other.pairs, scale, tables.common, config.crowd_shrinkage,
+                            config.pair_shrinkage, config.pair_z, config.pair_floor,
+                            tables.given_vote, tables.agree, tables.rho, sizes,
+                        )  # fmt: skip
+                    rho = tables.rho[v, w]
                     total += rho
                     shares[a] += rho
                 shares[b] = total

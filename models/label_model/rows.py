@@ -200,6 +200,7 @@ def learn_evidence(
     cast: FloatArray,
     evidence: FloatArray,
     bank: FloatArray,
+    lives: FloatArray,
     product: FloatArray,
     voted: FloatArray,
     sizes: Sizes,
@@ -229,6 +230,7 @@ def learn_evidence(
         voted[w] += 1.0
         cast[w] += 1.0
         if low < FOLD_BELOW:
+            lives[w, 0] = -1.0
             for h in range(h_n):
                 evidence[w, h] += math.log(product[w, h])
                 product[w, h] = 1.0
