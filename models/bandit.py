@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.bandit_kernels import draw_slate
+from models.bandit_kernels import Drawn, draw_slate
 
 __all__ = [
     "Choice",
@@ -141,9 +141,7 @@ def choose(
     >>> bool(0 < chosen.propensities.min() <= chosen.propensities.max() < 1)
     True
     """
-    best, slate, matrix = _drawn(scores, k, policy, budget, seed, uncertainty)
-    ranks = np.arange(len(slate))
-    return Choice(best[slate], matrix[slate, ranks], slate != ranks)
+    return Choice(*_drawn(scores, k, policy, budget, seed, uncertainty)[:3])
 
 
 def propensity_matrix(
@@ -159,7 +157,7 @@ def propensity_matrix(
 
     Arguments as for `choose`. Only `Thompson`'s depends on the seed.
     """
-    best, _, matrix = _drawn(scores, k, policy, budget, seed, uncertainty)
+    *_, best, matrix = _drawn(scores, k, policy, budget, seed, uncertainty)
     return best, matrix
 
 
@@ -170,12 +168,10 @@ def _drawn(
     budget: float,
     seed: int,
     uncertainty: ArrayLike | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+) -> Drawn:
     if not 0.0 <= budget <= 1.0:
         raise ValueError(f"budget should be a share from 0 to 1; found {budget}")
-    values = np.asarray(scores, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("scores should be finite")
+    values = np.ascontiguousarray(scores, dtype=np.float64)
     spread = np.zeros(0)
     kind, gamma, draws, floor = _EPSILON, 0.0, 0, 0.0
     if isinstance(policy, InverseGap):
@@ -184,34 +180,18 @@ def _drawn(
         if uncertainty is None:
             raise ValueError("Thompson needs the uncertainty of each score")
         kind, draws, floor = _THOMPSON, policy.draws, policy.floor
-        spread = np.asarray(uncertainty, dtype=np.float64)
+        spread = np.ascontiguousarray(uncertainty, dtype=np.float64)
         if spread.shape != values.shape or not (spread >= 0.0).all():
             raise ValueError("uncertainty should hold a number of at least 0 for each score")
-    k = max(0, min(k, len(values)))
-    best = _best(values, max(k, policy.pool))
-    slate, matrix = draw_slate(
+    return draw_slate(
         kind,
-        values[best],
-        spread[best] if len(spread) else spread,
+        values,
+        spread,
         k,
+        policy.pool,
         budget,
         gamma,
         floor,
         draws,
         np.uint64(seed & _SEED_BITS),
     )
-    return best, slate, matrix
-
-
-def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return the positions of the ``count`` highest scores, best first, ties by position."""
-    if count < len(scores):
-        # Everything above the last that fits, then of the equal ones the first.
-        last = np.partition(scores, len(scores) - count)[len(scores) - count]
-        above = np.flatnonzero(scores > last)
-        level = np.flatnonzero(scores == last)[: count - len(above)]
-        near = np.concatenate((above, level))
-        near.sort()
-    else:
-        near = np.arange(len(scores))
-    return near[np.argsort(-scores[near], kind="stable")]

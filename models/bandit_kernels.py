@@ -13,7 +13,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_slate"]
+__all__ = ["Drawn", "draw_slate"]
+
+Drawn = tuple[
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    NDArray[np.float64],
+]
+"""The slate's positions in the scores, the probability of each at its rank, and whether the best
+slate has another one there, shapes (k,); the pool's positions (m,), best first, and P(item of the
+pool at rank), (m, k)."""
 
 _INVERSE_GAP: Final = 1
 _THOMPSON: Final = 2
@@ -183,8 +194,70 @@ def _by_chance(m: int, k: int, state: NDArray[np.uint64]) -> NDArray[np.int64]:
     return order[:k].copy()
 
 
+@numba.njit()
+def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return the positions of the ``count`` highest scores, best first, ties by position."""
+    n = scores.size
+    if count >= n:
+        near = np.arange(n)
+    elif count <= 0:
+        near = np.arange(0)
+    else:
+        # Everything above the last that fits, then of the equal ones the first.
+        last = np.partition(scores, n - count)[n - count]
+        level = count
+        for x in range(n):
+            level -= scores[x] > last
+        near = np.empty(count, np.int64)
+        taken = 0
+        for x in range(n):
+            equal = scores[x] == last
+            if scores[x] > last or (equal and level > 0):
+                near[taken] = x
+                taken += 1
+                level -= equal
+    return near[np.argsort(-scores[near], kind="mergesort")]
+
+
 @numba.njit(cache=True)
 def draw_slate(
+    kind: int,
+    scores: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    k: int,
+    pool: int,
+    budget: float,
+    gamma: float,
+    floor: float,
+    draws: int,
+    seed: np.uint64,
+) -> Drawn:
+    """Draw ``k`` of the scores (n,), or all, from the best ``pool`` of them, at least ``k``."""
+    for x in range(scores.size):
+        if not np.isfinite(scores[x]):
+            raise ValueError("scores should be finite")
+    k = max(0, min(k, scores.size))
+    best = _best(scores, max(k, pool))
+    slate, matrix = _draw(
+        kind,
+        scores[best],
+        spread[best] if spread.size > 0 else spread,
+        k,
+        budget,
+        gamma,
+        floor,
+        draws,
+        seed,
+    )
+    propensities, explored = np.empty(k), np.empty(k, np.bool_)
+    for rank in range(k):
+        propensities[rank] = matrix[slate[rank], rank]
+        explored[rank] = slate[rank] != rank
+    return best[slate], propensities, explored, best, matrix
+
+
+@numba.njit()
+def _draw(
     kind: int,
     scores: NDArray[np.float64],
     spread: NDArray[np.float64],

@@ -173,15 +173,20 @@ def _from_history(
     kept = list(islice(_allowed(ids, catalogue, question), max(_POOL, question.k)))
     if not kept:
         return
-    reasons, because = found.reason[kept], found.because[kept]
-    causes = core.item_ids(np.maximum(because, 0))
-    caused = ((because >= 0) & (reasons != AGAIN)).tolist()
+    # Plain values from here on: each array of a hundred costs more to make than to go through.
+    scores, reasons = found.score.tolist(), found.reason.tolist()
+    counts = core.tables.cells[found.item, Cell.COUNT].tolist()
+    led = [
+        -1 if reason == AGAIN else cause
+        for reason, cause in zip(reasons, found.because.tolist(), strict=True)
+    ]
+    causes = core.item_ids([max(cause, 0) for cause in led])
     pool.extend(
         [ids[at] for at in kept],
-        found.score[kept].tolist(),
-        core.tables.cells[found.item[kept], Cell.COUNT].tolist(),
-        [REASONS[reason] for reason in reasons.tolist()],
-        [cause if named else None for cause, named in zip(causes, caused, strict=True)],
+        [scores[at] for at in kept],
+        [counts[at] for at in kept],
+        [REASONS[reasons[at]] for at in kept],
+        [None if led[at] < 0 else causes[at] for at in kept],
     )
 
 
