@@ -40,6 +40,9 @@ __all__ = ["learn"]
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
+_NICE: Final = 5
+"""Where both want the same core, whoever answers gets three quarters of it: people wait there.
+A core that is free is this process's, too."""
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 
@@ -55,6 +58,8 @@ def learn(settings: Settings, connection: Connection, people: Connection) -> Non
     # Ctrl-C reaches every process of the terminal; who started this one says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stderr()
+    if hasattr(os, "nice"):  # Windows has none
+        os.nice(_NICE)
     failure: BaseException | None
     try:
         with supervised() as threads:
