@@ -61,6 +61,7 @@ def fold_evidence(sums: Sums, other: Sums, tables: Tables, config: Config, sizes
                 other.evidence[w, h] *= keep
                 tables.product[w, h] = 1.0
             tables.voted[w] = 0.0
+            tables.lives[w, 0] = -1.0
 
 
 @compiled
@@ -124,9 +125,6 @@ def start_block(
     sizes: Sizes,
 ) -> None:
     """Bring the sums to the present and derive the tables of the next block."""
-    for w in range(tables.voted.shape[0]):
-        if tables.voted[w] > 0.0:
-            tables.lives[w, 0] = -1.0
     fold_evidence(own, other, tables, config, sizes)
     keep = tables.mixture[0]
     for h in range(len(sizes.lives)):

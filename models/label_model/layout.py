@@ -149,7 +149,7 @@ class Tables(NamedTuple):
     voted_share: FloatArray  # (K,) annotators' votes for each class, by the longest half-life
     balance: FloatArray  # (2, K) room for class balances
     lives: FloatArray  # (m, H) weights of half-lives; below 0 where evidence has changed since
-    mixture: FloatArray  # (1 + K, H) room for such weights, and a column's mass
+    mixture: FloatArray  # (1 + K, H) room for a number of each half-life, and a column's mass
     alone: npt.NDArray[np.int8]  # (1,) whether the others' sums of votes are known to be zero
     derived: npt.NDArray[np.int8]  # (m,) whether the column's rows are those of this block
     turn: npt.NDArray[np.int64]  # (p,) the turn at which a pair's rows were derived

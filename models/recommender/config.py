@@ -97,12 +97,13 @@ class Config:
         object.__setattr__(self, "experts", tuple(self.experts))
         if not self.experts or not set(self.experts) <= set(EXPERTS):
             raise ValueError(f"experts are some of {', '.join(EXPERTS)}")
-        for name in ("popular", "window", "near_window", "half_life_s", "fresh_half_life_s"):
+        sizes = ("popular", "window", "near_window", "min_neighbours")
+        for name in (*sizes, "half_life_s", "fresh_half_life_s"):
             # Compiled code takes sizes as they are, and reads beyond what is too small.
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}")
         indirect = ("indirect_window", "indirect_below", "indirect_through", "indirect_part")
-        for name in ("max_items", "neighbours", "min_neighbours", "slots", "long_from", *indirect):
+        for name in ("max_items", "neighbours", "slots", "long_from", *indirect):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0; found {getattr(self, name)}")
         if not self.near_window <= self.window <= HISTORY:

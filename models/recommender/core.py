@@ -288,11 +288,7 @@ class RecommenderCore:
         n = score_history(
             self._tables, self._parameters, items, weights, length, ts, segment, found, parts
         )
-        found, parts = found[:n], parts[:n]
-        seen = (self._tables.flags[found] & Flag.SEEN) != 0
-        # What nobody chose yet may have borrowed its score from items like it.
-        usable = (parts[:, Part.SCORE] > 0.0) & (seen | (parts[:, Part.AGAIN] == 0.0))
-        return Scored(found[usable], parts[usable])
+        return Scored(found[:n], parts[:n])
 
     def merge(self, other: RecommenderCore) -> None:
         """Add what the other learned from other events; ``other`` stays as it is.

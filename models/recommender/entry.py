@@ -35,7 +35,7 @@ from models.recommender.newcomers import contender, hold_place
 from models.recommender.scoring import clear, gather, top
 from models.recommender.segments import copy_rows
 from models.recommender.step import step_rows
-from models.recommender.tables import FIXED, Tables
+from models.recommender.tables import FIXED, Flag, Tables
 
 __all__ = ["Part", "add", "copy", "derive_items", "score_history", "step_through"]
 
@@ -52,6 +52,7 @@ class Part:
     SIZE = 6
 
 
+_SEEN = Flag.SEEN
 _ABOVE = np.float32(1.0 + 1e-6)
 _NEAR, _AGAIN, _SCORE, _PARTS = Part.NEAR, Part.AGAIN, Part.SCORE, Part.SIZE
 
@@ -89,7 +90,8 @@ def _compiled(mark: int) -> tuple[Callable[..., int], ...]:
                 if newcomer > 0 and hold_place(t, group, fresh_unit):
                     t.score[newcomer] = t.best_scores[-1] * _ABOVE
         for k in range(length):
-            if items[k] >= 0:
+            # What nobody chose yet may stand in a history, and does not come again.
+            if items[k] >= 0 and t.chance[k] > 0.0 and t.flags[items[k]] & _SEEN != 0:
                 found[n] = items[k]
                 for x in range(_PARTS):
                     parts[n, x] = 0.0

@@ -169,6 +169,7 @@ def unpack_segment(t: Tables, data: bytes, items: int) -> tuple[int, NDArray[np.
     words = taken(data, "<i4", 2 * n_pairs, at)[0].reshape(n_pairs, 2)
     if (
         (n and not 0 <= rows.min() <= rows.max() < items)
+        or bool((np.diff(rows) <= 0).any())
         or (n_pairs and not 0 <= words[:, 0].min() <= words[:, 0].max() < items)
         or (n and filled.min() < 0)
         or int(filled.sum(dtype=np.int64)) != n_pairs

@@ -344,18 +344,18 @@ def _fill_rows(target: Tables, source: Tables, items: int) -> None:
     """Copy the rows of so many items, as far as there is room."""
     narrow = items * NARROW_LINES * LINE_WORDS
     target.pool[:narrow] = source.pool[:narrow]
-    first, step = len(source.lines) * NARROW_LINES, int(source.wide[1])
-    line, room = target.wide.tolist()
-    used = (int(source.wide[0]) - first) // step
-    words = min(step, room) * LINE_WORDS
-    wide = _wide_rows(target, line, room, used)
-    wide[:, :words] = _wide_rows(source, first, step, used)[:, :words]
-    target.wide[0] = line + used * room
+    first, size = len(source.lines) * NARROW_LINES, int(source.wide[1])
+    new_first, new_size = target.wide.tolist()
+    used = (int(source.wide[0]) - first) // size
+    words = min(size, new_size) * LINE_WORDS
+    wide = _wide_rows(target, new_first, new_size, used)
+    wide[:, :words] = _wide_rows(source, first, size, used)[:, :words]
+    target.wide[0] = new_first + used * new_size
     moved = np.flatnonzero(source.lines[:items] >= first)
-    target.lines[moved] = line + (source.lines[moved] - first) // step * room
+    target.lines[moved] = new_first + (source.lines[moved] - first) // size * new_size
 
 
-def _wide_rows(t: Tables, line: int, lines: int, used: int) -> NDArray[np.int32]:
-    """Return so many wide rows from a line on, (used, words)."""
-    start, words = line * LINE_WORDS, lines * LINE_WORDS
+def _wide_rows(t: Tables, first: int, size: int, used: int) -> NDArray[np.int32]:
+    """Return so many wide rows of ``size`` lines, from line ``first`` on, (used, words)."""
+    start, words = first * LINE_WORDS, size * LINE_WORDS
     return t.pool[start : start + used * words].reshape(used, words)

@@ -8,7 +8,7 @@ from typing import Any
 import numba
 
 from models.kernel_cache import fingerprint
-from models.recommender import counting, listing, step, update_kernels
+from models.recommender import counting, listing, rows, step, update_kernels
 from models.recommender.update_kernels import apply_rows, record_rows
 
 __all__ = ["apply_updates", "record_updates"]
@@ -29,4 +29,6 @@ def _compiled(mark: int) -> tuple[Callable[..., int], Callable[..., int]]:
     return record, apply
 
 
-record_updates, apply_updates = _compiled(fingerprint(counting, listing, step, update_kernels))
+record_updates, apply_updates = _compiled(
+    fingerprint(counting, listing, rows, step, update_kernels)
+)

@@ -64,8 +64,8 @@ def walk(
             used = min(filled, max(_MIN_SLOTS, int(t.room * far_step)))
             n = _bring_up(t, row, used, near_source, far_source, n)
             if k < p.indirect_window and filled < p.indirect_below:
-                first = row + _FIRST
-                for x in range(first, first + 2 * min(filled, p.indirect_through), 2):
+                start = row + _FIRST
+                for x in range(start, start + 2 * min(filled, p.indirect_through), 2):
                     through = row_of(t, pool[x])
                     part = p.indirect_part * min(1.0, strengths[x + 1] / (unit * usual))
                     part /= strengths[through + _SOURCE] * counted + 1.0

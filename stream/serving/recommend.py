@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.bandit import EpsilonGreedy, InverseGap, Policy, Thompson, choose
 from models.diversity import marginal_relevance, overlaps
-from models.recommender.slate import AGAIN, REASONS, candidates
+from models.recommender.choosing import AGAIN
+from models.recommender.slate import REASONS, candidates
 from models.recommender.tables import Cell
 from stream.serving.model import Person, ServedModel
 

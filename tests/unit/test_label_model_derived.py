@@ -56,6 +56,21 @@ def test_who_looks_at_a_model_does_not_change_what_it_learns(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["lf", "crowd", "mixed"])
+def test_half_lives_are_weighed_anew_whenever_evidence_changed(form: str) -> None:
+    votes = sparse_votes(2000, 12)
+    trusting, doubting = new_model(form, 12), new_model(form, 12)
+    for start in range(0, len(votes), 40):
+        rows = votes[start : start + 40]
+        for model in (trusting, doubting):
+            model.learn_many(rows)
+            if model is doubting:
+                model.state.tables.lives[:] = -1.0
+            model.learn_gold(rows[:1], [int(rows[0].max())])
+            model.own_stats()
+    assert trusting.to_bytes() == doubting.to_bytes()
+
+
+@pytest.mark.parametrize("form", ["lf", "crowd", "mixed"])
 def test_a_restored_model_goes_on_equally_in_mid_block(form: str) -> None:
     votes = sparse_votes(1300, 70)
     model = new_model(form)

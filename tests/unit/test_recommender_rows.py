@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from models.recommender import Config, Recommender
 from models.recommender.core import RecommenderCore
 from models.recommender.rows import rows_of
+from models.recommender.segments import SEGMENT_PREFIX
+from models.recommender.snapshot import SnapshotError, body_of
 from models.recommender.tables import NARROW, NARROW_LINES, Row
 
 MANY = 2 * NARROW
@@ -120,3 +123,18 @@ def test_merged_rows_are_as_wide_as_both_need() -> None:
     model.merge(other)
     assert wide(model) == ["hub"]
     assert list(neighbours(model, "hub")) == latest_first(range(2 * half))
+
+
+def test_a_segment_that_names_a_row_twice_is_damaged() -> None:
+    chunks: dict[str, bytes | None] = dict(with_hub(range(MANY)).all_chunks())
+    name, data = next((n, d) for n, d in chunks.items() if d and n.startswith(SEGMENT_PREFIX))
+    damaged = bytearray(data)
+    _, start = body_of(data)
+    damaged[start + 4 : start + 8] = damaged[start : start + 4]
+    with pytest.raises(SnapshotError, match="damaged"):
+        RecommenderCore().load_chunks(chunks | {name: bytes(damaged)})
+
+
+def test_room_for_no_neighbour_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"min_neighbours must be above 0; found 0"):
+        Config(neighbours=0, min_neighbours=0)

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from models.recommender import HISTORY, Recommender
+from models.recommender.choosing import AGAIN, SEGMENT
 from models.recommender.entry import Part
-from models.recommender.slate import AGAIN, SEGMENT, candidates
+from models.recommender.slate import candidates
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,9 @@ def test_equally_good_ones_stand_in_the_order_of_their_items() -> None:
 
 def test_scratch_is_left_as_it_was(model: Recommender) -> None:
     def answer(items: NDArray[np.int32], length: int) -> list[list[float]]:
-        found = candidates(model, items, np.ones(HISTORY, np.float32), length, 50)
+        weights, excluded = np.ones(HISTORY, np.float32), np.array([7, -1, 8, 7], np.int32)
+        found = candidates(model, items, weights, length, 50, excluded=excluded)
+        assert not {7, 8} & set(found.item.tolist())
         return [column.tolist() for column in found]
 
     # A history that names an item twice, which is a candidate twice then.

@@ -1,0 +1,153 @@
+"""Choose the best candidates and say what led to each, compiled."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender.config import POWER_STEPS
+from models.recommender.entry import Part
+from models.recommender.tables import LINE_WORDS, Row, Trait
+from models.recommender.walk import FAR_POWERS
+
+__all__ = ["AGAIN", "SEGMENT", "choose"]
+
+AGAIN, SEGMENT = 4, 5
+_POPULAR_NOW = 2
+
+_FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
+_PLACE = Trait.PLACE
+_SCORE = Part.SCORE
+_EXCLUDED = -1
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+@numba.njit()
+def choose(
+    pool: NDArray[np.int32],
+    strengths: NDArray[np.float32],
+    lines: NDArray[np.int32],
+    places: NDArray[np.int32],
+    powers: NDArray[np.float64],
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    found: NDArray[np.int32],
+    parts: NDArray[np.float64],
+    excluded: NDArray[np.int32],
+    n: int,
+    stranger: bool,
+) -> tuple[
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.int8],
+    NDArray[np.float64],
+    NDArray[np.int32],
+]:
+    """Return the columns of `slate.Candidates` for what was ``found``.
+
+    ``excluded`` are items that may not be among them; -1 is none.
+
+    ``places`` is scratch as well: what stands there between scorings, none of which is negative,
+    is put back. A vector of one number an item would have to be cleared for each answer.
+    """
+    held = np.empty(excluded.size, np.int32)
+    for x in range(excluded.size):
+        if excluded[x] >= 0:
+            held[x] = places[excluded[x], _PLACE]
+            places[excluded[x], _PLACE] = _EXCLUDED
+    kept = np.empty(found.size, np.int64)
+    lowered = np.empty(found.size)
+    m = 0
+    for x in range(found.size):
+        kept[m] = x
+        lowered[m] = -parts[x, _SCORE]
+        m += places[found[x], _PLACE] != _EXCLUDED
+    for x in range(excluded.size - 1, -1, -1):
+        if excluded[x] >= 0:
+            places[excluded[x], _PLACE] = held[x]
+    if 0 < n < m:
+        # Ties at the edge are kept, and cut by index below.
+        edge = np.partition(lowered[:m], n - 1)[n - 1]
+        near = 0
+        for x in range(m):
+            kept[near] = kept[x]
+            least = lowered[x]
+            lowered[near] = least
+            near += least <= edge
+        m = near
+    order = kept[np.argsort(lowered[:m], kind="mergesort")]
+    _order_ties(order, found, parts, n)
+    order = order[:n]
+    m = order.size
+    item, score, reason = np.empty(m, np.int32), np.empty(m), np.empty(m, np.int8)
+    share, because = np.empty(m), np.full(m, -1, np.int32)
+    before = np.empty(m, np.int32)
+    for x in range(m):
+        row = parts[order[x]]
+        most = 0
+        for y in range(1, _SCORE):
+            if row[y] > row[most]:
+                most = y
+        item[x], score[x], reason[x] = found[order[x]], row[_SCORE], most
+        share[x] = min(max(row[most], 0.0) / max(score[x], _TINY), 1.0)
+        before[x] = places[item[x], _PLACE]
+        places[item[x], _PLACE] = -1 - x
+    _attribute(pool, strengths, lines, places, powers, items, weights, because)
+    for x in range(m - 1, -1, -1):
+        places[item[x], _PLACE] = before[x]
+        if reason[x] == AGAIN:
+            because[x] = item[x]
+        elif reason[x] >= _POPULAR_NOW:
+            because[x] = -1
+        elif stranger:
+            # Of who has no history nothing else is said by what scores co-visitation.
+            reason[x] = SEGMENT
+    return item, score, reason, share, because
+
+
+@numba.njit()
+def _order_ties(
+    order: NDArray[np.int64], found: NDArray[np.int32], parts: NDArray[np.float64], n: int
+) -> None:
+    """Put candidates of the same score, which stand side by side, in the order of their items.
+
+    As far as that decides who is among the first ``n``.
+    """
+    start = 0
+    while start < min(n, order.size):
+        stop = start + 1
+        while stop < order.size and parts[order[stop], _SCORE] == parts[order[start], _SCORE]:
+            stop += 1
+        if stop - start > 1:
+            alike = order[start:stop].copy()
+            order[start:stop] = alike[np.argsort(found[alike])]
+        start = stop
+
+
+@numba.njit()
+def _attribute(
+    pool: NDArray[np.int32],
+    strengths: NDArray[np.float32],
+    lines: NDArray[np.int32],
+    places: NDArray[np.int32],
+    powers: NDArray[np.float64],
+    items: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    because: NDArray[np.int32],
+) -> None:
+    """Put into ``because`` the item of the history that gave most to each chosen one."""
+    best = np.zeros(because.size)
+    for k in range(items.size):
+        j = items[k]
+        if j < 0:
+            continue
+        weight = powers[FAR_POWERS, k * POWER_STEPS] * weights[k]
+        row = lines[j] * LINE_WORDS
+        source = weight / (1.0 + strengths[row + _SOURCE])
+        first = row + _FIRST
+        for y in range(first, first + 2 * pool[row + _FILLED], 2):
+            x = -1 - places[pool[y], _PLACE]
+            if x >= 0 and source * strengths[y + 1] > best[x]:
+                best[x] = source * strengths[y + 1]
+                because[x] = j
