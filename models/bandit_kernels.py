@@ -232,7 +232,13 @@ def draw_slate(
     draws: int,
     seed: np.uint64,
 ) -> Drawn:
-    """Draw ``k`` of the scores (n,), or all, from the best ``pool`` of them, at least ``k``."""
+    """Draw ``k`` of the scores (n,), or all, from the best ``pool`` of them, at least ``k``.
+
+    Raises
+    ------
+    ValueError
+        A score is not finite.
+    """
     for x in range(scores.size):
         if not np.isfinite(scores[x]):
             raise ValueError("scores should be finite")

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from models.recommender.config import POWER_STEPS
 from models.recommender.entry import Part
-from models.recommender.tables import LINE_WORDS, Row, Trait
+from models.recommender.rows import row_of
+from models.recommender.tables import Row, Tables, Trait
 from models.recommender.walk import FAR_POWERS
 
 __all__ = ["AGAIN", "SEGMENT", "choose"]
 
+# Positions in `slate.REASONS`.
 AGAIN, SEGMENT = 4, 5
 _POPULAR_NOW = 2
 
@@ -25,11 +27,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @numba.njit()
 def choose(
-    pool: NDArray[np.int32],
-    strengths: NDArray[np.float32],
-    lines: NDArray[np.int32],
-    places: NDArray[np.int32],
-    powers: NDArray[np.float64],
+    t: Tables,
     items: NDArray[np.int32],
     weights: NDArray[np.float32],
     found: NDArray[np.int32],
@@ -48,9 +46,10 @@ def choose(
 
     ``excluded`` are items that may not be among them; -1 is none.
 
-    ``places`` is scratch as well: what stands there between scorings, none of which is negative,
-    is put back. A vector of one number an item would have to be cleared for each answer.
+    ``Tables.places`` is scratch as well: what stands there between scorings, none of which is
+    negative, is put back. A vector of one number an item would have to be cleared for each answer.
     """
+    places = t.places
     held = np.empty(excluded.size, np.int32)
     for x in range(excluded.size):
         if excluded[x] >= 0:
@@ -67,7 +66,7 @@ def choose(
         if excluded[x] >= 0:
             places[excluded[x], _PLACE] = held[x]
     if 0 < n < m:
-        # Ties at the edge are kept, and cut by index below.
+        # Ties at the edge are kept, and cut by item below.
         edge = np.partition(lowered[:m], n - 1)[n - 1]
         near = 0
         for x in range(m):
@@ -76,9 +75,8 @@ def choose(
             lowered[near] = least
             near += least <= edge
         m = near
-    order = kept[np.argsort(lowered[:m], kind="mergesort")]
-    _order_ties(order, found, parts, n)
-    order = order[:n]
+    by_item = np.argsort(found[kept[:m]], kind="mergesort")
+    order = kept[by_item[np.argsort(lowered[by_item], kind="mergesort")]][:n]
     m = order.size
     item, score, reason = np.empty(m, np.int32), np.empty(m), np.empty(m, np.int8)
     share, because = np.empty(m), np.full(m, -1, np.int32)
@@ -93,7 +91,7 @@ def choose(
         share[x] = min(max(row[most], 0.0) / max(score[x], _TINY), 1.0)
         before[x] = places[item[x], _PLACE]
         places[item[x], _PLACE] = -1 - x
-    _attribute(pool, strengths, lines, places, powers, items, weights, because)
+    _attribute(t, items, weights, because)
     for x in range(m - 1, -1, -1):
         places[item[x], _PLACE] = before[x]
         if reason[x] == AGAIN:
@@ -107,43 +105,18 @@ def choose(
 
 
 @numba.njit()
-def _order_ties(
-    order: NDArray[np.int64], found: NDArray[np.int32], parts: NDArray[np.float64], n: int
-) -> None:
-    """Put candidates of the same score, which stand side by side, in the order of their items.
-
-    As far as that decides who is among the first ``n``.
-    """
-    start = 0
-    while start < min(n, order.size):
-        stop = start + 1
-        while stop < order.size and parts[order[stop], _SCORE] == parts[order[start], _SCORE]:
-            stop += 1
-        if stop - start > 1:
-            alike = order[start:stop].copy()
-            order[start:stop] = alike[np.argsort(found[alike])]
-        start = stop
-
-
-@numba.njit()
 def _attribute(
-    pool: NDArray[np.int32],
-    strengths: NDArray[np.float32],
-    lines: NDArray[np.int32],
-    places: NDArray[np.int32],
-    powers: NDArray[np.float64],
-    items: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    because: NDArray[np.int32],
+    t: Tables, items: NDArray[np.int32], weights: NDArray[np.float32], because: NDArray[np.int32]
 ) -> None:
     """Put into ``because`` the item of the history that gave most to each chosen one."""
+    pool, strengths, places = t.pool, t.strengths, t.places
     best = np.zeros(because.size)
     for k in range(items.size):
         j = items[k]
         if j < 0:
             continue
-        weight = powers[FAR_POWERS, k * POWER_STEPS] * weights[k]
-        row = lines[j] * LINE_WORDS
+        weight = t.powers[FAR_POWERS, k * POWER_STEPS] * weights[k]
+        row = row_of(t, j)
         source = weight / (1.0 + strengths[row + _SOURCE])
         first = row + _FIRST
         for y in range(first, first + 2 * pool[row + _FILLED], 2):

@@ -121,8 +121,8 @@ def _scale(values: NDArray[np.float64], factor: float) -> None:
 @kernel
 def scale_row(t: Tables, i: int, factor: float) -> None:
     """Multiply the strengths of a row."""
-    at = row_of(t, i)
-    row, value = t.pool[at:], t.strengths[at:]
+    start = row_of(t, i)
+    row, value = t.pool[start:], t.strengths[start:]
     by = np.float32(factor)
     for x in range(_FIRST, _FIRST + 2 * row[_FILLED], 2):
         strength = value[x + 1] * by

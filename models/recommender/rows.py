@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from models.recommender.kernel import kernel
 from models.recommender.tables import LINE_WORDS, NARROW, NARROW_LINES, Row, Tables
 
-__all__ = ["give_wide", "is_narrow", "row_of", "rows_of", "widen"]
+__all__ = ["give_wide", "is_narrow", "row_of", "widen"]
 
-_FILLED, _FIRST = Row.FILLED, Row.FIRST
+_FIRST = Row.FIRST
 
 
 @kernel
@@ -43,12 +43,6 @@ def widen(t: Tables, i: int) -> int:
         t.pool[first + x] = t.pool[start + x]
     t.lines[i] = line
     return first
-
-
-def rows_of(t: Tables, items: NDArray[np.signedinteger]) -> NDArray[np.int64]:
-    """Return where the rows of these items begin in ``Tables.pool``, (n,)."""
-    starts: NDArray[np.int64] = t.lines[items].astype(np.int64) * LINE_WORDS
-    return starts
 
 
 def give_wide(t: Tables, items: NDArray[np.signedinteger]) -> None:

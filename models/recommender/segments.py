@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender.kernel import kernel
-from models.recommender.rows import give_wide, row_of, rows_of
+from models.recommender.rows import give_wide, row_of
 from models.recommender.snapshot import SnapshotError, body_of, headed, taken
-from models.recommender.tables import NARROW, Cell, Row, Tables
+from models.recommender.tables import NARROW, Cell, Row, Tables, rows_of
 
 __all__ = [
     "IDS",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.kernel_cache import fingerprint
-from models.recommender import choosing
+from models.recommender import choosing, rows
 from models.recommender.choosing import choose
 from models.recommender.core import RecommenderCore
 
@@ -53,22 +53,10 @@ def candidates(
 
     Arguments as for `RecommenderCore.recommend_for`.
     """
-    t, p = core.tables, core.parameters
     found, parts = core.score(items, weights, length, ts, segment)
-    known = min(length, p.window)
+    known = min(length, core.parameters.window)
     chosen, _ = _chosen(
-        t.pool,
-        t.strengths,
-        t.lines,
-        t.places,
-        t.powers,
-        items[:known],
-        weights[:known],
-        found,
-        parts,
-        excluded,
-        n,
-        length == 0,
+        core.tables, items[:known], weights[:known], found, parts, excluded, n, length == 0
     )
     return Candidates(*chosen)
 
@@ -83,4 +71,4 @@ def _compiled(mark: int) -> Callable[..., tuple[tuple[NDArray[Any], ...], int]]:
     return chosen
 
 
-_chosen = _compiled(fingerprint(choosing))
+_chosen = _compiled(fingerprint(choosing, rows))

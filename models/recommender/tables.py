@@ -33,6 +33,7 @@ __all__ = [
     "allocate",
     "copied",
     "grown",
+    "rows_of",
 ]
 
 CONTEXTS = 5
@@ -300,6 +301,12 @@ GLOBAL_ARRAYS = (
 _CANDIDATES = ("touched", "near", "far", "fresh", "steady", "inverse", "score")
 
 
+def rows_of(t: Tables, items: NDArray[np.signedinteger]) -> NDArray[np.int64]:
+    """Return where the rows of these items begin in ``Tables.pool``, (n,)."""
+    starts: NDArray[np.int64] = t.lines[items].astype(np.int64) * LINE_WORDS
+    return starts
+
+
 def grown(tables: Tables, config: Config, capacity: int) -> Tables:
     """Return tables for ``capacity`` items that hold what ``tables`` held.
 
@@ -308,7 +315,7 @@ def grown(tables: Tables, config: Config, capacity: int) -> Tables:
     larger = allocate(config, capacity)
     items = len(tables.lines)
     _fill(larger, tables, items)
-    filled = larger.lines[:items].astype(np.int64) * LINE_WORDS + Row.FILLED
+    filled = rows_of(larger, np.arange(items)) + Row.FILLED
     cut = larger.pool[filled] > larger.room
     larger.pool[filled[cut]] = larger.room
     larger.dirty[:items][cut] = 1

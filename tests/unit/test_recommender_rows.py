@@ -7,10 +7,9 @@ import pytest
 
 from models.recommender import Config, Recommender
 from models.recommender.core import RecommenderCore
-from models.recommender.rows import rows_of
 from models.recommender.segments import SEGMENT_PREFIX
 from models.recommender.snapshot import SnapshotError, body_of
-from models.recommender.tables import NARROW, NARROW_LINES, Row
+from models.recommender.tables import NARROW, NARROW_LINES, Row, rows_of
 
 MANY = 2 * NARROW
 
