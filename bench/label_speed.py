@@ -113,6 +113,17 @@ RIVALS = (
 how many times faster than it to be."""
 
 
+TOGETHER = "the real sets together"
+
+
+def _sum(rows: list[list[float | None]]) -> list[float | None]:
+    """Return the sum of each peer's seconds over the sets, None where it has none for one."""
+    return [
+        None if None in column else sum(value for value in column if value is not None)
+        for column in zip(*rows, strict=True)
+    ]
+
+
 def _beside(seconds: float, theirs: list[float | None]) -> list[str]:
     """Return cells of each peer's seconds, and how many times ours they are."""
     cells = []
@@ -139,6 +150,7 @@ def _bench_whole() -> None:
     out = table(
         "Seconds for a whole set, fitted and judged", "set", "votes", "here", "votes/s", *_heads()
     )
+    votes, ours, theirs = 0, 0.0, []
     for data in _sets():
         CONSOLE.print(f"peers: {data.name}, whole")
         cast = int((data.votes >= 0).sum())
@@ -147,11 +159,18 @@ def _bench_whole() -> None:
         for _, peer, epochs, _ in RIVALS:
             once = fit_peer(peer, data.votes, data.n_classes, epochs=epochs)
             fitted.append(once.seconds if once else None)
-        out.add_row(
-            data.name, f"{cast:,}", f"{seconds:.4f}", f"{cast / seconds:,.0f}",
-            *_beside(seconds, fitted),
-        )  # fmt: skip
+        out.add_row(*_whole_row(data.name, cast, seconds, fitted))
+        if data.name in TARGETS:
+            votes, ours = votes + cast, ours + seconds
+            theirs.append(fitted)
+    if theirs:
+        out.add_row(*_whole_row(TOGETHER, votes, ours, _sum(theirs)))
     CONSOLE.print(out)
+
+
+def _whole_row(name: str, votes: int, seconds: float, theirs: list[float | None]) -> list[str]:
+    cells = [name, f"{votes:,}", f"{seconds:.4f}", f"{votes / seconds:,.0f}"]
+    return cells + _beside(seconds, theirs)
 
 
 def _bench_current() -> None:
@@ -160,6 +179,7 @@ def _bench_current() -> None:
         f"fitted again every {REFIT_EVERY:,} examples, and at the end",
         "set", "examples", "here", *_heads(),
     )  # fmt: skip
+    examples, ours, theirs = 0, 0.0, []
     for data in _sets():
         CONSOLE.print(f"peers: {data.name}, kept current")
         seconds = median_seconds(partial(_row_by_row, data))
@@ -168,6 +188,11 @@ def _bench_current() -> None:
             for _, peer, epochs, _ in RIVALS
         ]
         out.add_row(data.name, f"{len(data.votes):,}", f"{seconds:.4f}", *_beside(seconds, kept))
+        if data.name in TARGETS:
+            examples, ours = examples + len(data.votes), ours + seconds
+            theirs.append(kept)
+    if theirs:
+        out.add_row(TOGETHER, f"{examples:,}", f"{ours:.4f}", *_beside(ours, _sum(theirs)))
     CONSOLE.print(out)
 
 
