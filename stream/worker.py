@@ -259,7 +259,12 @@ class Worker:
             due = now + interval_s
             for place, owned in enumerate(live):
                 if owned.save_at is None:
-                    owned.save_at = schedule.first(now, place, len(live))
+                    # A takeover is over once a checkpoint moves on: the first one is written as
+                    # soon as there is something to save, the next in its turn.
+                    if not owned.unsaved_records:
+                        continue
+                    owned.save_at = schedule.second(now, place, len(live))
+                    self._run(self._save(owned))
                 elif owned.save_at <= now and not owned.saving:
                     owned.save_at = schedule.after(owned.save_at, now)
                     self._run(self._save(owned))
@@ -272,7 +277,8 @@ class Worker:
             self._wake.clear()
 
     def _save_soon(self, owned: OwnedPartition) -> None:
-        owned.save_at = 0.0
+        if owned.save_at is not None:
+            owned.save_at = 0.0
         self._wake.set()
 
     async def _save(self, owned: OwnedPartition) -> None:

@@ -34,7 +34,8 @@ class Applier:
         How long a slice may block the loop, by this thread's own clock: neighbours on the
         machine must not shrink slices.
     checkpoint_records, wake_checkpoint
-        What is called with a partition that has so many unsaved records.
+        What is called with a partition that has so many unsaved records, or that nobody has
+        saved since it was claimed.
     run
         Runs something beside the application of records; the worker stops if it fails.
 
@@ -78,7 +79,7 @@ class Applier:
             self._pacer.observe(size_bytes, elapsed_s)
             self.busy_s += elapsed_s
             self.records += len(part)
-            if owned.unsaved_records >= self._checkpoint_records:
+            if owned.save_at is None or owned.unsaved_records >= self._checkpoint_records:
                 self._wake_checkpoint(owned)
             if len(owned.outbox) > OUTBOX_RECORDS:
                 await self._checkpointer.publish(owned)

@@ -87,7 +87,7 @@ class OwnedPartition:
 
     ``positions`` are the next offsets to read of each topic, ``saved`` those in the store,
     ``committed`` those in Kafka; ``reached`` is the log's time of the last record applied.
-    ``save_at`` is when it is due to be saved, by the loop's clock, None before it was planned.
+    ``save_at`` is when it is due to be saved, by the loop's clock, None before its first save here.
     ``moved_at`` is when something was applied last, ``fed_at`` when the metrics were told so.
     ``lock`` is held while the processor prepares, processes or
     cuts; ``live`` turns False when the partition is given up, and nothing is applied after that;

@@ -31,8 +31,8 @@ class SaveSchedule:
         """Learn how long a save took, from its cut."""
         self._save_s += self.SMOOTHING * (elapsed_s - self._save_s)
 
-    def first(self, now: float, place: int, count: int) -> float:
-        """Return when the partition in this place of so many is saved for the first time.
+    def second(self, now: float, place: int, count: int) -> float:
+        """Return when the partition in this place of so many is saved next, after its first save.
 
         Each at a moment of its own: cuts in a row would hold everything up.
         """

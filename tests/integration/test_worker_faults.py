@@ -40,6 +40,17 @@ def test_counts_are_exact_and_lag_is_zero_after_quiet(
         assert worker.returncode == 0
 
 
+def test_a_takeover_is_saved_at_once_not_an_interval_later(
+    kafka: Any, redis_server: Any, tmp_path: Path
+) -> None:
+    every = PATIENCE_S * 100
+    with group(kafka.bootstrap, redis_server.url, tmp_path, checkpoint_interval_s=every) as workers:
+        workers.create_topics()
+        fill(kafka.bootstrap, workers.events, TOTAL)
+        workers.start_worker()
+        wait_until(lambda: min(workers.saved().values()) > 0, PATIENCE_S, workers.logs)
+
+
 @pytest.mark.parametrize("step", ["processed", "published", "acknowledged", "saved"])
 def test_crash_at_each_step_of_the_commit_order(
     kafka: Any, redis_server: Any, tmp_path: Path, step: str
