@@ -7,7 +7,7 @@ FlyingSquid and crowd-kit run where ``HEADRACE_PEERS_PYTHON`` has them (`bench.l
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from bench.label_drift import bench_drift, bench_merge
 from bench.label_gold import bench_audit, bench_gold
@@ -27,7 +27,16 @@ SECTIONS = {
 
 def main() -> None:
     """Run the sections named on the command line, or all."""
-    for name in sys.argv[1:] or SECTIONS:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all if none"
+    )
+    chosen = parser.parse_args().sections
+    if unknown := [name for name in chosen if name not in SECTIONS]:
+        parser.error(f"found {unknown[0]!r}; sections are {', '.join(SECTIONS)}")
+    for name in chosen or SECTIONS:
         SECTIONS[name]()
 
 

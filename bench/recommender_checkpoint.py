@@ -7,6 +7,7 @@ with a long tail, from catalogues of several sizes.
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
@@ -56,6 +57,7 @@ class Shop:
 
 def main() -> None:
     """Print a line for each size of the catalogue."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for items in (2_000, 18_000, 100_000):
         shop = Shop(items)
         for _ in range(2 * items // 1_000):
