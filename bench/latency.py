@@ -1,7 +1,7 @@
 """From produced to labelled, and to covered by a checkpoint: one worker on real Kafka and Redis.
 
     python -m bench.latency [--rate 5000] [--seconds 30] [--users shop|fresh]
-                            [--plain-worker | --without STAGE …] [--rounds 1]
+                            [--plain-worker | --without STAGE …] [--rounds 1] [--own-core]
 
 Two kinds of traffic, both printed unless one is chosen:
 
@@ -15,10 +15,11 @@ Two kinds of traffic, both printed unless one is chosen:
 An event's clock starts when it is handed to the producer; a consumer of the labels topic notes
 when the label arrives. Prints percentiles in milliseconds beside the targets (p99 of 50 ms to the
 label, 300 ms to the checkpoint, checkpoints every 0.25 s), and what share of a core each process
-had: on few cores, producer, broker and consumer slow the worker down. Then, by stage, how long each
-event took from the stage before and from the beginning; ``--plain-worker`` leaves that out, and
-runs `headrace worker` as it is. ``--without`` runs each kind of traffic twice in turn, with and
-without what `bench.latency_stages` says, ``--rounds`` times.
+had: on few cores, producer, broker and consumer slow the worker down. ``--own-core`` gives the
+worker one core to itself, as where those run elsewhere, and the others the rest. Then, by stage,
+how long each event took from the stage before and from the beginning; ``--plain-worker`` leaves
+that out, and runs `headrace worker` as it is. ``--without`` runs each kind of traffic twice in
+turn, with and without what `bench.latency_stages` says, ``--rounds`` times.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.synchronize import Event
@@ -219,8 +220,36 @@ def shares_of(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
     shares |= {name: (cpu_seconds(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
 
 
+@contextmanager
+def on_its_own_core(worker: int, others: Sequence[int]) -> Iterator[None]:
+    """Keep a process on one core, and others off it, for as long as this lasts (Linux)."""
+    cores = os.sched_getaffinity(0)
+    own = {max(cores)}
+    _keep_on(own, worker)
+    for pid in others:
+        _keep_on(cores - own, pid)
+    try:
+        yield
+    finally:
+        for pid in (worker, *others):
+            _keep_on(cores, pid)
+
+
+def _keep_on(cores: set[int], pid: int) -> None:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        # Threads come and go; new ones inherit.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)
+
+
 def measure(
-    kind: str, rate: float, seconds: float, *, plain: bool, without: Sequence[str] = ()
+    kind: str,
+    rate: float,
+    seconds: float,
+    *,
+    plain: bool,
+    own_core: bool,
+    without: Sequence[str] = (),
 ) -> None:
     """Run one kind of traffic through a deployment of its own, and print."""
     with ExitStack() as stack:
@@ -267,7 +296,9 @@ def measure(
         )
         gc.collect()
         gc.disable()
-        with shares_of(pids) as shares:
+        others = [pid for name, pid in pids.items() if name != "worker"]
+        apart = on_its_own_core(worker.pid, others) if own_core else nullcontext()
+        with apart, shares_of(pids) as shares:
             handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
         gc.enable()
         whole = len(first) + count
@@ -386,9 +417,12 @@ def main() -> int:
     parser.add_argument("--plain-worker", action="store_true", help="no stages")
     parser.add_argument("--without", choices=LEFT_OUT, action="append", default=[])
     parser.add_argument("--rounds", type=int, default=1, help="times that all of it is run")
+    parser.add_argument("--own-core", action="store_true", help="the worker shares no core")
     args = parser.parse_args()
     if args.without and args.plain_worker:
         parser.error("--without: a plain worker leaves nothing out")
+    if args.own_core and len(os.sched_getaffinity(0)) < 2:
+        parser.error("--own-core: two cores are needed, one is there")
     if args.seconds <= WARM_UP_S:
         parser.error(
             f"--seconds: found {args.seconds:g}; more than {WARM_UP_S:g} is needed, since the "
@@ -398,7 +432,14 @@ def main() -> int:
     for _ in range(args.rounds):
         for kind in args.users or ("shop", "fresh"):
             for without in variants:
-                measure(kind, args.rate, args.seconds, plain=args.plain_worker, without=without)
+                measure(
+                    kind,
+                    args.rate,
+                    args.seconds,
+                    plain=args.plain_worker,
+                    own_core=args.own_core,
+                    without=without,
+                )
     return 0
 
 
