@@ -91,7 +91,8 @@ class Linger:
     longest_s
         Longest pause, unless the shortest is longer; `LONGEST_S` if absent.
     share
-        Share of the time that rounds may take.
+        Share of the time that rounds may take. A quarter leaves labels waiting for company where
+        the machine has time; two fifths leave too little of it to what else a worker does.
 
     Replay: batches depend on the clock, results do not depend on batches.
     """
@@ -100,7 +101,7 @@ class Linger:
     LONGEST_S = 0.025
 
     def __init__(
-        self, least_s: float, *, longest_s: float | None = None, share: float = 0.25
+        self, least_s: float, *, longest_s: float | None = None, share: float = 1.0 / 3.0
     ) -> None:
         self._least_s = least_s
         self._longest_s = self.LONGEST_S if longest_s is None else longest_s

@@ -196,7 +196,7 @@ class Worker:
         consumer.connection = options.kafka
         consumer.fetch_wait_s = options.fetch_wait_s
         consumer.linger = Linger(options.linger_s)
-        consumer.spent_s = lambda: self.applier.busy_s
+        consumer.spent_s = lambda: self.applier.spent_s
         app.on_partitions_revoked.connect(self._on_revoked)
         consumer.deliver = self._deliver
         consumer.room = self._room

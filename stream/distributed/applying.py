@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from stream.batching import Pacer
 from stream.distributed.commit_order import Checkpointer
@@ -15,6 +15,8 @@ from stream.processor import Prepared
 from stream.records import RecordBatch
 
 __all__ = ["Applier"]
+
+Found = TypeVar("Found")
 
 OUTBOX_RECORDS = 20_000
 """So many effects may wait for the brokers while processing goes on."""
@@ -41,8 +43,9 @@ class Applier:
 
     Attributes
     ----------
-    records, busy_s
-        How many records were applied, and the thread's seconds that it took.
+    records, busy_s, spent_s
+        How many records were applied, the thread's seconds that it took, and the clock's: with
+        what the machine's other work took from it.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Applier:
         self._turn = turn
         self.records = 0
         self.busy_s = 0.0
+        self.spent_s = 0.0
 
     async def apply(self, owned: OwnedPartition, batch: RecordBatch) -> None:
         """Apply a batch and hand over its effects; what is left is dropped with the partition."""
@@ -89,19 +93,24 @@ class Applier:
             await asyncio.sleep(0)
 
     async def _apply_slice(self, owned: OwnedPartition, part: RecordBatch) -> float:
-        clock = time.thread_time
         await self._turn.come()
-        began = clock()
-        prepared = owned.processor.prepare(part)
-        elapsed_s = clock() - began
+        prepared, elapsed_s = self._timed(lambda: owned.processor.prepare(part))
         missing = prepared.missing
         loaded: dict[bytes, bytes] = {}
         if missing:
             loaded = await self._checkpointer.load(owned, missing)
             await self._turn.come()
         if owned.live:
-            elapsed_s += self._process(owned, part, prepared, loaded)
+            _, more_s = self._timed(lambda: self._process(owned, part, prepared, loaded))
+            elapsed_s += more_s
         return elapsed_s
+
+    def _timed(self, compute: Callable[[], Found]) -> tuple[Found, float]:
+        """Return what is computed, and the seconds of this thread that it took."""
+        began, at = time.thread_time(), time.perf_counter()
+        found = compute()
+        self.spent_s += time.perf_counter() - at
+        return found, time.thread_time() - began
 
     def _process(
         self,
@@ -109,8 +118,7 @@ class Applier:
         part: RecordBatch,
         prepared: Prepared,
         loaded: Mapping[bytes, bytes],
-    ) -> float:
-        began = time.thread_time()
+    ) -> None:
         effects = owned.processor.process(prepared, loaded)
         owned.outbox += effects.outgoing()
         if part.topic in owned.positions:
@@ -120,4 +128,3 @@ class Applier:
             owned.reached[part.topic] = part.times[-1]
         owned.unsaved_records += len(part)
         owned.moved_at = time.monotonic()
-        return time.thread_time() - began

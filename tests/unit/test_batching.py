@@ -23,9 +23,9 @@ def test_rounds_take_their_share_of_the_time() -> None:
 
 def test_who_has_little_to_do_pauses_for_the_shortest_time() -> None:
     linger = Linger(0.005)
-    pauses(linger, 0.008, 100)
-    assert linger.pause_s(0.8) > 0.02
-    assert [linger.pause_s(0.8) for _ in range(100)][-1] == 0.005
+    pauses(linger, 0.012, 100)
+    assert linger.pause_s(1.2) > 0.02
+    assert [linger.pause_s(1.2) for _ in range(100)][-1] == 0.005
 
 
 def test_nobody_pauses_for_longer_than_the_longest_time_unless_told_to() -> None:
