@@ -225,10 +225,10 @@ def on_its_own_core(worker: int, others: Sequence[int]) -> Iterator[None]:
     """Keep a process on one core, and others off it, for as long as this lasts (Linux)."""
     cores = os.sched_getaffinity(0)
     own = {max(cores)}
-    _keep_on(own, worker)
-    for pid in others:
-        _keep_on(cores - own, pid)
     try:
+        _keep_on(own, worker)
+        for pid in others:
+            _keep_on(cores - own, pid)
         yield
     finally:
         for pid in (worker, *others):
@@ -236,8 +236,8 @@ def on_its_own_core(worker: int, others: Sequence[int]) -> Iterator[None]:
 
 
 def _keep_on(cores: set[int], pid: int) -> None:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        # Threads come and go; new ones inherit.
+    # Threads come and go, and so may the process; new threads inherit.
+    for thread in Path(f"/proc/{pid}").glob("task/*"):
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
 
@@ -289,20 +289,26 @@ def measure(
         for service in (broker, redis):
             if isinstance(service.runner, OwnedProcess):
                 pids[service.name] = service.runner.pid
-        left_out = f" without {' and '.join(without)}" if without else ""
+            elif own_core:
+                raise SystemExit(
+                    f"--own-core: found {service.name} in a container, whose core is not ours to "
+                    "choose; it is started as a process where Docker is not found"
+                )
+        how = f" without {' and '.join(without)}" if without else ""
+        how += ", worker on a core of its own" if own_core else ""
         print(
-            f"--- {kind}{left_out}: {', '.join(f'{name} {pid}' for name, pid in pids.items())}",
+            f"--- {kind}{how}: {', '.join(f'{name} {pid}' for name, pid in pids.items())}",
             flush=True,
         )
         gc.collect()
         gc.disable()
         others = [pid for name, pid in pids.items() if name != "worker"]
-        apart = on_its_own_core(worker.pid, others) if own_core else nullcontext()
-        with apart, shares_of(pids) as shares:
-            handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
-        gc.enable()
-        whole = len(first) + count
-        wait_for(lambda: works(fleet, store, whole), 60, "every event is covered")
+        with on_its_own_core(worker.pid, others) if own_core else nullcontext():
+            with shares_of(pids) as shares:
+                handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
+            gc.enable()
+            whole = len(first) + count
+            wait_for(lambda: works(fleet, store, whole), 60, "every event is covered")
         time.sleep(0.5)
         coverage.running = False
         stop.set()

@@ -128,7 +128,9 @@ def simulated() -> None:
 
 def main() -> int:
     """Print both; return 1 where the claim does not hold."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     fine = real()
     simulated()
     return 0 if fine else 1

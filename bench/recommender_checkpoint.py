@@ -57,7 +57,9 @@ class Shop:
 
 def main() -> None:
     """Print a line for each size of the catalogue."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     for items in (2_000, 18_000, 100_000):
         shop = Shop(items)
         for _ in range(2 * items // 1_000):

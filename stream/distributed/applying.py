@@ -45,7 +45,7 @@ class Applier:
     ----------
     records, busy_s, spent_s
         How many records were applied, the thread's seconds that it took, and the clock's: with
-        what the machine's other work took from it.
+        what other threads and the machine's other work took from it.
     """
 
     def __init__(

@@ -164,9 +164,10 @@ class Checkpointer:
             return
         try:
             async with asyncio.timeout(self._leave_s):
-                while any(owned.saving for owned in partitions):
-                    await asyncio.sleep(SAVING_POLL_S)
+                await self._rest(partitions)
                 await self.save(partitions)
+                # A save that was asked for before may have cut first, and is under way.
+                await self._rest(partitions)
                 await self.commit_saved(partitions)
                 for owned in partitions:
                     await self._store.call(self._store.port.release, owned.partition, owned.epoch)
@@ -178,6 +179,12 @@ class Checkpointer:
             for owned in partitions:
                 owned.close()
                 self._metrics.forget("checkpoint_timestamp_seconds", (str(owned.partition),))
+
+    @staticmethod
+    async def _rest(partitions: Sequence[OwnedPartition]) -> None:
+        """Wait until nobody is being saved."""
+        while any(owned.saving for owned in partitions):
+            await asyncio.sleep(SAVING_POLL_S)
 
     def _told(self, owned: OwnedPartition, elapsed_s: float) -> None:
         self._metrics.add("checkpoints_total", ("saved",))

@@ -34,9 +34,10 @@ class SaveSchedule:
     def second(self, now: float, place: int, count: int) -> float:
         """Return when the partition in this place of so many is saved next, after its first save.
 
-        Each at a moment of its own: cuts in a row would hold everything up.
+        First saves come one after another; from here on each has a moment of its own, since cuts
+        in a row hold everything up.
         """
-        return now + self._interval_s * (place + 1) / count
+        return now + self._interval_s * (1.0 + (place + 1) / count) / 2.0
 
     def after(self, planned: float, now: float) -> float:
         """Return when a partition is saved next whose save was planned for then, and begins now."""

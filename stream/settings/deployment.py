@@ -220,7 +220,9 @@ class WorkerSettings(Section):
 class CheckpointSettings(Section):
     """When state is saved."""
 
-    interval_s: Duration = key(2.0, "seconds", "A partition is saved so often.", gt=0)
+    interval_s: Duration = key(
+        2.0, "seconds", "A partition is saved so often, and once when it was taken over.", gt=0
+    )
     records: int = key(200_000, "records", "And after so many records, if sooner.", ge=1)
 
 

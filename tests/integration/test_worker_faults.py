@@ -40,7 +40,7 @@ def test_counts_are_exact_and_lag_is_zero_after_quiet(
         assert worker.returncode == 0
 
 
-def test_a_takeover_is_saved_at_once_not_an_interval_later(
+def test_a_claimed_partition_is_saved_at_once_and_then_in_its_turn(
     kafka: Any, redis_server: Any, tmp_path: Path
 ) -> None:
     every = PATIENCE_S * 100
@@ -49,6 +49,11 @@ def test_a_takeover_is_saved_at_once_not_an_interval_later(
         fill(kafka.bootstrap, workers.events, TOTAL)
         workers.start_worker()
         wait_until(lambda: min(workers.saved().values()) > 0, PATIENCE_S, workers.logs)
+        saved = workers.saved()
+        fill(kafka.bootstrap, workers.events, TOTAL, TOTAL)
+        # Many times as long as the first saves took.
+        time.sleep(2)
+        assert workers.saved() == saved
 
 
 @pytest.mark.parametrize("step", ["processed", "published", "acknowledged", "saved"])

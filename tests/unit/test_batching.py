@@ -21,6 +21,10 @@ def test_rounds_take_their_share_of_the_time() -> None:
     assert found[-1] == pytest.approx(0.012, rel=1e-3)
 
 
+def test_rounds_may_take_a_third_of_the_time() -> None:
+    assert pauses(Linger(0.005), 0.004, 100)[-1] == pytest.approx(0.008, rel=1e-3)
+
+
 def test_who_has_little_to_do_pauses_for_the_shortest_time() -> None:
     linger = Linger(0.005)
     pauses(linger, 0.012, 100)

@@ -7,10 +7,10 @@ import pytest
 from stream.distributed.save_schedule import SaveSchedule
 
 
-def test_saves_after_the_first_are_spread_over_the_interval() -> None:
+def test_saves_after_the_first_are_spread_over_half_the_interval() -> None:
     schedule = SaveSchedule(0.25)
     assert [schedule.second(1.0, place, 5) for place in range(5)] == pytest.approx(
-        [1.05, 1.1, 1.15, 1.2, 1.25]
+        [1.15, 1.175, 1.2, 1.225, 1.25]
     )
 
 
