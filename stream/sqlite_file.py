@@ -112,6 +112,9 @@ class SqliteFile:
             self.path.touch(0o600, exist_ok=True)
             self._writer = self._connect()
             try:
+                # `write` waits by itself: SQLite's own waiting, which readers keep, backs off to
+                # 100 ms; a log that shares the file with a store would feel it at each checkpoint.
+                self._writer.execute("PRAGMA busy_timeout=0")
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
@@ -126,7 +129,9 @@ class SqliteFile:
             self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            # Of several that change a new file's mode at once, SQLite refuses all but one without
+            # waiting, whatever its timeout.
+            (mode,) = self._patiently(connection, "PRAGMA journal_mode=WAL").fetchone()
             if mode != "wal":
                 raise self._error(
                     f"{self.path}: SQLite cannot share memory there (a network file system?): put"
@@ -138,9 +143,6 @@ class SqliteFile:
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint={self._fold_pages}")
             connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
-            # From here on `_begin` waits by itself: SQLite's own waiting backs off to 100 ms,
-            # which a log that shares the file with a store would feel at each checkpoint.
-            connection.execute("PRAGMA busy_timeout=0")
         except BaseException:
             connection.close()
             raise
@@ -194,7 +196,7 @@ class SqliteFile:
         with self._write_lock:
             self._check_open()
             try:
-                self._begin()
+                self._patiently(self._writer, "BEGIN IMMEDIATE")
                 try:
                     yield self._writer
                     self._writer.execute("COMMIT")
@@ -206,13 +208,12 @@ class SqliteFile:
             except sqlite3.Error as failure:
                 raise self._error(explain(failure, self.path)) from failure
 
-    def _begin(self) -> None:
+    def _patiently(self, connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         deadline = time.monotonic() + self._busy_timeout_s
         pause = _RETRY_FIRST_S
         while True:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                return
+                return connection.execute(statement)
             except sqlite3.OperationalError as failure:
                 if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
