@@ -14,9 +14,9 @@ from models.recommender.walk import FAR_POWERS
 
 __all__ = ["AGAIN", "SEGMENT", "choose"]
 
-# Positions in `slate.REASONS`.
-AGAIN, SEGMENT = 4, 5
-_POPULAR_NOW = 2
+# Positions in `slate.REASONS`: of the experts as their parts lie, and one behind them.
+AGAIN, SEGMENT = Part.AGAIN, Part.AGAIN + 1
+_POPULAR_NOW = Part.FRESH
 
 _FILLED, _SOURCE, _FIRST = Row.FILLED, Row.SOURCE, Row.FIRST
 _PLACE = Trait.PLACE
