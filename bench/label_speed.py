@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -116,12 +117,26 @@ how many times faster than it to be."""
 TOGETHER = "the real sets together"
 
 
-def _sum(rows: list[list[float | None]]) -> list[float | None]:
-    """Return the sum of each peer's seconds over the sets, None where it has none for one."""
-    return [
-        None if None in column else sum(value for value in column if value is not None)
-        for column in zip(*rows, strict=True)
-    ]
+class _Timed(NamedTuple):
+    """A set, how much there is of it, our seconds, and those of each peer that can take it."""
+
+    name: str
+    size: int
+    seconds: float
+    theirs: list[float | None]
+
+
+def _with_sum(sets: list[_Timed]) -> list[_Timed]:
+    """Return the sets, and the real ones together; a peer that cannot take one has no sum."""
+    real = [each for each in sets if each.name in TARGETS]
+    if not real:
+        return sets
+    size, seconds = sum(each.size for each in real), sum(each.seconds for each in real)
+    theirs: list[float | None] = []
+    for column in zip(*(each.theirs for each in real), strict=True):
+        known = [value for value in column if value is not None]
+        theirs.append(sum(known) if len(known) == len(column) else None)
+    return [*sets, _Timed(TOGETHER, size, seconds, theirs)]
 
 
 def _beside(seconds: float, theirs: list[float | None]) -> list[str]:
@@ -150,7 +165,7 @@ def _bench_whole() -> None:
     out = table(
         "Seconds for a whole set, fitted and judged", "set", "votes", "here", "votes/s", *_heads()
     )
-    votes, ours, theirs = 0, 0.0, []
+    timed = []
     for data in _sets():
         CONSOLE.print(f"peers: {data.name}, whole")
         cast = int((data.votes >= 0).sum())
@@ -159,18 +174,12 @@ def _bench_whole() -> None:
         for _, peer, epochs, _ in RIVALS:
             once = fit_peer(peer, data.votes, data.n_classes, epochs=epochs)
             fitted.append(once.seconds if once else None)
-        out.add_row(*_whole_row(data.name, cast, seconds, fitted))
-        if data.name in TARGETS:
-            votes, ours = votes + cast, ours + seconds
-            theirs.append(fitted)
-    if theirs:
-        out.add_row(*_whole_row(TOGETHER, votes, ours, _sum(theirs)))
+        timed.append(_Timed(data.name, cast, seconds, fitted))
+    for name, votes, ours, theirs in _with_sum(timed):
+        out.add_row(
+            name, f"{votes:,}", f"{ours:.4f}", f"{votes / ours:,.0f}", *_beside(ours, theirs)
+        )
     CONSOLE.print(out)
-
-
-def _whole_row(name: str, votes: int, seconds: float, theirs: list[float | None]) -> list[str]:
-    cells = [name, f"{votes:,}", f"{seconds:.4f}", f"{votes / seconds:,.0f}"]
-    return cells + _beside(seconds, theirs)
 
 
 def _bench_current() -> None:
@@ -179,7 +188,7 @@ def _bench_current() -> None:
         f"fitted again every {REFIT_EVERY:,} examples, and at the end",
         "set", "examples", "here", *_heads(),
     )  # fmt: skip
-    examples, ours, theirs = 0, 0.0, []
+    timed = []
     for data in _sets():
         CONSOLE.print(f"peers: {data.name}, kept current")
         seconds = median_seconds(partial(_row_by_row, data))
@@ -187,12 +196,9 @@ def _bench_current() -> None:
             keep_current(peer, data.votes, data.n_classes, epochs=epochs)
             for _, peer, epochs, _ in RIVALS
         ]
-        out.add_row(data.name, f"{len(data.votes):,}", f"{seconds:.4f}", *_beside(seconds, kept))
-        if data.name in TARGETS:
-            examples, ours = examples + len(data.votes), ours + seconds
-            theirs.append(kept)
-    if theirs:
-        out.add_row(TOGETHER, f"{examples:,}", f"{ours:.4f}", *_beside(ours, _sum(theirs)))
+        timed.append(_Timed(data.name, len(data.votes), seconds, kept))
+    for name, examples, ours, theirs in _with_sum(timed):
+        out.add_row(name, f"{examples:,}", f"{ours:.4f}", *_beside(ours, theirs))
     CONSOLE.print(out)
 
 

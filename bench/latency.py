@@ -33,8 +33,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.synchronize import Event
@@ -48,6 +48,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 from numpy.typing import NDArray
 
+from bench.cores import cores, on_its_own_core, shares_of
 from bench.kafka_deployment import PARTITIONS, Fleet, environment, make_topics, wait_for
 from bench.latency_stages import LEFT_OUT, STAGES, Stamps, passed
 from stream.assembly import open_state
@@ -68,7 +69,6 @@ COVERAGE_STEP_S = 0.02
 WARM_UP_S = 5.0
 LABEL_TARGET_MS = 50.0
 CHECKPOINT_TARGET_MS = 300.0
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 Asked = tuple[str, float]
 """Whose feedback asks for a label, and its event time."""
@@ -203,45 +203,6 @@ async def produce(bootstrap: str, rate: float, lines: list[Line]) -> tuple[list[
     return handed, stamps
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-@contextmanager
-def shares_of(pids: Mapping[str, int]) -> Iterator[dict[str, float]]:
-    """Fill in, at the end, what share of a core each process had meanwhile."""
-    shares: dict[str, float] = {}
-    began = time.monotonic()
-    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    yield shares
-    elapsed_s = time.monotonic() - began
-    shares |= {name: (cpu_seconds(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
-
-
-@contextmanager
-def on_its_own_core(worker: int, others: Sequence[int]) -> Iterator[None]:
-    """Keep a process on one core, and others off it, for as long as this lasts (Linux)."""
-    cores = os.sched_getaffinity(0)
-    own = {max(cores)}
-    try:
-        _keep_on(own, worker)
-        for pid in others:
-            _keep_on(cores - own, pid)
-        yield
-    finally:
-        for pid in (worker, *others):
-            _keep_on(cores, pid)
-
-
-def _keep_on(cores: set[int], pid: int) -> None:
-    # Threads come and go, and so may the process; new threads inherit.
-    for thread in Path(f"/proc/{pid}").glob("task/*"):
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), cores)
-
-
 def measure(
     kind: str,
     rate: float,
@@ -256,6 +217,16 @@ def measure(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
         broker = stack.enter_context(KafkaBroker())
         redis = stack.enter_context(RedisServer())
+        services = {
+            service.name: service.runner.pid
+            for service in (broker, redis)
+            if isinstance(service.runner, OwnedProcess)
+        }
+        if own_core and len(services) < 2:
+            raise SystemExit(
+                "--own-core: Kafka or Redis runs in a container, whose core is not ours to choose; "
+                "they are started as processes where Docker is not found"
+            )
         variables = environment(broker.bootstrap, redis.url)
         if kind == "fresh":
             variables["HEADRACE_WORKER__CACHED_USERS"] = str(FRESH_CACHE)
@@ -286,14 +257,7 @@ def measure(
         coverage = Coverage(store)
         coverage.start()
         pids = {"worker": worker.pid, "generator": os.getpid(), "consumer": arrivals.pid or 0}
-        for service in (broker, redis):
-            if isinstance(service.runner, OwnedProcess):
-                pids[service.name] = service.runner.pid
-            elif own_core:
-                raise SystemExit(
-                    f"--own-core: found {service.name} in a container, whose core is not ours to "
-                    "choose; it is started as a process where Docker is not found"
-                )
+        pids |= services
         how = f" without {' and '.join(without)}" if without else ""
         how += ", worker on a core of its own" if own_core else ""
         print(
@@ -302,8 +266,7 @@ def measure(
         )
         gc.collect()
         gc.disable()
-        others = [pid for name, pid in pids.items() if name != "worker"]
-        with on_its_own_core(worker.pid, others) if own_core else nullcontext():
+        with on_its_own_core("worker", pids) if own_core else nullcontext():
             with shares_of(pids) as shares:
                 handed, stamps = asyncio.run(produce(broker.bootstrap, rate, lines))
             gc.enable()
@@ -427,7 +390,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.without and args.plain_worker:
         parser.error("--without: a plain worker leaves nothing out")
-    if args.own_core and len(os.sched_getaffinity(0)) < 2:
+    if args.own_core and len(cores()) < 2:
         parser.error("--own-core: two cores are needed, one is there")
     if args.seconds <= WARM_UP_S:
         parser.error(

@@ -28,6 +28,7 @@ import numpy as np
 from httpx import AsyncClient
 from numpy.typing import NDArray
 
+from bench.cores import cpu_seconds
 from models.recommender import Recommender
 from models.recommender.slate import candidates
 from stream import event_loop
@@ -152,10 +153,10 @@ async def http(
             ("idle", []),
             ("learning", _bodies(users[part], chosen[part], int(posts * seconds))),
         ):
-            used = {pid: -_cpu_s(pid) for pid in processes}
+            used = {pid: -cpu_seconds(pid) for pid in processes}
             result = await _load(at, seconds=seconds, asked=asked, users=known, k=100, posts=body)
             wall = result["wall_s"]
-            shares = [f"{(used[pid] + _cpu_s(pid)) / wall:.2f}" for pid in processes]
+            shares = [f"{(used[pid] + cpu_seconds(pid)) / wall:.2f}" for pid in processes]
             sent = sum(text.count("\n") + 1 for text in body)
             print(
                 f"HTTP, {name}: {sent / wall:.0f} events/s, {len(result['asked']) / wall:.0f} "
@@ -170,11 +171,6 @@ async def http(
                 await _learned(at, warm + sent)
         stop.set()
         await asyncio.to_thread(service.join)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _learned(url: str, events: int) -> None:
