@@ -249,9 +249,8 @@ class Recommendations:
         slate = recommend(self.source.model, self._catalogue, person, question)
         self._metrics.observe("recommend_duration_seconds", (), time.perf_counter() - began)
         self._metrics.add("recommendations_total", (slate.policy,))
-        explored = sum(place.explored for place in slate.places)
-        if explored:
-            self._metrics.add("explorations_total", (slate.policy,), explored)
+        if slate.explored:
+            self._metrics.add("explorations_total", (slate.policy,), slate.explored)
         decision = {
             "request_id": question.request_id,
             "user_id": user_id,
@@ -259,7 +258,9 @@ class Recommendations:
             "policy": slate.policy,
             "items": [
                 {"item_id": item_id, "position": rank, "propensity": propensity}
-                for rank, (item_id, propensity, *_) in enumerate(slate.places, start=1)
+                for rank, (item_id, propensity) in enumerate(
+                    zip(slate.item_ids, slate.propensities, strict=True), start=1
+                )
             ],
             "model_version": slate.model_version,
         }
@@ -333,7 +334,17 @@ def _written(user_id: str, question: Question, slate: Slate) -> dict[str, Any]:
             if because is None
             else {"expert": reason, "because": because},
         }
-        for rank, (item_id, propensity, score, reason, because, _) in enumerate(slate.places, 1)
+        for rank, (item_id, propensity, score, reason, because) in enumerate(
+            zip(
+                slate.item_ids,
+                slate.propensities,
+                slate.scores,
+                slate.reasons,
+                slate.because,
+                strict=True,
+            ),
+            start=1,
+        )
     ]
     return {
         "request_id": question.request_id,

@@ -1,8 +1,8 @@
-"""The catalogue as serving asks it: by category, and the newest."""
+"""The catalogue as serving asks it: by category, the unavailable, and the newest."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ _NONE: Final[Mapping[str, None]] = {}
 
 
 class ServedCatalogue(Catalogue):
-    """Items by id, by category and by age.
+    """Items by id, by category, by availability and by age.
 
     One thread may fill it while another one asks: every step of either is whole.
     """
@@ -24,6 +24,12 @@ class ServedCatalogue(Catalogue):
         super().__init__(max_line_bytes=max_line_bytes)
         self._categories: dict[str, dict[str, None]] = {}
         self._by_age: dict[str, None] = {}
+        self._unavailable: set[str] = set()
+
+    @property
+    def unavailable(self) -> Set[str]:
+        """The items whose entries call them unavailable."""
+        return self._unavailable
 
     def in_category(self, category: str) -> Collection[str]:
         """Return the items of a category, those known first first."""
@@ -46,6 +52,10 @@ class ServedCatalogue(Catalogue):
             self._categories.get(category, {}).pop(item_id, None)
         for category in new - old:
             self._categories.setdefault(category, {})[item_id] = None
+        if after is not None and after.get("available") is False:
+            self._unavailable.add(item_id)
+        else:
+            self._unavailable.discard(item_id)
         if after is None:
             self._by_age.pop(item_id, None)
         else:

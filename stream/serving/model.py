@@ -62,7 +62,10 @@ class ServedModel:
     ) -> None:
         self.core = core
         self.version = version
-        self._places = places
+        # Behind each partition's items stands what an index beyond them, or none, leads to.
+        self._places = {
+            partition: np.append(place, np.int32(UNKNOWN)) for partition, place in places.items()
+        }
         self._items = len(core.vocabulary)
         self._popular: dict[str, float] = {}
 
@@ -102,8 +105,7 @@ class ServedModel:
         place = self._places.get(person.partition)
         items = person.items
         if place is not None:
-            inside = np.where(items < len(place), items, UNKNOWN)
-            items = np.append(place, np.int32(UNKNOWN))[inside].astype(np.int32)
+            items = place[np.minimum(items, len(place) - 1)]
         known = (items >= 0) & (items < self._items)
         if int(known[: person.length].sum()) == person.length:
             return items, person.weights, person.length

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from models.recommender.slate import REASONS, candidates
 from models.recommender.tables import Cell
 from stream.serving.model import Person, ServedModel
 
-__all__ = ["BEST", "Catalogued", "Place", "Question", "Slate", "recommend"]
+__all__ = ["BEST", "Catalogued", "Question", "Slate", "recommend"]
 
 BEST: Final = "best"
 """Policy that does not explore."""
@@ -39,6 +39,11 @@ class Catalogued(Protocol):
 
     def __call__(self, item_id: str) -> Mapping[str, Any]:
         """Return an item's entry, empty if there is none."""
+        ...
+
+    @property
+    def unavailable(self) -> Set[str]:
+        """The items whose entries call them unavailable."""
         ...
 
     def in_category(self, category: str) -> Collection[str]:
@@ -82,22 +87,28 @@ class Question:
     exploration: float = 0.0
 
 
-class Place(NamedTuple):
-    """An item of a slate: with what probability it stands there, and why."""
-
-    item_id: str
-    propensity: float
-    score: float
-    reason: str
-    because: str | None
-    explored: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """The answer: places from the first on, the policy that chose, the model that scored."""
+    """The answer in columns: one entry a place, from the first on.
 
-    places: Sequence[Place]
+    Parameters
+    ----------
+    item_ids, propensities, scores
+        What stands there, with what probability, and how good it is.
+    reasons, because
+        Why, and the item of the history that led to it.
+    explored
+        At how many places it differs from the best slate.
+    policy, model_version
+        How it was chosen, and by whose scores.
+    """
+
+    item_ids: Sequence[str]
+    propensities: Sequence[float]
+    scores: Sequence[float]
+    reasons: Sequence[str]
+    because: Sequence[str | None]
+    explored: int
     policy: str
     model_version: str
 
@@ -142,15 +153,22 @@ def recommend(
     return _slate(pool, catalogue, question, model.version if model is not None else "0")
 
 
-def _allowed(item_ids: Iterable[str], catalogue: Catalogued, question: Question) -> Iterator[int]:
-    """Yield the positions of those that pass the question's filters."""
-    available_only, wanted = question.available_only, frozenset(question.categories)
-    for at, item_id in enumerate(item_ids):
-        entry = catalogue(item_id)
-        if available_only and entry.get("available") is False:
-            continue
-        if not wanted or not wanted.isdisjoint(entry.get("categories", ())):
-            yield at
+def _filters(catalogue: Catalogued, question: Question) -> bool:
+    return bool(question.categories or (question.available_only and catalogue.unavailable))
+
+
+def _allowed(item_ids: Sequence[str], catalogue: Catalogued, question: Question) -> Iterable[int]:
+    """Return the positions of those that pass the question's filters."""
+    if not _filters(catalogue, question):
+        return range(len(item_ids))
+    left_out = catalogue.unavailable if question.available_only else ()
+    wanted = frozenset(question.categories)
+    return (
+        at
+        for at, item_id in enumerate(item_ids)
+        if item_id not in left_out
+        and (not wanted or not wanted.isdisjoint(catalogue(item_id).get("categories", ())))
+    )
 
 
 def _from_history(
@@ -160,34 +178,36 @@ def _from_history(
     core = model.core
     excluded = np.array([model.index(item_id) for item_id in question.exclude], np.int32)
     items, weights, length = model.history(person)
+    wanted = most = max(_POOL, question.k)
+    if _filters(catalogue, question):
+        # They may leave few of the best ones.
+        most = max(_POOL, _POOL_FACTOR * question.k) * (4 if question.categories else 1)
     found = candidates(
         core,
         items,
         weights,
         length,
-        # Filters may leave few of the best ones.
-        max(_POOL, _POOL_FACTOR * question.k) * (4 if question.categories else 1),
+        most,
         excluded=excluded,
         segment=model.segment(person),
     )
     ids = core.item_ids(found.item)
-    kept = list(islice(_allowed(ids, catalogue, question), max(_POOL, question.k)))
+    kept = list(islice(_allowed(ids, catalogue, question), wanted))
     if not kept:
         return
     # Plain values from here on: each array of a hundred costs more to make than to go through.
     scores, reasons = found.score.tolist(), found.reason.tolist()
     counts = core.tables.cells[found.item, Cell.COUNT].tolist()
-    led = [
-        -1 if reason == AGAIN else cause
-        for reason, cause in zip(reasons, found.because.tolist(), strict=True)
-    ]
-    causes = core.item_ids([max(cause, 0) for cause in led])
+    led = np.where(found.reason == AGAIN, -1, found.because).tolist()
+    # Items of the history: few.
+    leading = [cause for cause in set(led) if cause >= 0]
+    causes = dict(zip(leading, core.item_ids(leading), strict=True))
     pool.extend(
         [ids[at] for at in kept],
         [scores[at] for at in kept],
         [counts[at] for at in kept],
         [REASONS[reasons[at]] for at in kept],
-        [None if led[at] < 0 else causes[at] for at in kept],
+        [causes.get(led[at]) for at in kept],
     )
 
 
@@ -247,23 +267,18 @@ def _slate(pool: _Pool, catalogue: Catalogued, question: Question, version: str)
     chosen = choose(
         values, question.k, policy, budget=budget, seed=_seed(question), uncertainty=spread
     )
-    places = [
-        Place(
-            pool.item_ids[at],
-            propensity,
-            pool.scores[at],
-            pool.reasons[at],
-            pool.because[at],
-            explored,
-        )
-        for at, propensity, explored in zip(
-            order[chosen.items].tolist(),
-            np.minimum(chosen.propensities, 1.0).tolist(),
-            chosen.explored.tolist(),
-            strict=True,
-        )
-    ]
-    return Slate(places, question.policy if budget else BEST, version)
+    # Column by column: an object a place costs more than all else here.
+    at = order[chosen.items].tolist()
+    return Slate(
+        [pool.item_ids[x] for x in at],
+        np.minimum(chosen.propensities, 1.0).tolist(),
+        [pool.scores[x] for x in at],
+        [pool.reasons[x] for x in at],
+        [pool.because[x] for x in at],
+        int(np.count_nonzero(chosen.explored)),
+        question.policy if budget else BEST,
+        version,
+    )
 
 
 def _ordered(

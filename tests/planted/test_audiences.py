@@ -168,8 +168,8 @@ def test_an_answer_says_that_it_comes_from_the_segment() -> None:
     model = merged({0: town.taught()}, Config(), "1")
     person = NOBODY._replace(segment="old")
     slate = recommend(model, ServedCatalogue(), person, Question("r", k=5))
-    assert [place.reason for place in slate.places] == ["segment"] * 5
-    assert all(place.item_id.startswith("1-") for place in slate.places)
+    assert slate.reasons == ["segment"] * 5
+    assert all(item_id.startswith("1-") for item_id in slate.item_ids)
     assert not [name for name in model.popular(10_000) if name.startswith(SEGMENT_MARK)]
     found = candidates(model.core, NOBODY.items, NOBODY.weights, 0, 5)
     assert "segment" not in {REASONS[at] for at in found.reason.tolist()}

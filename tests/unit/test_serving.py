@@ -1,7 +1,7 @@
 """From a question to a slate, without a service around it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -61,9 +61,11 @@ def test_propensities_are_true_and_add_up_at_each_position() -> None:
     asked = 2_000
     for number in range(asked):
         question = Question(f"r{number}", k=2, policy="inverse_gap", exploration=0.5)
-        for position, place in enumerate(recommend(model, nothing, person, question).places):
-            shown[position, place.item_id] += 1
-            told[position, place.item_id].add(round(place.propensity, 12))
+        slate = recommend(model, nothing, person, question)
+        for position, place in enumerate(zip(slate.item_ids, slate.propensities, strict=True)):
+            item_id, propensity = place
+            shown[position, item_id] += 1
+            told[position, item_id].add(round(propensity, 12))
     assert {len(probabilities) for probabilities in told.values()} == {1}
     for position in range(2):
         places = [key for key in told if key[0] == position]
@@ -90,8 +92,8 @@ def test_partitions_are_added_up_and_histories_mean_the_same_in_the_sum() -> Non
         items[0] = part.item_index("tea")
         person = Person(partition, items, np.ones(HISTORY, np.float32), 1, None)
         slate = recommend(model, catalogue(), person, Question("r", k=2))
-        assert slate.places[0].item_id == "pot"
-        assert slate.places[0].because == "tea"
+        assert slate.item_ids[0] == "pot"
+        assert slate.because[0] == "tea"
 
 
 def test_an_item_of_the_history_that_the_model_does_not_know_yet_is_left_out() -> None:
@@ -100,17 +102,17 @@ def test_an_item_of_the_history_that_the_model_does_not_know_yet_is_left_out() -
     items = person.items.copy()
     items[1], items[0] = items[0], 10_000
     slate = recommend(model, catalogue(), person._replace(items=items, length=2), Question("r"))
-    assert slate.places[0].because == "tea"
+    assert slate.because[0] == "tea"
 
 
 def test_a_stranger_gets_what_is_popular_and_nobody_gets_what_is_excluded() -> None:
     model = served(taught(range(60)))
     slate = recommend(model, catalogue(), NOBODY, Question("r", k=3, exclude=["tea"]))
-    assert slate.places[0].item_id == "pot"
-    assert "tea" not in {place.item_id for place in slate.places}
-    assert (
-        recommend(None, catalogue({"item_id": "new"}), NOBODY, Question("r")).places[0]
-        == (recommend(None, catalogue({"item_id": "new"}), NOBODY, Question("q")).places[0])
+    assert slate.item_ids[0] == "pot"
+    assert "tea" not in set(slate.item_ids)
+    known = catalogue({"item_id": "new"})
+    assert recommend(None, known, NOBODY, Question("r")) == (
+        recommend(None, known, NOBODY, Question("q"))
     )
 
 
@@ -120,7 +122,33 @@ def test_a_new_item_is_served_from_its_entry_alone() -> None:
         content.add(item, {"title": "clay vessel"})
     model = merged({0: taught(range(60))}, Config(), "1", content)
     slate = recommend(model, catalogue(), drinker(model), Question("r", k=4))
-    assert "new pot" in {place.item_id for place in slate.places}
+    assert "new pot" in set(slate.item_ids)
+
+
+def test_what_is_unavailable_follows_its_last_entry() -> None:
+    model = served(taught(range(60)))
+    known = catalogue({"item_id": "pot", "available": False}, {"item_id": "cup"})
+    person = drinker(model)
+
+    def items(*, available_only: bool = True) -> Sequence[str]:
+        question = Question("r", k=3, available_only=available_only)
+        return recommend(model, known, person, question).item_ids
+
+    def entry(value: bytes) -> None:
+        offset = known.next_offset
+        batch = RecordBatch(ITEMS, 0, [offset], [value], [1e9], [b"pot"])
+        known.take_in(batch)
+
+    assert items()[0] == "cup"
+    assert items(available_only=False)[0] == "pot"
+    entry(b'{"item_id": "pot", "available": true}')
+    assert items()[0] == "pot"
+    entry(b'{"item_id": "pot", "available": false}')
+    assert items()[0] == "cup"
+    # Nothing is known of an item whose entry is gone.
+    entry(b"")
+    assert items()[0] == "pot"
+    assert not known.unavailable
 
 
 def test_diversity_brings_other_categories_forward() -> None:
@@ -129,11 +157,10 @@ def test_diversity_brings_other_categories_forward() -> None:
         *({"item_id": item, "categories": ["clay"]} for item in ("tea", "pot", "cup")),
         *({"item_id": item, "categories": ["steel"]} for item in ("mill", "spoon", "whisk")),
     )
-    slates = [
-        recommend(model, known, NOBODY, Question("r", k=2, diversity=diversity)).places
+    names = [
+        recommend(model, known, NOBODY, Question("r", k=2, diversity=diversity)).item_ids
         for diversity in (0.0, 0.9)
     ]
-    names = [[place.item_id for place in places] for places in slates]
     assert names[0][0] == names[1][0]
     kinds = [{known(item)["categories"][0] for item in slate} for slate in names]
     assert (len(kinds[0]), len(kinds[1])) == (1, 2)
