@@ -240,7 +240,8 @@ class Worker:
         await self.broadcast.catch_up(claimed, self.ownership.live())
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
-        await self._leave(self.ownership.revoke())
+        # Faust sets the next generation when it assigns, after this.
+        await self._leave(self.ownership.revoke(int(self.app.consumer_generation_id)))
 
     async def _leave(self, partitions: Sequence[OwnedPartition]) -> None:
         # One after another: a rebalance that begins while we stop must wait until all is saved.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from faust.types import TP
@@ -59,14 +60,16 @@ class Health:
             looked_at = now
             self._tell_state()
             self._tell_lag()
+            assigned = self._assigned()
+            heard_s = self._options.session_timeout_s + self._options.heartbeat_s
             for partition, since in self._worker.ownership.forfeited.items():
-                if now - since > self._options.session_timeout_s + self._options.heartbeat_s:
+                if partition in assigned and now - since > heard_s:
                     raise WorkerStop(
                         f"partition {partition} is assigned to this worker, but another process "
                         "owns its state: two deployments share a store and instance name. Stop "
                         "one, or give it another store.instance"
                     )
-            self._check_claims(now)
+            self._check_claims(now, assigned)
             for owned in self._worker.ownership.live():
                 idle_s = now - owned.moved_at
                 rests = owned.fed_at < owned.moved_at < now - LOOK_S
@@ -87,15 +90,17 @@ class Health:
                 if lag == 0:
                     await self._tick(owned, idle_s)
 
-    def _check_claims(self, now: float) -> None:
-        """Stop if a partition is assigned and nobody here has claimed it: it would never move."""
-        worker = self._worker
-        claimed = worker.ownership.owned.keys() | worker.ownership.forfeited.keys()
-        assigned = {
+    def _assigned(self) -> set[int]:
+        return {
             tp.partition
-            for tp in worker.consumer.assignment()
+            for tp in self._worker.consumer.assignment()
             if tp.topic in self._options.partitioned_topics
         }
+
+    def _check_claims(self, now: float, assigned: Set[int]) -> None:
+        """Stop if a partition is assigned and nobody here has claimed it: it would never move."""
+        ownership = self._worker.ownership
+        claimed = ownership.owned.keys() | ownership.forfeited.keys()
         if assigned <= claimed:
             self._unclaimed_since = None
         elif self._unclaimed_since is None:

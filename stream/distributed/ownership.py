@@ -135,9 +135,13 @@ class Ownership:
             await self._seek(reader, offsets, still=lambda: generation > self._revoked_generation)
             return offsets
 
-    def revoke(self) -> list[OwnedPartition]:
-        """Stop applying anything, and return what is to be saved and released."""
-        self._revoked_generation = self._generation
+    def revoke(self, generation: int = -1) -> list[OwnedPartition]:
+        """Stop applying anything, and return what is to be saved and released.
+
+        ``generation`` is the one that ends: its partitions may not have been asked for yet, as the
+        group's offsets are fetched first, and must not be claimed any more.
+        """
+        self._revoked_generation = max(self._generation, generation)
         self.forfeited.clear()
         leaving = self.live()
         for owned in leaving:

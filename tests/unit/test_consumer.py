@@ -110,6 +110,15 @@ class Fetched(CheckpointedConsumer):
         await client.stop()
         return lost, untold
 
+    async def commit_of_what_is_lost(self) -> tuple[bool, bool]:
+        """Return whether a commit succeeded, and whether it crashed the thread."""
+        client = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1", group_id="g")
+        vars(self._thread)["_consumer"] = client
+        thread = cast(Service, self._thread)
+        done = await vars(type(thread))["_commit"](thread, {PLACE: 3})
+        await client.stop()
+        return done, thread.crashed
+
     async def drain(self) -> list[tuple[int, list[int]]]:
         await self._drain_messages(Service())
         return self.delivered
@@ -250,3 +259,7 @@ def test_a_full_inbox_has_room_again_once_something_was_taken_or_it_was_closed()
 
 def test_no_end_is_known_of_a_partition_that_the_client_has_lost() -> None:
     assert run_consumer(Fetched.ends_when_lost_and_assigned) == (None, None)
+
+
+def test_a_commit_of_what_the_client_has_lost_is_none_and_no_bug() -> None:
+    assert run_consumer(Fetched.commit_of_what_is_lost) == (False, False)

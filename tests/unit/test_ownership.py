@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -38,19 +38,44 @@ async def nothing(claimed: Sequence[OwnedPartition]) -> None:
     del claimed
 
 
-def test_state_of_a_newer_program_stops_the_worker_with_a_reason() -> None:
-    store, before = MemoryStore(), Epoch(0, "newer")
+def make(partition: int) -> MeteredPipeline:
+    return MeteredPipeline(PartitionPipeline(spec(), partition), Metrics())
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def ownership(store: MemoryStore) -> Iterator[Ownership]:
+    calls = StoreCalls(store)
+    yield Ownership(calls, make, [EVENTS], patience_s=1.0, on_claimed=nothing)
+    calls.close()
+
+
+def test_state_of_a_newer_program_stops_the_worker_with_a_reason(
+    store: MemoryStore, ownership: Ownership
+) -> None:
+    before = Epoch(0, "newer")
     store.claim(0, before)
     counts = msgspec.msgpack.encode({"format": 99})
     store.save(Checkpoint(0, {}, {EVENTS: 3}, {}, {"share/counts": counts}), before)
+    with pytest.raises(WorkerStop, match="partition 0 cannot be read: .*up to"):
+        asyncio.run(ownership.assign(Reader(), 1, {TP(EVENTS, 0): 3}))
 
-    def make(partition: int) -> MeteredPipeline:
-        return MeteredPipeline(PartitionPipeline(spec(), partition), Metrics())
 
-    calls = StoreCalls(store)
-    ownership = Ownership(calls, make, [EVENTS], patience_s=1.0, on_claimed=nothing)
-    try:
-        with pytest.raises(WorkerStop, match="partition 0 cannot be read: .*up to"):
-            asyncio.run(ownership.assign(Reader(), 1, {TP(EVENTS, 0): 3}))
-    finally:
-        calls.close()
+def test_a_generation_that_ended_before_it_was_claimed_is_not_claimed(
+    ownership: Ownership,
+) -> None:
+    async def run() -> tuple[list[int], list[int]]:
+        await ownership.assign(Reader(), 1, {TP(EVENTS, 0): None})
+        ownership.revoke(1)
+        # The group's offsets of generation 2 are being fetched; meanwhile it ends.
+        ownership.revoke(2)
+        await ownership.assign(Reader(), 2, {TP(EVENTS, 0): None, TP(EVENTS, 1): None})
+        late = [owned.partition for owned in ownership.live()]
+        await ownership.assign(Reader(), 3, {TP(EVENTS, 1): None})
+        return late, [owned.partition for owned in ownership.live()]
+
+    assert asyncio.run(run()) == ([], [1])
