@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -33,6 +34,7 @@ from stream.merged_export import MergedExport
 from stream.merged_view import MergedView
 from stream.refusal import Refusal
 from stream.serving.fresh_people import PeopleTeller
+from stream.sole_learner import sole_learner
 from stream.supervision import Supervision, supervised
 
 __all__ = ["learn"]
@@ -81,8 +83,11 @@ def _learn(
 ) -> None:
     learns = threading.Event()
     threading.Thread(target=_end_in_vain, args=(learns,), name="starting", daemon=True).start()
-    log, store = open_embedded(settings)
-    try:
+    with ExitStack() as stack:
+        log, store = open_embedded(settings)
+        stack.callback(log.close)
+        stack.callback(store.close)
+        stack.enter_context(sole_learner(settings.log.path))
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
         learns.set()
@@ -107,9 +112,6 @@ def _learn(
             export.stop()
             teller.stop()
             engine.stop()
-    finally:
-        store.close()
-        log.close()
 
 
 def _end_in_vain(learns: threading.Event) -> None:

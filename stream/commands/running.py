@@ -26,6 +26,7 @@ from stream.serving.ready import get_ready_to_serve
 from stream.serving.sources import Served
 from stream.serving.wiring import engine_source
 from stream.sinks import EmbeddedSink
+from stream.sole_learner import sole_learner
 from stream.supervision import Supervision
 
 __all__ = ["embedded_service", "run"]
@@ -90,6 +91,7 @@ def embedded_service(settings: Settings) -> Iterator[tuple[EmbeddedEngine, ApiSe
         log, store = open_embedded(settings)
         stack.callback(log.close)
         stack.callback(store.close)
+        stack.enter_context(sole_learner(settings.log.path))
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from stream.assembly import open_state
 from stream.commands.console import ConfigOption, Refused, note, out, require_writable
 from stream.config import load_settings
+from stream.sole_learner import sole_learner
 from stream.state import SHARED_PREFIX
 
 __all__ = ["state_app"]
@@ -88,7 +90,8 @@ def reset(
 ) -> None:
     """Delete the stored state: everything is learned anew from what the log still holds.
 
-    On Kafka the group's committed offsets must be reset too, while no worker runs.
+    On Kafka the group's committed offsets must be reset too, while no worker runs; embedded, the
+    service must have been stopped.
     """
     settings = load_settings(config)
     number = settings.log.partitions
@@ -98,9 +101,11 @@ def reset(
     what = f"partitions {partition}" if partition else "all partitions"
     if not yes:
         typer.confirm(f"Delete the state of {what} of {settings.store.instance!r}?", abort=True)
-    store = open_state(settings)
-    try:
+    with ExitStack() as stack:
+        if settings.log.embedded:
+            # Else a service that runs would end at its next save.
+            stack.enter_context(sole_learner(settings.log.path, patience_s=0.0))
+        store = open_state(settings)
+        stack.callback(store.close)
         store.reset(partition)
-    finally:
-        store.close()
     note.print(f"the state of {what} is deleted")

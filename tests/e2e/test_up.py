@@ -290,6 +290,32 @@ def test_when_answering_is_killed_while_it_starts_learning_takes_nothing(tmp_pat
     file.close()
 
 
+def test_a_second_service_on_the_same_file_is_refused_and_the_first_goes_on(
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    file = f"sqlite:///{tmp_path / 'headrace.db'}"
+    with Up(tmp_path) as up:
+        up.post(range(10))
+        until(lambda: up.learned() == 10)
+        with Up(other, wait=False, HEADRACE_LOG__URL=file) as second:
+            assert second.ended() == 2, second.errors()
+            assert f"process {up.learner} learns from it already" in second.errors()
+        reset = subprocess.run(
+            [sys.executable, "-m", "stream", "state", "reset", "--yes"],
+            env=os.environ | {"HEADRACE_LOG__URL": file},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (reset.returncode, "learns from it already" in reset.stderr) == (2, True)
+        up.post(range(10, 30))
+        until(lambda: up.learned() == 30)
+        up.process.send_signal(signal.SIGTERM)
+        assert up.ended() == 0, up.errors()
+
+
 def test_a_failure_of_learning_ends_the_service_and_says_what_it_was(tmp_path: Path) -> None:
     # A tick's save would be refused, too, before anything is posted.
     with Up(tmp_path, HEADRACE_TICKS__ENABLED="false") as up:
