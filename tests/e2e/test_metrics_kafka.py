@@ -24,6 +24,7 @@ from stream.events import EVENTS
 from stream.simulate import SimulatedLF, World, WorldConfig
 from tests.conftest import services_required
 from tests.services import KafkaBroker, RedisServer
+from tests.services.kafka import NEVER_KILLED
 from tests.services.ports import PortLease
 from tests.services.process import OwnedProcess
 
@@ -160,8 +161,10 @@ def test_workers_export_their_own_and_serve_the_sum(
         if services_required():
             pytest.fail(told, pytrace=False)
         pytest.skip(told)
-    broker, redis = kafka_factory({"group.min.session.timeout.ms": "1000"}), redis_factory()
+    broker, redis = kafka_factory(NEVER_KILLED), redis_factory()
     common = {
+        # What a worker that was expelled had counted is counted again.
+        "HEADRACE_KAFKA__SESSION_TIMEOUT_S": "30",
         "HEADRACE_LOG__PARTITIONS": "2",
         "HEADRACE_LFS__CONTEXT_VOTES": '["sim_lf_0", "sim_lf_1"]',
         "HEADRACE_MONITORING__SEGMENTS": '["newcomer", "regular", "loyal"]',

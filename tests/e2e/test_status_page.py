@@ -144,14 +144,22 @@ def rendered(browser: str, url: str, folder: Path, width: int) -> tuple[str, str
 def test_the_page_shows_the_services_own_figures(
     browser: str, service: str, tmp_path: Path, width: int
 ) -> None:
-    words, complaints = opened(browser, service, tmp_path, width)
-    assert complaints == ""
-    figures = dict(zip(words, words[1:], strict=False))
+    # What the learning process does not tell within a second is left out of either page.
+    until = time.monotonic() + WITHIN_S
+    figures: dict[str, str] = {}
+    while figures.get("behind by") != "0 s" and time.monotonic() < until:
+        profile = Path(tempfile.mkdtemp(dir=tmp_path))
+        words, complaints = opened(browser, service, profile, width)
+        assert complaints == ""
+        figures = dict(zip(words, words[1:], strict=False))
+    consumed = f'headrace_events_consumed_total{{topic="headrace.events"}} {EVENTS}\n'
+    metrics = ""
+    while consumed not in metrics and time.monotonic() < until:
+        with urllib.request.urlopen(f"{service}/metrics", timeout=WITHIN_S) as answer:
+            metrics = answer.read().decode()
     assert figures["events learned"] == f"{EVENTS:,}"
     assert "live, 1 partition" in words
-    with urllib.request.urlopen(f"{service}/metrics", timeout=WITHIN_S) as answer:
-        metrics = answer.read().decode()
-    assert f'headrace_events_consumed_total{{topic="headrace.events"}} {EVENTS}\n' in metrics
+    assert consumed in metrics
     hit = re.search(r'^headrace_prequential_hit_ratio\{k="10"\} (\S+)', metrics, re.MULTILINE)
     assert hit is not None
     assert float(figures["hit@10"]) == pytest.approx(float(hit[1]), abs=ROUNDED)

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from tests.integration.shop_harness import Shop
 from tests.services import AlertmanagerServer, PrometheusServer
 from tests.services.ports import PortLease
 
-pytestmark = [pytest.mark.usefixtures("compiled"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.usefixtures("compiled"), pytest.mark.timeout(1500)]
 
 # Seconds on an idle machine: what the rules promise is checked by `test_alerts`, without a clock,
 # and what it comes to is measured by `bench.alerting`.
 PATIENCE_S = 240.0
+# An alert that must hold for half a minute begins anew with each scrape that is lost.
+LONG_S = 600.0
 DASHBOARDS = sorted((ROOT / "monitoring" / "dashboards" / "json").glob("*.json"))
 
 # What the service does not expose while a shop runs, each with the reason. A metric that appears
@@ -210,8 +213,9 @@ def test_every_variable_has_something_to_choose_from(stack: Stack, path: Path) -
         found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
         assert found, variable["query"]
         series, label = filled_in(found[1]), found[2]
-        assert stack.queries.query(f'{series} * on ({label}) group_left () '
-                                   f'group by ({label}) ({series})'), variable["name"]  # fmt: skip
+        expr = f"{series} * on ({label}) group_left () group by ({label}) ({series})"
+        # A single look may fall behind a scrape that was late.
+        wait_until(partial(stack.queries.query, expr), PATIENCE_S, partial(str, expr))
 
 
 def test_what_is_said_to_be_missing_is_missing(stack: Stack) -> None:
@@ -344,7 +348,7 @@ def test_a_collapsed_hit_ratio_is_told(stack: Stack) -> None:
     began = time.monotonic()
     stack.shop.scrambled.set()
     try:
-        at, receiver, _ = stack.webhook.wait_for("HitRateDrop", PATIENCE_S, since=began)
+        at, receiver, _ = stack.webhook.wait_for("HitRateDrop", LONG_S, since=began)
     finally:
         stack.shop.scrambled.clear()
     print(f"HitRateDrop reached the webhook after {at - began:.1f} s")

@@ -132,8 +132,13 @@ def test_forgotten_group_is_taken_over(workers: Group) -> None:
         store.claim(partition, Epoch(1_000_000, ""))
     store.close()
     with closing(KafkaAdminClient(bootstrap_servers=workers.bootstrap)) as admin:
-        admin.delete_groups([workers.tag])
-        wait_until(lambda: not workers.committed(), PATIENCE_S)
+
+        def forgotten() -> bool:
+            # Refused, in the answer, until the broker knows that the worker has left.
+            admin.delete_groups([workers.tag])
+            return not workers.committed()
+
+        wait_until(forgotten, PATIENCE_S)
     fill(workers.bootstrap, workers.events, TOTAL, first=TOTAL)
     worker = workers.start_worker()
     workers.wait_saved(2 * TOTAL)

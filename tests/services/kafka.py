@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -72,6 +73,10 @@ def broker_config(port: int, controller_port: int, host: str = "127.0.0.1") -> d
         "background.threads": "2",
         "num.recovery.threads.per.data.dir": "2",
     }
+
+
+NEVER_KILLED: Final = {"broker.session.timeout.ms": "60000"}
+"""Settings of a broker that nobody kills: it may stand still for longer."""
 
 
 class KafkaBroker(Service):
@@ -186,7 +191,7 @@ class ExternalKafka(Service):
 def shared_broker() -> KafkaBroker | ExternalKafka:
     """Give the broker of a whole test run: the environment's, else one of our own."""
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    return ExternalKafka(bootstrap) if bootstrap else KafkaBroker()
+    return ExternalKafka(bootstrap) if bootstrap else KafkaBroker(NEVER_KILLED)
 
 
 def broker_answers(bootstrap: str) -> bool:
