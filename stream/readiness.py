@@ -12,6 +12,7 @@ import numpy as np
 from models.recommender import HISTORY, SharedRecommender
 from monitoring.drift_view import DriftView, contribution
 from stream.catalogue import Catalogue
+from stream.compiled_files import keep_entries_apart
 from stream.compiling import said_if_long
 from stream.events import EVENTS, GOLD, ITEMS
 from stream.ids import example_id, user_key
@@ -49,6 +50,7 @@ def get_ready(spec: PipelineSpec) -> None:
     Compiled code is cached on disk; the first time on a machine takes minutes, in which a worker
     that had joined its group already would miss its heartbeats.
     """
+    keep_entries_apart()
     calm_collector()
     alone = replace(spec, n_partitions=1, timer=None, pseudonymise=False)
     catalogue, store = Catalogue(), MemoryStore()

@@ -25,7 +25,9 @@ _LOOK_S: Final = 0.05
 
 
 @contextmanager
-def sole_learner(log: Path, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+def sole_learner(
+    log: Path, patience_s: float = _PATIENCE_S, service: int | None = None
+) -> Iterator[None]:
     """Keep others from learning from a log for as long as this lasts.
 
     Whoever came second would take the partitions, and who learns would end at its next save: a
@@ -38,6 +40,8 @@ def sole_learner(log: Path, patience_s: float = _PATIENCE_S) -> Iterator[None]:
         The log's file. The lock is a file beside it, ``.lock`` behind the name, and stays there.
     patience_s
         For how long a process that is ending may still hold it, in seconds.
+    service
+        Number of the process that others are told to end; this one's if None.
 
     Raises
     ------
@@ -51,12 +55,16 @@ def sole_learner(log: Path, patience_s: float = _PATIENCE_S) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if os.geteuid() == 0 and log.exists():
+            # Whom the log belongs to must be able to open it, as SQLite sees to for its own files.
+            owner = log.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
     except OSError as failure:
-        raise LogError(f"{path}: cannot be made ({failure})") from failure
+        raise LogError(f"{path}: cannot be opened ({failure})") from failure
     try:
         _take(descriptor, log, patience_s)
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, str(service or os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -72,12 +80,14 @@ def _take(descriptor: int, log: Path, patience_s: float) -> None:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace") or "?"
             if time.monotonic() >= until:
                 raise LogError(
-                    f"{log}: process {holder} learns from it already; end that one (it saves what "
-                    "it has), or set log.url and store.url to other files"
+                    f"{log}: the service of process {holder} learns from it already; stop that "
+                    "one, or set log.url and store.url to other files"
                 ) from None
         else:
             return
         if not told:
             told = True
-            _log.warning("waiting for process %s, which still learns from %s", holder, log)
+            _log.warning(
+                "waiting for the service of process %s, which still learns from %s", holder, log
+            )
         time.sleep(_LOOK_S)

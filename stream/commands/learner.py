@@ -87,7 +87,10 @@ def _learn(
         log, store = open_embedded(settings)
         stack.callback(log.close)
         stack.callback(store.close)
-        stack.enter_context(sole_learner(settings.log.path))
+        starter = parent_process()
+        stack.enter_context(
+            sole_learner(settings.log.path, service=starter.pid if starter else None)
+        )
         metrics = Metrics()
         engine = EmbeddedEngine(settings, log, store, metrics)
         learns.set()

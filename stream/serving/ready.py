@@ -7,6 +7,7 @@ import numpy as np
 from models.content import ContentIndex
 from models.label_model import LabelModel
 from models.recommender import HISTORY, Config, Recommender
+from stream.compiled_files import keep_entries_apart
 from stream.compiling import said_if_long
 from stream.interrupts import interruptible
 from stream.serving.catalogue import ServedCatalogue
@@ -20,6 +21,7 @@ __all__ = ["get_ready_to_serve"]
 @said_if_long()
 def get_ready_to_serve() -> None:
     """Answer made-up questions from made-up contributions, so that everything is compiled."""
+    keep_entries_apart()
     config = Config(max_items=64)
     content = ContentIndex()
     parts = {}

@@ -301,7 +301,7 @@ def test_a_second_service_on_the_same_file_is_refused_and_the_first_goes_on(
         until(lambda: up.learned() == 10)
         with Up(other, wait=False, HEADRACE_LOG__URL=file) as second:
             assert second.ended() == 2, second.errors()
-            assert f"process {up.learner} learns from it already" in second.errors()
+            assert f"service of process {up.process.pid} learns from it already" in second.errors()
         reset = subprocess.run(
             [sys.executable, "-m", "stream", "state", "reset", "--yes"],
             env=os.environ | {"HEADRACE_LOG__URL": file},

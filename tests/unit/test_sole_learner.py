@@ -78,10 +78,20 @@ def test_the_lock_of_a_process_that_was_killed_is_free(log: Path) -> None:
         pass
 
 
-def test_a_lock_that_cannot_be_made_is_refused_with_its_path(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "x.db.lock").mkdir()
     with (
-        pytest.raises(LogError, match="x.db.lock: cannot be made"),
+        pytest.raises(LogError, match="x.db.lock: cannot be opened"),
         sole_learner(tmp_path / "x.db"),
     ):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_lock_that_root_has_made_belongs_to_the_log_s_owner(log: Path) -> None:
+    log.parent.mkdir()
+    log.touch()
+    os.chown(log, 65534, 65534)
+    with sole_learner(log):
+        pass
+    assert log.with_name("headrace.db.lock").stat().st_uid == 65534
