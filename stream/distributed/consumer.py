@@ -35,7 +35,7 @@ class CheckpointedConsumer(driver.Consumer):
     deliver: Callable[[RecordBatch], None]
     #: Waits until there is room for more of a partition.
     room: Callable[[int], Awaitable[None]]
-    fetch_wait_s: float = 0.01
+    fetch_wait_s: float = 0.05
     linger: Linger = Linger(0.0)
     #: Seconds that batches took so far.
     spent_s: Callable[[], float] = staticmethod(float)

@@ -72,7 +72,8 @@ class Health:
             self._check_claims(now, assigned)
             for owned in self._worker.ownership.live():
                 idle_s = now - owned.moved_at
-                rests = owned.fed_at < owned.moved_at < now - LOOK_S
+                # One of many that are behind waits for its turn so long, too.
+                rests = owned.inbox.at_rest and owned.fed_at < owned.moved_at < now - LOOK_S
                 if rests and owned.processor.tell():
                     owned.fed_at = now
                 lags = self.lags(owned)

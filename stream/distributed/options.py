@@ -73,7 +73,7 @@ class WorkerOptions:
     checkpoint_records: int = 200_000
     commit_interval_s: float = 0.5
     slice_s: float = 0.03
-    fetch_wait_s: float = 0.01
+    fetch_wait_s: float = 0.05
     linger_s: float = 0.005
     tick_idle_s: float | None = 30.0
     stall_s: float = 60.0

@@ -35,9 +35,15 @@ class Inbox:
         self._waiting: deque[RecordBatch] = deque()
         self._records = 0
         self._closed = False
+        self._asked = True
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing waits, and what was taken last is done with: more is asked for."""
+        return self._asked and not self._waiting
 
     async def room(self) -> None:
         """Wait until less than the limit waits."""
@@ -55,9 +61,11 @@ class Inbox:
 
     async def take(self) -> RecordBatch | None:
         """Return what waits of one topic up to the first gap, as one batch; None at the end."""
+        self._asked = True
         await self._filled.wait()
         if self._closed:
             return None
+        self._asked = False
         waiting = self._waiting
         taken = [waiting.popleft()]
         while (

@@ -204,7 +204,7 @@ class WorkerSettings(Section):
         "How long brokers gather thin traffic at least; 0: never; when busy up to 25 ms.",
     )
     fetch_wait_s: Duration = key(
-        0.01, "seconds", "How long a broker may hold a fetch back when it has nothing new."
+        0.05, "seconds", "How long a broker may hold a fetch back when it has nothing new."
     )
     stall_s: Duration = key(
         60.0,

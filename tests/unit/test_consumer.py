@@ -45,7 +45,7 @@ class Broker:
         self._answers = list(answers)
         self._closed = False
         self._subscriptions = self
-        self._fetch_min_bytes, self._fetch_max_wait_ms = 1, 10
+        self._fetch_min_bytes, self._fetch_max_wait_ms = 1, 50
         self.asked: list[tuple[int, int]] = []
 
     fetch_context = staticmethod(nullcontext)
@@ -189,7 +189,7 @@ def test_a_broker_gathers_thin_traffic_until_there_is_none_or_more_than_that() -
         return consumer.fetch_from(broker)
 
     assert run_consumer(fetch) == (len(thick), [(5, [1])])
-    assert broker.asked == [(1, 10), (Fetched.GATHERED_BYTES, 5), (1, 10)]
+    assert broker.asked == [(1, 50), (Fetched.GATHERED_BYTES, 5), (1, 50)]
 
 
 def test_a_fetch_is_delivered_as_one_batch_for_each_partition() -> None:
@@ -255,6 +255,27 @@ def test_a_full_inbox_has_room_again_once_something_was_taken_or_it_was_closed()
         return full, waiting.done(), await inbox.take()
 
     assert asyncio.run(run()) == (True, True, None)
+
+
+def test_an_inbox_is_at_rest_once_more_is_asked_for_and_there_is_none() -> None:
+    async def run() -> list[bool]:
+        inbox = Inbox()
+        seen = [inbox.at_rest]
+        inbox.put(batch("events", 1))
+        seen.append(inbox.at_rest)
+        await inbox.take()
+        # What was taken is being applied.
+        seen.append(inbox.at_rest)
+        asking = asyncio.ensure_future(inbox.take())
+        await asyncio.sleep(0)
+        seen.append(inbox.at_rest)
+        inbox.put(batch("events", 2))
+        seen.append(inbox.at_rest)
+        await asking
+        seen.append(inbox.at_rest)
+        return seen
+
+    assert asyncio.run(run()) == [True, False, False, True, False, False]
 
 
 def test_no_end_is_known_of_a_partition_that_the_client_has_lost() -> None:
