@@ -98,22 +98,33 @@ class Learning:
         self._timer = timer
         self.seconds = 0.0
 
-    def step(self, rows: Rows, weight: NDArray[np.float64], learn: bool) -> None:
-        """Take in the rows that ask for it, (n,) weights, in order: to be predicted and learned."""
-        columns, touched, users = rows.columns, rows.touched, rows.users
-        chosen = (columns.kind >= 0).nonzero()[0]
-        if not len(chosen):
+    def is_due(self, rows: Rows, learn: bool) -> bool:
+        """Return whether there are so many rows that waiting would only copy them.
+
+        What waits has been learned then: `step` may follow.
+        """
+        if np.count_nonzero(rows.columns.kind >= 0) < self._held:
+            return False
+        self.flush()
+        self._learns = learn
+        return True
+
+    def step(self, rows: Rows, weight: NDArray[np.float64], ex_weight: NDArray[np.float64]) -> None:
+        """Predict and learn the rows that ask for it, (n,) weights, in order.
+
+        ``ex_weight`` is what the recommender was told of each touched example, (e,); it is
+        brought up to date. Only for rows that are due.
+        """
+        example, user, kind, ts, weight = _asking(rows, weight)
+        self._take(rows.users, user, rows.touched, example, kind, weight, ts, ex_weight)
+
+    def wait(self, rows: Rows, weight: NDArray[np.float64], learn: bool) -> None:
+        """Keep the rows that ask for it, (n,) weights, until there are more or somebody looks."""
+        touched, users = rows.touched, rows.users
+        example, user, kind, ts, weight = _asking(rows, weight)
+        if not len(kind):
             return
-        example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
-        if len(chosen) < len(rows):
-            example, user, kind, ts = example[chosen], user[chosen], kind[chosen], ts[chosen]
-            weight = weight[chosen]
         self._begin(learn)
-        if len(chosen) >= self._held:
-            # Waiting would only copy them.
-            self.flush()
-            self._take(users, user, touched, example, kind, weight, ts)
-            return
         self._people += [users[slot] for slot in user.tolist()]
         self._examples += [touched[slot] for slot in example.tolist()]
         self._kinds += kind.tolist()
@@ -150,7 +161,11 @@ class Learning:
         weight, ts = np.array(self._weights), np.array(self._times)
         self._people, self._examples = [], []
         self._kinds, self._weights, self._times = [], [], []
-        self._take(users, user, touched, example, kind, weight, ts)
+        numbers = [one.numbers for one in touched]
+        ex_weight = weights_of(numbers)
+        self._take(users, user, touched, example, kind, weight, ts, ex_weight)
+        for one, told in zip(touched, with_weights(numbers, ex_weight), strict=True):
+            one.numbers = told
 
     def _take(
         self,
@@ -161,8 +176,12 @@ class Learning:
         kind: NDArray[np.int8],
         weight: NDArray[np.float64],
         ts: NDArray[np.float64],
+        ex_weight: NDArray[np.float64],
     ) -> None:
-        """Predict and learn rows, in order: of whom, of what, what is asked, weights and times."""
+        """Predict and learn rows, in order: of whom, of what, what is asked, weights and times.
+
+        ``ex_weight``, of each touched example, is mutated in place.
+        """
         # What speaks against a thing is told by how sure it is.
         weight = np.where(kind <= CORRECT, weight, 1.0 - weight)
         if self._borrowing is not None:
@@ -173,7 +192,6 @@ class Learning:
         )
         lengths = np.array([one.history_length for one in users], dtype=np.int32)
         hist_items, hist_weights = unpack([one.packed_history for one in users], lengths, user)
-        ex_weight = weights_of([one.numbers for one in touched])
         began = self._timer() if self._timer is not None else 0.0
         out = self.model.step_many(
             hist_items,
@@ -191,10 +209,6 @@ class Learning:
         )
         if self._timer is not None:
             self.seconds += self._timer() - began
-        for one, numbers in zip(
-            touched, with_weights([one.numbers for one in touched], ex_weight), strict=True
-        ):
-            one.numbers = numbers
         packed = pack(hist_items, hist_weights, lengths)
         for person, history, length in zip(users, packed, lengths.tolist(), strict=True):
             person.packed_history = history
@@ -286,6 +300,20 @@ class Learning:
         """Take the model's chunks up again."""
         if chunks:
             self.model.load_chunks(chunks)
+
+
+def _asking(
+    rows: Rows, weight: NDArray[np.float64]
+) -> tuple[
+    NDArray[np.int32], NDArray[np.int32], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]
+]:
+    """Return example, user, kind, time and weight of the rows that ask for something."""
+    columns = rows.columns
+    example, user, kind, ts = columns.example, columns.user, columns.kind, columns.ts
+    chosen = (kind >= 0).nonzero()[0]
+    if len(chosen) == len(kind):
+        return example, user, kind, ts, weight
+    return example[chosen], user[chosen], kind[chosen], ts[chosen], weight[chosen]
 
 
 def _slots(things: Sequence[_Thing]) -> tuple[list[_Thing], NDArray[np.int32]]:

@@ -16,7 +16,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-__all__ = ["Layout", "TaskLayout", "weights_of", "with_weights"]
+__all__ = ["WEIGHT", "Layout", "TaskLayout", "weights_of", "with_weights"]
+
+WEIGHT: Final = "weight"
+"""Column of what the recommender was told of an example; -1: nothing yet."""
 
 _UNSET: Final = -1
 _WEIGHT_BYTES: Final = 8
@@ -49,7 +52,7 @@ class Layout:
 
     def __init__(self, tasks: Sequence[TaskLayout]) -> None:
         self.tasks = tuple(tasks)
-        fields: list[tuple[Any, ...]] = [("weight", "<f8")]
+        fields: list[tuple[Any, ...]] = [(WEIGHT, "<f8")]
         for task in self.tasks:
             fields += [
                 (f"clock_{task.name}", "<i8"),
@@ -59,7 +62,7 @@ class Layout:
             ]
         self.dtype = np.dtype(fields)
         empty = np.zeros(1, dtype=self.dtype)
-        empty["weight"] = _UNSET
+        empty[WEIGHT] = _UNSET
         for task in self.tasks:
             empty[f"clock_{task.name}"] = _UNSET
             empty[f"gold_{task.name}"] = _UNSET
@@ -96,7 +99,7 @@ class Layout:
         """
         before = np.frombuffer(record, dtype=old.dtype)
         after = np.frombuffer(bytearray(self.empty), dtype=self.dtype)
-        after["weight"] = before["weight"]
+        after[WEIGHT] = before[WEIGHT]
         theirs: Mapping[str, TaskLayout] = {task.name: task for task in old.tasks}
         for task in self.tasks:
             previous = theirs.get(task.name)

@@ -51,7 +51,7 @@ from stream.join import Join
 from stream.labelling import Labelling
 from stream.learning import Learning
 from stream.misplaced import send_on, turn_away
-from stream.numbers import Layout
+from stream.numbers import WEIGHT, Layout
 from stream.peers import Peers
 from stream.pipeline_spec import PipelineSpec, Prepared
 from stream.records import Outgoing, RecordBatch
@@ -379,7 +379,8 @@ class PartitionPipeline:
             self.rewards.step(rows.happened, self.spec.learn)
         if not len(rows):
             return
-        touched = rows.touched
+        touched, learn = rows.touched, self.spec.learn
+        due = self.learning.is_due(rows, learn)
         empty = self.layout.empty
         table = self.layout.table([example.numbers or empty for example in touched])
         weight = self.labelling.step(
@@ -388,13 +389,18 @@ class PartitionPipeline:
             self._counts,
             effects.labels,
             self.spec.recommender.task,
-            self.spec.learn,
+            learn,
             number,
         )
         effects.governance += self.labelling.switched_off(self.partition)
+        if due:
+            told = table[WEIGHT].copy()
+            self.learning.step(rows, weight, told)
+            table[WEIGHT] = told
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers
-        self.learning.step(rows, weight, self.spec.learn)
+        if not due:
+            self.learning.wait(rows, weight, learn)
         rows.release()
 
     def _decide_due(self, ts: float) -> None:
