@@ -98,10 +98,11 @@ class Learning:
         self._timer = timer
         self.seconds = 0.0
 
-    def is_due(self, rows: Rows, learn: bool) -> bool:
-        """Return whether there are so many rows that waiting would only copy them.
+    def make_way(self, rows: Rows, learn: bool) -> bool:
+        """Learn what waits, if there are so many rows that waiting would only copy them, too.
 
-        What waits has been learned then: `step` may follow.
+        Returns whether that is so: `step` is to follow, and nobody may write to an example's
+        numbers in between; else `wait`.
         """
         if np.count_nonzero(rows.columns.kind >= 0) < self._held:
             return False
@@ -113,8 +114,10 @@ class Learning:
         """Predict and learn the rows that ask for it, (n,) weights, in order.
 
         ``ex_weight`` is what the recommender was told of each touched example, (e,); it is
-        brought up to date. Only for rows that are due.
+        brought up to date. Only for rows that `make_way` let through.
         """
+        if self._kinds:
+            raise RuntimeError("rows that came before still wait")
         example, user, kind, ts, weight = _asking(rows, weight)
         self._take(rows.users, user, rows.touched, example, kind, weight, ts, ex_weight)
 

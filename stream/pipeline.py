@@ -380,7 +380,7 @@ class PartitionPipeline:
         if not len(rows):
             return
         touched, learn = rows.touched, self.spec.learn
-        due = self.learning.is_due(rows, learn)
+        at_once = self.learning.make_way(rows, learn)
         empty = self.layout.empty
         table = self.layout.table([example.numbers or empty for example in touched])
         weight = self.labelling.step(
@@ -393,13 +393,13 @@ class PartitionPipeline:
             number,
         )
         effects.governance += self.labelling.switched_off(self.partition)
-        if due:
+        if at_once:
             told = table[WEIGHT].copy()
             self.learning.step(rows, weight, told)
             table[WEIGHT] = told
         for example, numbers in zip(touched, self.layout.cut(table), strict=True):
             example.numbers = numbers
-        if not due:
+        if not at_once:
             self.learning.wait(rows, weight, learn)
         rows.release()
 

@@ -147,7 +147,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             # Faust would wait 1.5 s. A fetch leaves out partitions whose records are still being
             # handed over, and there is one fetch at a time: while one waits for a quiet topic
-            # alone, the busy ones wait with it.
+            # alone, the busy ones wait with it. Each fetch costs us half a millisecond, so short
+            # waits are no better: 10 ms took 5 % of a core from what there is to do.
             fetch_max_wait_ms=int(consumer.fetch_wait_s * 1000),
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),

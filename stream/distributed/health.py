@@ -72,15 +72,16 @@ class Health:
             self._check_claims(now, assigned)
             for owned in self._worker.ownership.live():
                 idle_s = now - owned.moved_at
-                # One of many that are behind waits for its turn so long, too.
-                rests = owned.inbox.at_rest and owned.fed_at < owned.moved_at < now - LOOK_S
+                # Of many that are behind, each waits for its turn for longer than `LOOK_S`.
+                still_s = LOOK_S if owned.inbox.at_rest else REST_S
+                rests = owned.fed_at < owned.moved_at < now - still_s
                 if rests and owned.processor.tell():
                     owned.fed_at = now
                 lags = self.lags(owned)
                 if lags is None:
                     continue
                 lag = sum(lags.values())
-                if lag > 0 and idle_s > REST_S and await self._at_rest(owned):
+                if lag > 0 and idle_s > REST_S and await self._only_gaps_left(owned):
                     lag = 0
                 if lag > 0 and min(idle_s, now - awake_since) > self._options.stall_s:
                     raise WorkerStop(
@@ -113,7 +114,7 @@ class Health:
                 "the checkpoint"
             )
 
-    async def _at_rest(self, owned: OwnedPartition) -> bool:
+    async def _only_gaps_left(self, owned: OwnedPartition) -> bool:
         """Tell whether all that is left are offsets without records, as transactions leave."""
         consumer = self._worker.consumer
         for topic, position in owned.positions.items():

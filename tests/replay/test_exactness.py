@@ -14,9 +14,11 @@ from stream.assembly import pipeline_spec
 from stream.checkpointing import RECOMMENDER_CHUNKS
 from stream.config import Settings
 from stream.events import DECISIONS, EVENTS, GOLD
+from stream.learning import Learning
 from stream.pipeline import PartitionPipeline, PipelineSpec
 from stream.records import Outgoing, RecordBatch
 from stream.rewards import Rewards
+from stream.rows import Rows
 from stream.runner import PartitionRunner
 from stream.state import Epoch
 from stream.stores.memory import MemoryStore
@@ -101,6 +103,27 @@ def test_any_cut_of_a_stream_gives_the_same_effects_and_state(seed: int) -> None
     for n_cuts in (1, 7, 150, 1499):
         cuts = rng.sample(range(1, len(lines)), n_cuts)
         assert run(small_spec(), batches(lines, cuts)) == whole
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_wait_are_learned_before_those_that_do_not(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So few are enough that batches of every size come while others wait.
+    monkeypatch.setattr("stream.learning._HELD", 12)
+    taken: list[bool] = []
+    make_way = Learning.make_way
+
+    def watched(learning: Learning, rows: Rows, learn: bool) -> bool:
+        taken.append(make_way(learning, rows, learn))
+        return taken[-1]
+
+    monkeypatch.setattr(Learning, "make_way", watched)
+    lines = random_lines(seed, 1500)
+    whole = run(small_spec(), batches(lines, []))
+    cuts = random.Random(seed).sample(range(1, len(lines)), 60)
+    assert run(small_spec(), batches(lines, cuts), save_every=9) == whole
+    assert (False, True) in pairwise(taken)
 
 
 def test_restarting_after_every_batch_changes_nothing() -> None:
